@@ -1,0 +1,1 @@
+"""Executors: one module an environment, each the only home of its SDK."""

@@ -1,0 +1,139 @@
+"""The executor contract: what every environment promises to the loop.
+
+An executor is the only thing that talks to an engine. It knows nothing of incidents,
+plans or policies; it observes, and it carries out primitives. Neighbours: the
+translator (makes primitive calls from universal operations) and
+`infrastructure.universal_interface` (drives both).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel
+
+from infrastructure.errors import PermanentError
+from infrastructure.observed import EngineSnapshot, NativeObject, ObservedService
+from infrastructure.operations import PrimitiveCall, PrimitiveResult
+
+if TYPE_CHECKING:
+    from infrastructure.identity import AgentIdentity
+    from infrastructure.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """One verb of an engine. `mutates` False: calling it never changes the world."""
+
+    name: str
+    mutates: bool
+    arguments: tuple[str, ...]  # names it takes; the translator refuses others
+
+
+class Executor(Protocol):
+    """One environment's engine.
+
+    Promises:
+
+    * Observing never changes anything.
+    * `call` with a mutating primitive first resolves the native objects it would touch
+      and raises `ProtectedObjectError` if one is the agent or what it lives on. Nothing
+      is changed then, not even the other objects of the target.
+    * Calls are idempotent where the engine allows: asked for what already is, a
+      primitive returns `changed=False`.
+    * Errors are those of `infrastructure.errors`, and nothing of the SDK's gets out:
+      `TemporaryError` (nothing changed, may be tried again), `PermanentError` (nothing
+      changed, no use trying), `OutcomeUnknownError` (sent, result never seen).
+    * Every call returns or raises within `timeout` seconds, plus one second.
+    * Safe to use from several threads.
+    """
+
+    environment: str
+
+    def observe(
+        self, services: Sequence[Service], *, all_services: bool, timeout: float
+    ) -> EngineSnapshot:
+        """List once, inspect with bounded concurrency.
+
+        Args:
+            services: the targets to look at, all of this environment.
+            all_services: whether these are all that desired state declares here; only
+                then can strays be told from targets that were not asked for.
+            timeout: seconds.
+        """
+        ...
+
+    def look(self, service: Service, *, timeout: float) -> ObservedService:
+        """One target, now: for verification and for what a primitive is about to touch."""
+        ...
+
+    def primitives(self) -> Mapping[str, Primitive]:
+        """The verbs of this executor by name."""
+        ...
+
+    def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
+        """Carry out one primitive on one target."""
+        ...
+
+    def check(self, *, timeout: float) -> str:
+        """For `uici doctor`: one line about the engine. Raises if it can't be reached."""
+        ...
+
+    def close(self) -> None:
+        """Release connections. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorContext:
+    """What an executor is made from.
+
+    `resolve_secret` turns a reference of desired state (`env:X`) into its value, or
+    raises PermanentError.
+    """
+
+    environment: str
+    concurrency: int
+    identity: AgentIdentity
+    resolve_secret: Callable[[str], str]
+
+
+class ExecutorModule(Protocol):
+    """What a module `executors.<name>` has to have; nothing else registers it."""
+
+    Connection: type[BaseModel]  # validates `connection` of environments.yml
+
+    @staticmethod
+    def connect(connection: Any, context: ExecutorContext) -> Executor:
+        """Make an executor. Talks to nothing yet; imports the SDK only here."""
+        ...
+
+
+def load_executor_module(name: str) -> ExecutorModule:
+    """The module of an environment's `executor`, imported now.
+
+    Raises:
+        PermanentError: there is no such executor.
+    """
+    path = f"executors.{name}"
+    if importlib.util.find_spec(path) is None:
+        raise PermanentError(f"no executor named {name}: expected a module {path}")
+    module = importlib.import_module(path)
+    if not hasattr(module, "Connection") or not hasattr(module, "connect"):
+        raise PermanentError(f"{path} is not an executor: it lacks Connection or connect")
+    return module  # type: ignore[return-value]  # a module satisfies the protocol by its names
+
+
+def refuse_protected(
+    identity: AgentIdentity, objects: Sequence[NativeObject], primitive: str
+) -> None:
+    """Layer 5 of self-exclusion: raise if any object is the agent or what it lives on.
+
+    Raises:
+        ProtectedObjectError: with the object and the reason.
+    """
+    identity.refuse(objects, action=primitive)

@@ -1,0 +1,1 @@
+"""The loop: observe → compare → plan → guard → execute → verify → report."""

@@ -1,0 +1,77 @@
+"""Status of a target between runs: conditions, attempts, what was last tried.
+
+Kept in Git as `status/<environment>/<name>.json` on the reports branch; the newest
+commit is the memory of the loop, there is no other. Types and their JSON form only.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from infrastructure.service import Document
+
+
+class ConditionType(StrEnum):
+    """`Ready` always; the others only while they are true."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    DRIFTED = "Drifted"
+
+
+class Condition(Document):
+    """As in Kubernetes. `last_transition_time` changes only when `status` does."""
+
+    type: ConditionType
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    last_transition_time: datetime
+
+
+class Attempts(Document):
+    """Failed tries on one (target, spec digest); reset by a verified recovery or new digest."""
+
+    spec_digest: str
+    count: int
+    last_at: datetime
+    not_before: datetime
+
+
+class LastIncident(Document):
+    """The newest incident of the target: an unchanged one is not planned, nor told, again."""
+
+    fingerprint: str
+    run_id: str
+    plan_digest: str
+    planner: str
+    result: str
+    at: datetime
+    escalated: bool = False
+
+
+class TargetStatus(Document):
+    """One file of `status/`."""
+
+    model_config = ConfigDict(extra="ignore")  # a newer UICI may have written more
+
+    api_version: Literal["uici/v1"] = "uici/v1"
+    kind: Literal["ServiceStatus"] = "ServiceStatus"
+    target: str
+    observed_revision: str
+    spec_digest: str
+    sync: str
+    health: str
+    conditions: tuple[Condition, ...]
+    attempts: Attempts | None = None
+    last_incident: LastIncident | None = None
+
+
+def status_path(target: str) -> str:
+    """Path on the reports branch."""
+    return f"status/{target}.json"

@@ -1,0 +1,137 @@
+"""Who the agent is: the ground of self-exclusion.
+
+The agent once received its own "down" alert, restarted itself, and looped for ever.
+Names can be changed by anyone, so identity has two grounds: what `agents.yml` says, and
+what the runtime itself says at start-up (the container this process runs in).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from infrastructure.errors import ProtectedObjectError
+from infrastructure.observed import NativeObject, empty
+
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+# Shorter prefixes would make unrelated objects "the agent".
+_MIN_ID_PREFIX = 12
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """The agent and what it lives on, in all the ways an object can be recognised.
+
+    Attributes:
+        agent: name of the agent in agents.yml.
+        names: names of the agent itself, lower case.
+        lives_on: names of its Prefect server, database, Git host …, lower case.
+        native_ids: engine ids; prefixes of at least 12 characters match.
+        labels: an object with all of these labels is the agent.
+    """
+
+    agent: str
+    names: frozenset[str]
+    lives_on: frozenset[str] = frozenset()
+    native_ids: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=empty)
+
+    def protects_name(self, name: str) -> bool:
+        """Whether a service, container or workload name is the agent's or what it lives on.
+
+        A replica suffix (`-1`), a leading slash and letter case do not get round it, nor,
+        for the agent itself, a prefix such as a Compose project. What it lives on has
+        common names (`redis`), so there a prefix makes another service.
+        """
+        plain = re.sub(r"[-_.]\d+$", "", name.strip().lstrip("/").lower())
+        return plain in self.lives_on or any(
+            plain == known or plain.endswith(("-" + known, "_" + known, "/" + known, "." + known))
+            for known in self.names
+        )
+
+    def reason(self, native: NativeObject) -> str | None:
+        """Why this object is protected, or None."""
+        for known in self.native_ids:
+            short = min(len(known), len(native.id))
+            if short >= _MIN_ID_PREFIX and known[:short] == native.id[:short]:
+                return "its engine id is the agent's own"
+        if self.labels and all(native.labels.get(k) == v for k, v in self.labels.items()):
+            return "its labels are the agent's own"
+        names = [native.name, *(native.labels.get(key, "") for key in _NAME_LABELS)]
+        for name in names:
+            if name and self.protects_name(name):
+                return f"its name {name} is the agent's own or something the agent lives on"
+        return None
+
+    def refuse(self, objects: Iterable[NativeObject], *, action: str) -> None:
+        """Raise if any object is protected.
+
+        Raises:
+            ProtectedObjectError: names the object and the reason.
+        """
+        for native in objects:
+            reason = self.reason(native)
+            if reason is not None:
+                raise ProtectedObjectError(
+                    f"{action} refused on {native.kind} {native.name} ({native.id[:12]}): {reason}"
+                )
+
+    def owns_alert(self, labels: Mapping[str, str]) -> bool:
+        """Whether an alert is about the agent (layer 3): by service, job, name or container."""
+        keys = ("service", "job", "container", "container_name", "name", "app")
+        return any(key in labels and self.protects_name(labels[key]) for key in keys)
+
+
+# Labels under which engines keep the service's name; a renamed container still has them.
+_NAME_LABELS = (
+    "uici.service",
+    "com.docker.compose.service",
+    "app.kubernetes.io/name",
+    "app.kubernetes.io/instance",
+    "app",
+)
+
+
+def runtime_native_ids(
+    *,
+    read: Callable[[Path], str] = lambda path: path.read_text(errors="replace"),
+    environ: Mapping[str, str] = os.environ,
+    hostname: Callable[[], str] = socket.gethostname,
+) -> frozenset[str]:
+    """Engine ids of the container or pod that this process runs in, from the runtime.
+
+    Sources: `/proc/self/cgroup` (cgroup v1), `/proc/self/mountinfo` (v2: Docker mounts
+    /etc/hostname from /var/lib/docker/containers/<id>), the hostname where it is a
+    container id, and the pod uid of the downward API (`UICI_POD_UID`). Empty: the
+    process runs in no container.
+    """
+    found: set[str] = set()
+    cgroup = _read_or_empty(read, Path("/proc/self/cgroup"))
+    found.update(_CONTAINER_ID.findall(cgroup))
+    for line in _read_or_empty(read, Path("/proc/self/mountinfo")).splitlines():
+        if any(f" {path} " in line for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")):
+            found.update(_CONTAINER_ID.findall(line))
+    name = hostname()
+    if re.fullmatch(r"[0-9a-f]{12}", name):
+        found.add(name)
+    if environ.get("UICI_POD_UID"):
+        found.add(environ["UICI_POD_UID"])
+    return frozenset(found)
+
+
+def with_runtime(
+    identity: AgentIdentity, native_ids: Sequence[str] | frozenset[str]
+) -> AgentIdentity:
+    """The configured identity together with what the runtime said."""
+    return replace(identity, native_ids=identity.native_ids | frozenset(native_ids))
+
+
+def _read_or_empty(read: Callable[[Path], str], path: Path) -> str:
+    try:
+        return read(path)
+    except OSError:
+        return ""

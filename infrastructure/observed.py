@@ -1,0 +1,184 @@
+"""What was seen: instances of a service in an engine, readings, alerts.
+
+All of it is data about a moment. Nothing here judges; `flows.compare` does.
+Plain slotted dataclasses and not Pydantic: ten thousand of them are made a run, by
+code that is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+_EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+def empty() -> Mapping[Any, Any]:
+    """The one immutable empty mapping: a default that costs nothing."""
+    return _EMPTY
+
+
+class InstanceState(StrEnum):
+    """Life of one instance, in universal words."""
+
+    PENDING = "pending"  # created or waiting to be started by the engine
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+class EngineHealth(StrEnum):
+    """The engine's own health check of an instance."""
+
+    NONE = "none"  # the engine has no check for it
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class NativeObject:
+    """The engine's own object: what self-exclusion and audit speak about.
+
+    `id` is the engine's stable identity (container id, pod uid, instance OCID), never a
+    name that a person can change.
+    """
+
+    kind: str
+    id: str
+    name: str
+    labels: Mapping[str, str] = field(default_factory=empty)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSpec:
+    """The universal fields as they are now. None: the engine does not say."""
+
+    image: str | None = None
+    command: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=empty)
+    memory: int | None = None  # bytes; 0 = unlimited
+    cpu: Decimal | None = None  # cores; 0 = unlimited
+    ports: tuple[str, ...] = ()  # as PortMapping prints them
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedInstance:
+    """One replica as the engine tells it."""
+
+    native: NativeObject
+    state: InstanceState
+    health: EngineHealth = EngineHealth.NONE
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restart_count: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    reason: str = ""  # the engine's own words: waiting reason, error
+    spec: ObservedSpec = ObservedSpec()
+    native_config: Mapping[str, Any] = field(default_factory=empty, repr=False)
+    address: str | None = None  # host or IP under which the agent reaches container ports
+    published: Mapping[int, tuple[str, int]] = field(
+        default_factory=empty
+    )  # container port → (host, port) if published
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedService:
+    """All instances of one target. No instance: it is missing."""
+
+    target: str
+    instances: tuple[ObservedInstance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSnapshot:
+    """What one `observe` of an environment saw: the asked targets, and strays.
+
+    `services` has an entry for every target asked for. `orphans` are objects that carry
+    UICI's own label but belong to no asked target; only filled when all were asked for.
+    """
+
+    environment: str
+    services: Mapping[str, ObservedService]
+    orphans: tuple[NativeObject, ...] = ()
+
+
+class Reading(StrEnum):
+    """Answer of a probe or metric check. UNKNOWN is not FAILED."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReading:
+    """One HTTP health probe of one instance."""
+
+    target: str
+    instance: str  # NativeObject.name
+    reading: Reading
+    detail: str  # "503 Service Unavailable", "connection refused", …
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MetricReading:
+    """One metric check of one target."""
+
+    target: str
+    check: str
+    reading: Reading
+    value: float | None = None
+    sampled_at: datetime | None = None
+    detail: str = ""
+
+
+class AlertState(StrEnum):
+    """Alertmanager's view: suppressed alerts tell of a person's or a rule's decision."""
+
+    ACTIVE = "active"
+    SILENCED = "silenced"
+    INHIBITED = "inhibited"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert as Alertmanager has it. `fingerprint` is Alertmanager's own."""
+
+    fingerprint: str
+    name: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: datetime
+    state: AlertState
+    generator_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceMatcher:
+    """One matcher of a silence, with Alertmanager's semantics."""
+
+    name: str
+    value: str
+    is_regex: bool
+    is_equal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """An active silence: a person's maintenance window."""
+
+    id: str
+    matchers: tuple[SilenceMatcher, ...]
+    ends_at: datetime
+    created_by: str
+    comment: str

@@ -1,0 +1,237 @@
+"""Desired state: kind Service, as written in Git.
+
+A value here is what people *want*. What was seen is in `infrastructure.observed`.
+Field names in YAML are camelCase as in Kubernetes; in Python they are snake_case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from infrastructure.quantities import Cpu, Duration, Memory
+
+API_VERSION = "uici/v1"
+
+# RFC 1123 label: what Docker, Kubernetes and Oracle Cloud all take as a name.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+
+
+class Document(BaseModel):
+    """Base of everything that people write: unknown fields refused, values immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class SecretRef(Document):
+    """A secret by reference: `env:NAME`, `file:/path` or `prefect:block-name`."""
+
+    secret: Annotated[str, StringConstraints(pattern=r"^(env|file|prefect):\S+$")]
+
+
+def _text(value: Any) -> Any:
+    """YAML reads `8080` and `true` as numbers and booleans; an environment holds text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+EnvValue = Annotated[str | SecretRef, BeforeValidator(_text)]
+
+
+class Resources(Document):
+    """Limits of one instance. Absent means: desired state does not say."""
+
+    memory: Memory | None = None
+    cpu: Cpu | None = None
+
+
+class PortMapping(Document):
+    """A container port and, where the environment publishes ports, its host address."""
+
+    container: int = Field(ge=1, le=65535)
+    host_ip: str | None = None
+    host: int | None = Field(default=None, ge=1, le=65535)
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+    def __str__(self) -> str:
+        host = f"{self.host_ip + ':' if self.host_ip else ''}{self.host}:" if self.host else ""
+        return f"{host}{self.container}" + ("" if self.protocol == "tcp" else "/udp")
+
+
+_PORT = re.compile(
+    r"^(?:(?:(?P<ip>\d+\.\d+\.\d+\.\d+):)?(?P<host>\d+):)?(?P<container>\d+)(?:/(?P<proto>tcp|udp))?$"
+)
+
+
+def parse_port(value: Any) -> Any:
+    """`"127.0.0.1:18000:8000/tcp"` (Compose's short syntax) → PortMapping fields."""
+    match = _PORT.match(_text(value)) if isinstance(value, str | int) else None
+    if match is None:
+        if isinstance(value, str):
+            raise ValueError('write a port as "8000", "18000:8000" or "127.0.0.1:18000:8000"')
+        return value
+    return {
+        "container": int(match["container"]),
+        "hostIp": match["ip"],
+        "host": int(match["host"]) if match["host"] else None,
+        "protocol": match["proto"] or "tcp",
+    }
+
+
+Port = Annotated[
+    PortMapping, BeforeValidator(parse_port, json_schema_input_type=str | int | PortMapping)
+]
+
+
+class HttpProbe(Document):
+    """An HTTP GET that must answer 200–399 within `timeout`."""
+
+    port: int = Field(ge=1, le=65535)
+    path: Annotated[str, StringConstraints(pattern=r"^/\S*$")] = "/"
+    timeout: Duration = timedelta(seconds=2)
+
+
+class MetricCheck(Document):
+    """A PromQL expression and what its value must be.
+
+    Breached only when every sample of the last `for` breaks `expect`;
+    no sample is unknown, never a breach.
+    """
+
+    name: Name
+    query: str = Field(min_length=1)
+    expect: Annotated[
+        str, StringConstraints(pattern=r"^(==|!=|<=|>=|<|>)\s*-?\d+(\.\d+)?([eE]-?\d+)?$")
+    ]
+    for_: Duration = Field(default=timedelta(0), alias="for")
+
+
+class Health(Document):
+    """How to tell that the service works, beyond its process being there."""
+
+    http: HttpProbe | None = None
+    metrics: tuple[MetricCheck, ...] = ()
+
+
+class AlertSelector(Document):
+    """Alerts whose labels equal all of these belong to this service."""
+
+    matchers: dict[str, str] = Field(min_length=1)
+
+
+class Mode(StrEnum):
+    """What UICI may do about a target. Ordered: each allows what the one before does."""
+
+    OBSERVE = "observe"
+    PROPOSE = "propose"
+    ENFORCE = "enforce"
+
+
+class Backoff(Document):
+    """Waiting time after the n-th failed attempt: initial × 2^(n-1), at most max."""
+
+    initial: Duration
+    max: Duration
+
+
+class Remediation(Document):
+    """The Service's own limits; absent fields come from the environment, then the platform."""
+
+    mode: Mode | None = None
+    max_attempts: int | None = Field(default=None, ge=0, le=100)
+    backoff: Backoff | None = None
+
+
+class Suspend(Document):
+    """A person's hold on a target: nothing is done to it until `until`."""
+
+    reason: str = Field(min_length=1)
+    until: datetime | None = None
+
+    @field_validator("until")
+    @classmethod
+    def _with_zone(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("write a time zone, such as 2026-12-01T00:00:00Z")
+        return value
+
+
+class Metadata(Document):
+    """Name and place of a Service. (environment, name) is unique in a state repo."""
+
+    name: Name
+    environment: Name
+    labels: dict[str, str] = {}
+
+
+class ServiceSpec(Document):
+    """What should run. An absent field is not compared: desired state does not say."""
+
+    image: str = Field(min_length=1)
+    command: tuple[str, ...] | None = None
+    replicas: int = Field(default=1, ge=0)
+    env: dict[str, EnvValue] = {}
+    resources: Resources = Resources()
+    ports: tuple[Port, ...] = ()
+    depends_on: tuple[Name, ...] = ()
+    health: Health = Health()
+    alerts: tuple[AlertSelector, ...] = ()
+    native: dict[str, Any] = {}
+    ignore_differences: tuple[Annotated[str, StringConstraints(pattern=r"^/")], ...] = ()
+    remediation: Remediation = Remediation()
+    suspend: Suspend | None = None
+
+
+class Service(Document):
+    """One file of desired state."""
+
+    model_config = ConfigDict(json_schema_extra={"title": "UICI Service"})
+
+    api_version: Literal["uici/v1"]
+    kind: Literal["Service"]
+    metadata: Metadata
+    spec: ServiceSpec
+
+    @cached_property
+    def target(self) -> str:
+        """Inventory id: `environment/name`. The only way anything names a target."""
+        return target_id(self.metadata.environment, self.metadata.name)
+
+    @cached_property
+    def spec_digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the spec: attempts are counted against it.
+
+        `suspend` and `remediation` are left out: pausing a target must not reset its
+        attempts.
+        """
+        text = self.spec.model_dump_json(
+            exclude={"suspend", "remediation"}, by_alias=True, exclude_defaults=True
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def dependencies(self) -> tuple[str, ...]:
+        """Inventory ids of what this service needs; same environment."""
+        return tuple(target_id(self.metadata.environment, n) for n in self.spec.depends_on)
+
+
+def target_id(environment: str, name: str) -> str:
+    """Inventory id of a service."""
+    return f"{environment}/{name}"

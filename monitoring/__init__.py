@@ -1,0 +1,1 @@
+"""Readers of monitoring systems, and the configuration that users deploy for them."""
