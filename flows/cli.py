@@ -1,0 +1,346 @@
+"""`uici`: the command line. Arguments in, exit codes out; the work is done elsewhere.
+
+Exit codes are a promise: see each command. Every command imports what it needs when it
+runs, so that `uici --help` costs nothing. A user's mistake is one line on stderr each,
+with the next step; never a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.listener import RunRequest
+    from flows.report import RunReport
+    from infrastructure.config_loader import UniversalConfig
+    from infrastructure.errors import UiciError
+
+app = typer.Typer(
+    name="uici",
+    help="Keep services as Git says they should be: observe, compare, plan, guard, execute, "
+    "verify, report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
+]
+StateOption = Annotated[
+    str | None,
+    typer.Option("--state", metavar="REPO", help="State repository, in place of git.remote."),
+]
+EnvironmentOption = Annotated[
+    list[str] | None,
+    typer.Option("--environment", "-e", metavar="NAME", help="Only this environment; repeatable."),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="NAME", help="Only this service; repeatable."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; logs on stderr.")
+]
+
+OK, ERROR, DRIFT = 0, 1, 2
+
+
+def main() -> None:
+    """The console script."""
+    from infrastructure.errors import UiciError  # noqa: PLC0415 - see the module
+
+    try:
+        app()
+    except UiciError as exc:
+        _complain(exc)
+        sys.exit(ERROR)
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stderr.close()
+        sys.exit(ERROR)
+
+
+def _complain(error: UiciError) -> None:
+    from infrastructure.errors import InvalidInputError  # noqa: PLC0415 - see the module
+
+    if isinstance(error, InvalidInputError):
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a command line speaks
+    else:
+        remedy = getattr(error, "remedy", "")
+        print(f"error: {error}" + (f" ({remedy})" if remedy else ""), file=sys.stderr)  # noqa: T201 - as above
+
+
+@app.command()
+def validate(
+    path: Annotated[
+        Path | None, typer.Argument(help="Folder of Service files (default: the seed's).")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check configuration and a folder of desired state. Exit code 0: valid, 1: not."""
+    from flows import cli_validate  # noqa: PLC0415 - see the module
+
+    problems, count = cli_validate.validate(path, config)
+    if as_json:
+        _print_json(cli_validate.as_data(problems, count))
+    else:
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a command line speaks
+        if not problems:
+            print(f"valid: configuration and {count} services")  # noqa: T201 - as above
+    raise typer.Exit(ERROR if problems else OK)
+
+
+@app.command()
+def plan(
+    config: ConfigOption = None,
+    state: StateOption = None,
+    environment: EnvironmentOption = None,
+    target: TargetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what differs from Git and what would be done. Changes nothing.
+
+    Exit code 0: in sync, 2: drift, 1: error.
+    """
+    from flows import cli_output  # noqa: PLC0415 - see the module
+    from flows.preview import preview  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        seen = preview(_request(environment, target, None), opened.runtime)
+        if as_json:
+            _print_json(opened.runtime.redactor.data(cli_output.preview_data(seen)))
+        else:
+            cli_output.print_preview(seen)
+    raise typer.Exit(DRIFT if seen.differs else OK)
+
+
+@app.command()
+def reconcile(
+    *,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    environment: EnvironmentOption = None,
+    target: TargetOption = None,
+    mode: Annotated[
+        str | None, typer.Option(help="At most this much: observe, propose or enforce.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One run of the loop, now, in this process.
+
+    Exit code 0: converged, 2: drift remains (waiting, stalled or escalated), 1: error.
+    """
+    from flows.log_listener import LogListener  # noqa: PLC0415 - see the module
+    from flows.reconcile import reconcile as run  # noqa: PLC0415 - see the module
+
+    request = _request(environment, target, mode)
+    with _loop(config, state) as opened:
+        report = run(request, opened.runtime, LogListener())
+        _show_report(report, opened.runtime.redactor, as_json=as_json)
+    raise typer.Exit(_exit_code(report))
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    state: StateOption = None,
+    environment: EnvironmentOption = None,
+    target: TargetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest status of every target, as committed to Git. Asks no engine."""
+    from flows import cli_output  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        desired = opened.runtime.git.desired()
+        statuses = cli_output.chosen(opened.runtime.git.statuses(), environment, target)
+        if as_json:
+            _print_json(cli_output.status_data(desired, statuses))
+        else:
+            cli_output.print_status(desired, statuses)
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Run id or its beginning; default: the newest.")] = "",
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run report from Git."""
+    from flows import cli_output  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        found = opened.runtime.git.report(run)
+        if as_json:
+            print(found.json_text)  # noqa: T201 - a command line speaks
+        else:
+            cli_output.print_markdown(found.markdown)
+
+
+@app.command()
+def operations(
+    config: ConfigOption = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only what it can.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The universal operations: risk, parameters, and where each can be done."""
+    from flows import cli_operations  # noqa: PLC0415 - see the module
+
+    listed = cli_operations.listing(_load(config), environment)
+    if as_json:
+        _print_json(listed.data)
+    else:
+        cli_operations.show(listed)
+
+
+@app.command("run")
+def run_operation(
+    operation: Annotated[str, typer.Argument(help="A universal operation: see uici operations.")],
+    target: Annotated[str, typer.Argument(help="environment/name, or a name that is unique.")],
+    *,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeatable.")
+    ] = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one operation on one target, through the guard, with a commit before it.
+
+    Exit code 0: done and verified, 2: not allowed or not recovered, 1: error.
+    """
+    from flows import cli_output, manual  # noqa: PLC0415 - see the module
+    from flows.log_listener import LogListener  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        asked = manual.Asked(operation, target, manual.parameters(param or []))
+        done = manual.run(asked, opened.runtime, LogListener(), run_id=_run_id())
+        if done.report is not None:
+            _show_report(done.report, opened.runtime.redactor, as_json=as_json)
+            raise typer.Exit(_exit_code(done.report))
+        assert done.outcome is not None  # noqa: S101  # without a report there is an answer
+        data = opened.runtime.redactor.data(cli_output.outcome_data(done.outcome))
+        if as_json:
+            _print_json(data)
+        else:
+            cli_output.print_outcome(data)
+        raise typer.Exit(OK if done.succeeded else ERROR)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Check everything that UICI lives on, and say how to mend it. Exit code 0: all well."""
+    from flows import cli_doctor  # noqa: PLC0415 - see the module
+
+    findings = cli_doctor.examine(_with_state(_load(config), state))
+    if as_json:
+        _print_json(cli_doctor.as_data(findings))
+    else:
+        cli_doctor.show(findings)
+    raise typer.Exit(OK if cli_doctor.well(findings) else ERROR)
+
+
+@app.command()
+def serve(config: ConfigOption = None, state: StateOption = None) -> None:
+    """Run the loop on its schedule until asked to end (SIGTERM, Ctrl-C)."""
+    from flows.serve import serve as run  # noqa: PLC0415 - see the module
+
+    raise typer.Exit(run(_with_state(_load(config), state)))
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything up and print the addresses.")
+    ] = False,
+) -> None:
+    """Show the whole loop on a scratch stack: five incidents, healed or left alone."""
+    from flows.demo import run_demo  # noqa: PLC0415 - see the module
+
+    raise typer.Exit(run_demo(keep=keep))
+
+
+@contextlib.contextmanager
+def _loop(config: Path | None, state: str | None) -> Iterator[Any]:
+    from flows.cli_session import open_session  # noqa: PLC0415 - see the module
+
+    with open_session(_with_state(_load(config), state)) as session:
+        yield session
+
+
+def _load(config: Path | None) -> UniversalConfig:
+    from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfigLoader  # noqa: PLC0415 - see the module
+
+    return UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
+
+
+def _with_state(config: UniversalConfig, state: str | None) -> UniversalConfig:
+    from dataclasses import replace  # noqa: PLC0415 - see the module
+
+    if state is None:
+        return config
+    git = config.platform.git.model_copy(update={"remote": state})
+    return replace(config, platform=config.platform.model_copy(update={"git": git}))
+
+
+def _request(
+    environment: list[str] | None, target: list[str] | None, mode: str | None
+) -> RunRequest:
+    from flows.listener import RunRequest  # noqa: PLC0415 - see the module
+    from infrastructure.service import Mode  # noqa: PLC0415 - see the module
+
+    if mode is not None and mode not in list(Mode):
+        raise typer.BadParameter(f"mode is one of {', '.join(Mode)}, not {mode}")
+    return RunRequest(
+        environments=tuple(environment) if environment else None,
+        targets=tuple(target) if target else None,
+        mode=Mode(mode) if mode else None,
+        run_id=_run_id(),
+    )
+
+
+def _run_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _show_report(report: RunReport, redactor: Any, *, as_json: bool) -> None:
+    from flows import cli_output  # noqa: PLC0415 - see the module
+    from flows.report import render_markdown, report_to_dict  # noqa: PLC0415 - see the module
+
+    if as_json:
+        _print_json(redactor.data(report_to_dict(report)))
+    else:
+        cli_output.print_markdown(redactor.text(render_markdown(report)))
+
+
+def _exit_code(report: RunReport) -> int:
+    from flows.report import RunResult  # noqa: PLC0415 - see the module
+
+    codes = {RunResult.CONVERGED: OK, RunResult.DRIFT_REMAINS: DRIFT, RunResult.ERROR: ERROR}
+    return codes[report.result]
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, ensure_ascii=False, indent=2))  # noqa: T201 - a command line speaks
+
+
+if __name__ == "__main__":
+    main()

@@ -1,85 +1,29 @@
-"""Stage 2, compare: desired state × observation → drifts, conditions, incidents.
+"""Stage 2, compare: desired state × observation → drifts, states, incidents.
 
-Pure: values in, values out; `now` is an argument. Next stage: plan.
+Pure: values in, values out; `now` is an argument. The judgement of one target is in
+`flows.target_judgement`, the grouping in `flows.incidents`. Next stage: plan.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
+from flows.drift import Drift, Incident, TargetState
+from flows.incidents import group
+from flows.observe import EnvironmentObservation, Observation
+from flows.target_judgement import TargetFacts, TargetJudgement, judge_target
+from infrastructure.config_models import BreakerSettings, CompareSettings
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.identity import AgentIdentity
+from infrastructure.observed import Alert, AlertState, Silence, empty
+from infrastructure.operations import ESCALATION_ALERT
+from infrastructure.service import Service
 
-
-class Sync(StrEnum):
-    """Does the engine hold what Git says?"""
-
-    SYNCED = "Synced"
-    DRIFTED = "Drifted"
-    UNKNOWN = "Unknown"
-
-
-class HealthStatus(StrEnum):
-    """Does the service work?"""
-
-    HEALTHY = "Healthy"
-    PROGRESSING = "Progressing"  # within a grace period
-    DEGRADED = "Degraded"
-    MISSING = "Missing"
-    SUSPENDED = "Suspended"
-    UNKNOWN = "Unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One difference between Git and the world.
-
-    `field` is a JSON pointer into the spec (`/resources/memory`), the metric check's or
-    the alert's name; empty where the whole service is meant. `desired` and `observed`
-    are short, redacted texts for people and the plan. `instance` is the engine's name of
-    the one replica it is about, None for the service. `since`: when the engine or the
-    alert says it began.
-    """
-
-    target: str
-    kind: DriftKind
-    field: str = ""
-    desired: str = ""
-    observed: str = ""
-    message: str = ""
-    instance: str | None = None
-    since: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TargetState:
-    """One target's place on the two axes, and why."""
-
-    target: str
-    spec_digest: str
-    sync: Sync
-    health: HealthStatus
-    reason: str  # CamelCase, for conditions
-    message: str
-    held: str | None = None  # suspended, silenced …: seen, but nothing is done
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """Drifts that belong together: one target, or one root and its dependents.
-
-    `root` is what a plan addresses; `targets` are all that are touched by the fault,
-    root first. `fingerprint` is made of targets, drift kinds and fields, and spec
-    digests: the same fault has the same fingerprint in every run.
-    """
-
-    fingerprint: str
-    environment: str
-    root: str
-    targets: tuple[str, ...]
-    drifts: tuple[Drift, ...]
+# Kinds that rest on monitoring's word alone; the engine's own word is not doubted.
+_MONITORED = frozenset({DriftKind.UNHEALTHY, DriftKind.METRIC_BREACH, DriftKind.ALERT_FIRING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +31,230 @@ class Comparison:
     """The result of the stage.
 
     `incidents` are to be planned. `pending` are drifts within grace: not acted upon yet.
-    `breaker` tells why nothing at all may be done in an environment.
+    Drifts of held targets are in `drifts` and in no incident. `breaker` tells, by
+    environment, why nothing may be done there.
     """
 
     states: Mapping[str, TargetState]
     drifts: tuple[Drift, ...]
     pending: tuple[Drift, ...]
     incidents: tuple[Incident, ...]
-    ignored_alerts: tuple[str, ...] = ()  # names of alerts about the agent itself
-    breaker: Mapping[str, str] | None = None
+    own_alerts: tuple[Alert, ...] = ()  # about the agent itself: never acted upon
+    breaker: Mapping[str, str] = field(default_factory=empty)
+
+    @property
+    def ignored_alerts(self) -> tuple[str, ...]:
+        """Names of the alerts about the agent itself."""
+        return tuple(alert.name for alert in self.own_alerts)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareInput:
+    """What the stage works on, beside the observation.
+
+    `services` is the whole desired state, `selected` the targets of this run. `covers`
+    is Alertmanager's matching of a silence against labels.
+    """
+
+    services: Mapping[str, Service]
+    selected: Collection[str]
+    settings: CompareSettings
+    identity: AgentIdentity
+    secrets: Mapping[str, str]
+    covers: Callable[[Silence, Mapping[str, str]], bool]
+
+
+def compare(given: CompareInput, observation: Observation, *, now: datetime) -> Comparison:
+    """Judge every selected target, then what only the whole can tell."""
+    states: dict[str, TargetState] = {}
+    drifts: list[Drift] = []
+    pending: list[Drift] = []
+    facts = _facts(given, observation)
+    for target in sorted(given.selected):
+        judged = judge_target(
+            given.services[target],
+            facts[target],
+            settings=given.settings,
+            secrets=given.secrets,
+            now=now,
+        )
+        states[target] = judged.state
+        drifts.extend(judged.drifts)
+        pending.extend(judged.pending)
+    drifts.extend(_orphans(observation))
+    actionable = [d for d in drifts if d.target in states and states[d.target].held is None]
+    breaker = _breaker(actionable, given, states)
+    return Comparison(
+        states=states,
+        drifts=tuple(drifts),
+        pending=tuple(pending),
+        incidents=group(actionable, given.services),
+        own_alerts=tuple(_own_alerts(given.identity, observation)),
+        breaker=breaker,
+    )
+
+
+def unconfirmed(incident: Incident, confirm_after: timedelta, now: datetime) -> bool:
+    """Whether an incident rests on a moment: a drift without known age, or a very young one."""
+    return any(d.since is None or now - d.since < confirm_after for d in incident.drifts)
+
+
+def confirm(first: Comparison, second: Comparison) -> Comparison:
+    """What both looks agree upon; `second` looked only at the targets in doubt.
+
+    A target that was looked at twice has the state and drifts of the second look; an
+    incident on it stays only if the second look has one on the same root.
+    """
+    again = second.states
+    kept = [d for d in first.drifts if d.target not in again]
+    roots = {incident.root for incident in first.incidents}
+    unsure = {root for root in roots if root in again}
+    incidents = [i for i in first.incidents if i.root not in unsure]
+    incidents += [i for i in second.incidents if i.root in unsure]
+    return replace(
+        first,
+        states={**first.states, **again},
+        drifts=(*kept, *second.drifts),
+        pending=(*(d for d in first.pending if d.target not in again), *second.pending),
+        incidents=tuple(sorted(incidents, key=lambda i: _rank(first, i))),
+    )
+
+
+def _rank(comparison: Comparison, incident: Incident) -> int:
+    roots = [i.root for i in comparison.incidents]
+    return roots.index(incident.root)
+
+
+def _facts(given: CompareInput, observation: Observation) -> dict[str, TargetFacts]:
+    facts: dict[str, TargetFacts] = {}
+    by_environment: dict[str, list[Service]] = defaultdict(list)
+    for target in given.selected:
+        service = given.services[target]
+        by_environment[service.metadata.environment].append(service)
+    for name, services in by_environment.items():
+        seen = observation.environments.get(name)
+        if seen is None or seen.engine is None:
+            error = _engine_error(seen)
+            facts.update({s.target: TargetFacts(None, engine_error=error) for s in services})
+        else:
+            facts.update(_environment_facts(given, services, seen))
+    return facts
+
+
+def _engine_error(seen: EnvironmentObservation | None) -> str:
+    failures = seen.failures if seen is not None else ()
+    return next((f.error for f in failures if f.source == "engine"), "")
+
+
+def _environment_facts(
+    given: CompareInput, services: Iterable[Service], seen: EnvironmentObservation
+) -> Iterator[tuple[str, TargetFacts]]:
+    assert seen.engine is not None  # noqa: S101  # the caller has dealt with an engine that is silent
+    probes, metrics = defaultdict(list), defaultdict(list)
+    for probe in seen.probes:
+        probes[probe.target].append(probe)
+    for metric in seen.metrics:
+        metrics[metric.target].append(metric)
+    alerts = _AlertIndex(
+        alert
+        for alert in seen.alerts or ()
+        if alert.name != ESCALATION_ALERT and not given.identity.owns_alert(alert.labels)
+    )
+    for service in services:
+        target = service.target
+        yield (
+            target,
+            TargetFacts(
+                engine=seen.engine.services.get(target),
+                engine_error="the engine told nothing about it",
+                probes=tuple(probes[target]),
+                metrics=tuple(metrics[target]),
+                alerts=alerts.of(service),
+                silence=_silence(given, service, seen.silences or ()),
+            ),
+        )
+
+
+class _AlertIndex:
+    """Alerts by label pair, so that a thousand services and alerts do not multiply."""
+
+    def __init__(self, alerts: Iterable[Alert]) -> None:
+        self._by_label: dict[tuple[str, str], list[Alert]] = defaultdict(list)
+        for alert in alerts:
+            for pair in alert.labels.items():
+                self._by_label[pair].append(alert)
+
+    def of(self, service: Service) -> tuple[Alert, ...]:
+        """Alerts that one of the service's selectors matches, each once."""
+        found: dict[str, Alert] = {}
+        for selector in service.spec.alerts:
+            wanted = selector.matchers.items()
+            candidates = min((self._by_label.get(pair, []) for pair in wanted), key=len)
+            for alert in candidates:
+                if wanted <= alert.labels.items():
+                    found[alert.fingerprint] = alert
+        return tuple(found.values())
+
+
+def _silence(
+    given: CompareInput, service: Service, silences: tuple[Silence, ...]
+) -> Silence | None:
+    """A silence that covers all alerts of the service: a person's maintenance window.
+
+    One that names an alert, or any label that the service's selectors do not have,
+    covers only that alert; Alertmanager marks the alert itself then.
+    """
+    for silence in silences:
+        named = {matcher.name for matcher in silence.matchers}
+        for selector in service.spec.alerts:
+            if named <= selector.matchers.keys() and given.covers(silence, selector.matchers):
+                return silence
+    return None
+
+
+def _orphans(observation: Observation) -> Iterator[Drift]:
+    for name, seen in sorted(observation.environments.items()):
+        for native in seen.engine.orphans if seen.engine else ():
+            yield Drift(
+                f"{name}/{native.name}",
+                DriftKind.ORPHAN,
+                desired="not declared",
+                observed=f"{native.kind} exists",
+                message=f"{native.kind} {native.name} is labelled as UICI's and not declared",
+                instance=native.name,
+            )
+
+
+def _own_alerts(identity: AgentIdentity, observation: Observation) -> Iterator[Alert]:
+    seen: set[str] = set()
+    for environment in observation.environments.values():
+        for alert in environment.alerts or ():
+            told_by_us = alert.name == ESCALATION_ALERT
+            if told_by_us or alert.fingerprint in seen or alert.state is not AlertState.ACTIVE:
+                continue
+            if identity.owns_alert(alert.labels):
+                seen.add(alert.fingerprint)
+                yield alert
+
+
+def _breaker(
+    drifts: Iterable[Drift], given: CompareInput, states: Mapping[str, TargetState]
+) -> dict[str, str]:
+    settings: BreakerSettings = given.settings.breaker
+    total: dict[str, int] = defaultdict(int)
+    for target in states:
+        total[given.services[target].metadata.environment] += 1
+    engine_says = {d.target for d in drifts if d.kind not in _MONITORED}
+    doubtful: dict[str, set[str]] = defaultdict(set)
+    for drift in drifts:
+        if drift.kind in _MONITORED and drift.target not in engine_says:
+            doubtful[given.services[drift.target].metadata.environment].add(drift.target)
+    return {
+        name: f"{len(targets)} of {total[name]} targets are unwell by monitoring's word alone: "
+        "monitoring is more likely broken than all of them"
+        for name, targets in doubtful.items()
+        if total[name] >= settings.minimum and len(targets) / total[name] >= settings.share
+    }
+
+
+__all__ = ["CompareInput", "Comparison", "TargetJudgement", "compare", "confirm", "unconfirmed"]

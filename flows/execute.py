@@ -1,13 +1,19 @@
 """Stage 5, execute: run the allowed steps of a plan, in order, through the guard.
 
-A failed step ends its plan: the later ones are SKIPPED. Next stage: verify.
+A plan is one thing: when a step of it that changes the world may not run, none of them
+runs. A step that fails ends the plan; the later ones are SKIPPED. Next stage: verify.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from infrastructure.operations import OperationOutcome
+from flows.drift import Incident
+from flows.guard import Decision, GuardedInterface, Verdict
+from flows.listener import Listener
+from infrastructure.operations import OperationOutcome, OutcomeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +22,58 @@ class Execution:
 
     fingerprint: str
     outcomes: tuple[OperationOutcome, ...]
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every operation that was begun did what it promised."""
+        return all(outcome.status is OutcomeStatus.SUCCEEDED for outcome in self.outcomes)
+
+
+def runnable(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """The steps that will run: all if all are allowed, else only those that change nothing."""
+    if all(verdict.decision is Decision.ALLOWED for verdict in verdicts):
+        return tuple(verdicts)
+    return tuple(v for v in verdicts if v.rule == "read-only")
+
+
+def changing(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Of these, the steps that change the world."""
+    return tuple(v for v in verdicts if v.rule != "read-only")
+
+
+def execute(
+    incident: Incident,
+    steps: Sequence[Verdict],
+    guarded: GuardedInterface,
+    *,
+    listener: Listener,
+    now: Callable[[], datetime],
+    deadline: datetime,
+) -> Execution:
+    """Run the steps in order; after a failure or the deadline the rest is SKIPPED.
+
+    Args:
+        incident: what it is about.
+        steps: what `runnable` returned.
+        guarded: the wrapped interface.
+        listener: told of every operation before and after.
+        now: clock with time zone.
+        deadline: the run's; a step that has begun is bounded by it, too.
+    """
+    outcomes: list[OperationOutcome] = []
+    stopped = ""
+    for verdict in steps:
+        call = verdict.step.call
+        if not stopped and now() >= deadline:
+            stopped = "the run's deadline was reached"
+        if stopped:
+            at = now()
+            outcomes.append(OperationOutcome(call, OutcomeStatus.SKIPPED, at, at, error=stopped))
+            continue
+        listener.operation_started(incident, call)
+        outcome = guarded.run(verdict, deadline=deadline)
+        listener.operation_finished(incident, outcome)
+        outcomes.append(outcome)
+        if outcome.status is not OutcomeStatus.SUCCEEDED:
+            stopped = f"{call.operation} before it {outcome.status.value}"
+    return Execution(incident.fingerprint, tuple(outcomes))

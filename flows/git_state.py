@@ -1,48 +1,365 @@
-"""Git: desired state in, reports out. The only module that imports `git`.
+"""Git: desired state in, reports out.
 
-The agent keeps a bare clone of its own under the data directory; no working tree of a
-user is ever touched. Desired state is read at a commit; reports go to a branch of their
-own, committed here first and then pushed, never by force.
+Desired state is read at a commit; reports go to a branch of their own, committed here
+first and then pushed, never by force. What the branches and files *mean* stands here;
+commands and processes are `flows.git_repository`'s, which is passed in: this module is
+part of the pure centre's imports and does not know GitPython.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 
-from infrastructure.errors import Problem
+import structlog
+
+from flows.drift import Incident
+from flows.git_contract import (
+    CommitResult,
+    DesiredState,
+    Durability,
+    Listing,
+    NewTip,
+    Repository,
+    Tips,
+)
+from flows.git_memory import read_memory
+from flows.guard import Verdict
+from flows.plan import Plan
+from flows.report import (
+    Redactor,
+    RunReport,
+    commit_message,
+    intent_files,
+    intent_message,
+    report_files,
+)
+from flows.status import (
+    HEARTBEAT_PATH,
+    INTENT_FOLDER,
+    REFUSED_PATH,
+    REPORT_FOLDER,
+    STATUS_FOLDER,
+    OpenIntent,
+    Reported,
+    TargetStatus,
+)
+from infrastructure.config_models import GitSettings
+from infrastructure.errors import Problem, UiciError
 from infrastructure.service import Service
 
+__all__ = ["CommitResult", "DesiredState", "Durability", "GitState", "Parser"]
+
+_log = structlog.get_logger("uici")
+
+_SUFFIXES = (".yml", ".yaml")
+_REMEMBERED = 4  # parsed revisions: the tip, the last good one, and two to spare
+_DELETIONS = 200  # expired report files that one commit takes away
+
+
+# Files by path → (services by target, problems). Problems: the whole state is refused.
+Parser = Callable[[Mapping[str, bytes]], tuple[Mapping[str, Service], Sequence[Problem]]]
+
 
 @dataclass(frozen=True, slots=True)
-class DesiredState:
-    """What Git says should run.
+class _Trailers:
+    """What ties a commit to its run: the last lines of its message."""
 
-    `revision` is `<branch>@sha1:<40 hex>`. When the newest commit does not validate,
-    `revision` and `services` are the last good ones, `problems` say what is wrong and
-    `refused_revision` is the commit that was refused. `stale` tells that the remote could
-    not be reached, and why; what is in force is then the newest that was ever fetched.
-    """
+    run_id: str
+    desired_revision: str
+    plan_digests: tuple[str, ...] = ()
 
-    revision: str
+    def on(self, message: str) -> str:
+        """The message with the trailers."""
+        lines = [f"UICI-Run: {self.run_id}"]
+        lines += [f"UICI-Plan: {digest}" for digest in self.plan_digests]
+        lines.append(f"UICI-Desired: {self.desired_revision}")
+        plain = ["".join(char for char in line if char.isprintable()) for line in lines]
+        return f"{message.rstrip()}\n\n" + "\n".join(plain) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
     services: Mapping[str, Service]
-    problems: tuple[Problem, ...] = ()
-    refused_revision: str | None = None
-    stale: str | None = None
+    problems: tuple[Problem, ...]  # why the revision is refused; empty: it is good
+    remarks: tuple[Problem, ...]
 
 
-class Durability(StrEnum):
-    """How far a commit got."""
+class GitState:
+    """The agent's view of its state repository. One object lives as long as its process."""
 
-    PUSHED = "pushed"
-    LOCAL = "local"  # on the agent's own disk; pushed as soon as the remote is back
+    def __init__(
+        self,
+        repository: Repository,
+        parser: Parser,
+        settings: GitSettings,
+        *,
+        redactor: Redactor,
+    ) -> None:
+        self._repository = repository
+        self._parser = parser
+        self._redactor = redactor
+        self._settings = settings
+        self._parsed: OrderedDict[str, _Parsed] = OrderedDict()
+        self._tips: Tips | None = None
+        self._memory: tuple[str, Reported] | None = None
+        self._retained_on: object = None
+        self._guard = threading.Lock()
+
+    # ── desired state ───────────────────────────────────────────────────────────
+
+    def desired(self) -> DesiredState:
+        """The newest valid desired state, fetched now.
+
+        Raises:
+            TemporaryError: the remote can't be reached and never could.
+            PermanentError: the remote has no such branch and never had.
+        """
+        settings = self._settings
+        stale = None
+        try:
+            tips = self._repository.fetch(settings.branch, settings.reports_branch)
+        except UiciError as exc:
+            tips = self._repository.tips(settings.branch, settings.reports_branch)
+            if tips.desired is None:
+                raise
+            stale = str(exc)
+            _log.warning("desired_state_stale", reason=stale)
+        self._tips = tips
+        return replace(self._in_force(tips), stale=stale)
+
+    def _in_force(self, tips: Tips) -> DesiredState:
+        assert tips.desired is not None  # noqa: S101  # fetch has it, or raised
+        newest = self._parse(tips.desired)
+        remarks = (*newest.remarks, *self._rewritten(tips))
+        if not newest.problems:
+            if tips.last_good != tips.desired:
+                self._repository.remember_good(self._settings.branch, tips.desired)
+            return DesiredState(self._revision(tips.desired), newest.services, remarks)
+        refused = self._revision(tips.desired)
+        good = self._parse(tips.last_good) if tips.last_good else None
+        usable = good is not None and not good.problems
+        return DesiredState(
+            revision=self._revision(tips.last_good if usable else None),
+            services=good.services if good is not None and usable else {},
+            problems=(*newest.problems, *remarks),
+            refused_revision=refused,
+        )
+
+    def _revision(self, sha: str | None) -> str:
+        return f"{self._settings.branch}@" + (f"sha1:{sha}" if sha else "none")
+
+    def _rewritten(self, tips: Tips) -> tuple[Problem, ...]:
+        if tips.rewritten_from is None:
+            return ()
+        message = (
+            f"the branch was rewritten: commit {tips.rewritten_from[:12]} is no longer part of it"
+        )
+        return (Problem(self._settings.branch, 0, 0, message),)
+
+    def _parse(self, sha: str) -> _Parsed:
+        """A commit's services. Remembered: the same commit is never parsed twice."""
+        with self._guard:
+            known = self._parsed.get(sha)
+        if known is None:
+            known = self._parse_anew(sha)
+            with self._guard:
+                self._parsed[sha] = known
+                while len(self._parsed) > _REMEMBERED:
+                    self._parsed.popitem(last=False)
+        return known
+
+    def _parse_anew(self, sha: str) -> _Parsed:
+        folder = PurePosixPath(self._settings.path.strip("/") or ".")
+        paths = () if str(folder) == "." else (str(folder),)
+        listing = self._repository.tree(sha, paths)
+        remarks = tuple(Problem(entry.path, 0, 0, entry.why) for entry in listing.ignored)
+        files, problems = self._readable(listing)
+        if problems:
+            return _Parsed({}, problems, remarks)
+        contents = self._repository.read(files.values())
+        services, found = self._parser({path: contents[blob] for path, blob in files.items()})
+        problems = tuple(found)
+        if not services and not problems:
+            problems = (
+                Problem(
+                    f"{folder}/",
+                    0,
+                    0,
+                    "no Service file is here",
+                    "an empty desired state is refused: to let everything be, suspend the services",
+                ),
+            )
+        return _Parsed(services, problems, remarks)
+
+    def _readable(self, listing: Listing) -> tuple[dict[str, str], tuple[Problem, ...]]:
+        limit = self._settings.max_file_bytes
+        files: dict[str, str] = {}
+        problems = []
+        for path, blob in listing.files.items():
+            if not path.endswith(_SUFFIXES):
+                continue
+            files[path] = blob.sha
+            if blob.size > limit:
+                message = f"the file has {blob.size} bytes, more than {limit}"
+                problems.append(Problem(path, 0, 0, message, "split it, or raise git.maxFileBytes"))
+        return files, tuple(problems)
+
+    # ── memory ──────────────────────────────────────────────────────────────────
+
+    def reported(self) -> Reported:
+        """What the reports branch tells, unpushed commits included; damaged files apart."""
+        tips = self._tips or self._look()
+        if tips.reports is None:
+            return Reported()
+        sha = tips.reports.sha
+        memory = self._memory
+        if memory is None or memory[0] != sha:
+            listing = self._repository.tree(sha, (STATUS_FOLDER, INTENT_FOLDER, REFUSED_PATH))
+            read = read_memory(listing, self._repository, self._settings.max_file_bytes)
+            for damage in read.damaged:
+                _log.warning("reports_branch_file_damaged", detail=damage)
+            memory = self._memory = (sha, read)
+        return memory[1]
+
+    def statuses(self) -> Mapping[str, TargetStatus]:
+        """The newest status of every target."""
+        return self.reported().statuses
+
+    def open_intents(self) -> tuple[OpenIntent, ...]:
+        """Intents without an outcome, by run id."""
+        return self.reported().intents
+
+    def _look(self) -> Tips:
+        self._tips = self._repository.tips(self._settings.branch, self._settings.reports_branch)
+        return self._tips
+
+    # ── reports ─────────────────────────────────────────────────────────────────
+
+    def commit_intent(
+        self,
+        *,
+        run_id: str,
+        desired: DesiredState,
+        cases: Sequence[tuple[Incident, Plan, Sequence[Verdict]]],
+        statuses: Mapping[str, TargetStatus],
+        now: datetime,
+    ) -> CommitResult:
+        """Write what is about to be done, durably here and then at the remote.
+
+        Args:
+            run_id: of the run; its intent stands until `commit_report`.
+            desired: what the plans are to restore.
+            cases: what will be worked on.
+            statuses: of the targets, with the attempts that are about to be made.
+            now: with time zone.
+
+        Raises:
+            TemporaryError: not even the local commit could be written: nothing may be done.
+            PermanentError: as above, and it will fail again.
+        """
+        memory = self.reported()
+        files = intent_files(
+            run_id, now, desired.revision, cases, statuses=statuses, redactor=self._redactor
+        )
+        digests = tuple(plan.digest for _, plan, _ in cases)
+        message = _Trailers(run_id, desired.revision, digests).on(
+            self._redactor.text(intent_message(cases))
+        )
+        tip = self._commit(files, message, now)
+        if tip is None:  # the same intent stands there already
+            sha = self._look().reports
+            return self._push(sha.sha if sha else "")
+        result = self._push(tip.sha)
+        known = tip.parent if self._memory is None else self._memory[0]
+        if tip.parent == known and result.sha == tip.sha:
+            # What was just written need not be read again.
+            memory = replace(memory, statuses={**memory.statuses, **_by_target(statuses)})
+            self._memory = (tip.sha, memory)
+        return result
+
+    def commit_report(
+        self, report: RunReport, *, now: datetime, closes: Sequence[OpenIntent] = ()
+    ) -> CommitResult | None:
+        """Write what was done; takes expired reports along. None: there is no news.
+
+        Args:
+            report: the run.
+            now: with time zone.
+            closes: intents of earlier runs that this run has settled by looking.
+
+        Raises:
+            TemporaryError: the local commit could not be written.
+            PermanentError: as above, and it will fail again.
+        """
+        before = self.reported()
+        files = report_files(report, before, redactor=self._redactor, closes=closes)
+        if not files:
+            return None
+        digests = tuple(incident.plan.digest for incident in report.incidents)
+        message = _Trailers(report.run_id, report.desired.revision, digests).on(
+            commit_message(report, before, redactor=self._redactor)
+        )
+        tip = self._commit({**self._expired(now), **files}, message, now)
+        result = self._push(tip.sha) if tip else None
+        self._repository.maintain(now)
+        return result
+
+    def heartbeat(self, now: datetime) -> CommitResult | None:
+        """Say "still alive" when nothing was committed for `git.heartbeat`. None: not due."""
+        tip = (self._tips or self._look()).reports
+        if tip is not None and now - tip.at < self._settings.heartbeat:
+            return None
+        beat = {"apiVersion": "uici/v1", "kind": "Heartbeat", "at": now.isoformat("T", "seconds")}
+        files = {HEARTBEAT_PATH: (json.dumps(beat) + "\n").encode(), **self._expired(now)}
+        tip_now = self._commit(files, "heartbeat: nothing has changed\n", now)
+        result = self._push(tip_now.sha) if tip_now else None
+        self._repository.maintain(now)
+        return result
+
+    def push_pending(self) -> CommitResult | None:
+        """Push what an earlier run could not. None: the remote has everything."""
+        sha = self._repository.pending(self._settings.reports_branch)
+        return self._push(sha) if sha else None
+
+    def _commit(
+        self, files: Mapping[str, bytes | None], message: str, at: datetime
+    ) -> NewTip | None:
+        made = self._repository.commit(self._settings.reports_branch, files, message=message, at=at)
+        self._tips = None
+        return made
+
+    def _push(self, sha: str) -> CommitResult:
+        pushed = self._repository.push(self._settings.reports_branch, sha)
+        self._tips = None
+        if pushed.error:
+            _log.warning("push_failed", sha=pushed.sha, reason=pushed.error)
+            return CommitResult(pushed.sha, Durability.LOCAL, pushed.error)
+        return CommitResult(pushed.sha, Durability.PUSHED)
+
+    def _expired(self, now: datetime) -> dict[str, None]:
+        """Report files past their retention, oldest first, looked for once a day."""
+        today = now.astimezone(UTC).date()
+        tip = (self._tips or self._look()).reports
+        if tip is None or self._retained_on == today:
+            return {}
+        oldest = (now - self._settings.retention.reports).astimezone(UTC)
+        last_day = (oldest - timedelta(days=1)).strftime(f"{REPORT_FOLDER}/%Y/%m/%d")
+        folders = self._repository.directories(tip.sha, REPORT_FOLDER)
+        days = [f for f in folders if f.count("/") == 3 and f <= last_day]
+        if not days:
+            self._retained_on = today
+            return {}
+        files = sorted(self._repository.tree(tip.sha, days).files)
+        if len(files) <= _DELETIONS:
+            self._retained_on = today
+        return dict.fromkeys(files[:_DELETIONS])
 
 
-@dataclass(frozen=True, slots=True)
-class CommitResult:
-    """A commit on the reports branch. `error` says why it was not pushed."""
-
-    sha: str
-    durability: Durability
-    error: str = ""
+def _by_target(statuses: Mapping[str, TargetStatus]) -> dict[str, TargetStatus]:
+    return {status.target: status for status in statuses.values()}

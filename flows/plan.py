@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from flows.compare import Incident
+from flows.drift import Incident
 from infrastructure.observed import empty
 from infrastructure.operations import OperationCall
 
@@ -23,6 +23,7 @@ class PlannerKind(StrEnum):
     LEARNED = "learned"
     LLM = "llm"
     RUNBOOK = "runbook"
+    PERSON = "person"  # asked for by hand: uici run
     NONE = "none"  # nobody had a plan: a person must look
 
 

@@ -1,73 +1,230 @@
 """Stage 7, report: everything that happened in a run, for people and for programs.
 
-Pure: a `RunReport` becomes Markdown, JSON, status files and a commit message. The
-writing is `flows.git_state`'s.
+Pure: a `RunReport` becomes Markdown, JSON, status files and a commit message. What has
+been told already is not told again: a run without news has no files. The writing is
+`flows.git_state`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
-from flows.compare import Comparison, Incident
-from flows.execute import Execution
-from flows.git_state import DesiredState
+from flows.drift import Incident
 from flows.guard import Verdict
-from flows.observe import SourceFailure
-from flows.plan import Evidence, Plan
-from flows.status import TargetStatus
-from flows.verify import Verification
+from flows.plan import Plan
+from flows.report_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
+from flows.report_markdown import render_markdown
+from flows.report_text import changing, headline, plain, short_name
+from flows.report_values import (
+    IncidentReport,
+    IncidentResult,
+    RunReport,
+    RunResult,
+)
+from flows.status import (
+    AGENT_FOLDER,
+    REFUSED_PATH,
+    REPORT_FOLDER,
+    OpenIntent,
+    Reported,
+    TargetStatus,
+    file_name,
+    intent_path,
+    status_path,
+)
+
+__all__ = [
+    "IncidentReport",
+    "IncidentResult",
+    "Redactor",
+    "RunReport",
+    "RunResult",
+    "commit_message",
+    "intent_files",
+    "intent_message",
+    "news",
+    "render_markdown",
+    "report_files",
+    "report_path",
+    "report_to_dict",
+    "same_news",
+]
+
+Files = dict[str, bytes | None]  # None: the file goes
+
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
-class IncidentResult(StrEnum):
-    """How an incident stands at the end of the run."""
+class Redactor(Protocol):
+    """Cuts secrets out; `infrastructure.redaction.Redactor` is the one."""
 
-    RECOVERED = "recovered"
-    FAILED = "failed"  # tried and not recovered; tried again after its back-off
-    WAITING = "waiting"  # a person has to approve, or a back-off or window has to pass
-    HELD = "held"  # suspended, silenced, observe mode, breaker, budget of the run spent
-    ESCALATED = "escalated"  # a person has to act
-    UNKNOWN = "unknown"  # an operation's or verification's result was never seen
+    def text(self, text: str, /) -> str:
+        """A text without secrets."""
+        ...
 
-
-@dataclass(frozen=True, slots=True)
-class IncidentReport:
-    """One incident from drift to result. Later stages are None when they were not reached."""
-
-    incident: Incident
-    evidence: Evidence
-    plan: Plan
-    verdicts: tuple[Verdict, ...]
-    execution: Execution | None
-    verification: Verification | None
-    result: IncidentResult
-    summary: str  # one sentence: what was wrong, what was done, what waits for a person
+    def data(self, value: Any, /) -> Any:
+        """JSON-able data without secrets."""
+        ...
 
 
-class RunResult(StrEnum):
-    """Sum of a run; decides the exit code (0, 2, 1) and the Prefect state."""
+def intent_files(
+    run_id: str,
+    at: datetime,
+    desired_revision: str,
+    cases: Sequence[tuple[Incident, Plan, Sequence[Verdict]]],
+    *,
+    statuses: Mapping[str, TargetStatus],
+    redactor: Redactor,
+) -> Files:
+    """What is written before the first operation: the intent, and the attempts it counts."""
+    intent = intent_to_dict(run_id, at, desired_revision, cases)
+    files: Files = {intent_path(run_id): json_bytes(intent, redactor.data)}
+    for status in statuses.values():
+        files[status_path(status.target)] = _status_bytes(status, redactor)
+    return files
 
-    CONVERGED = "converged"
-    DRIFT_REMAINS = "drift_remains"
-    ERROR = "error"
+
+def report_files(
+    report: RunReport,
+    before: Reported,
+    *,
+    redactor: Redactor,
+    closes: Iterable[OpenIntent] = (),
+) -> Files:
+    """What this run has to tell; empty when there is no news.
+
+    Args:
+        report: the run.
+        before: what the reports branch tells already, this run's intent included.
+        redactor: cuts secrets out of everything.
+        closes: intents of earlier runs that are settled by what this run has seen.
+    """
+    told = replace(report, incidents=news(report, before))
+    files: Files = dict.fromkeys((intent.path for intent in closes), None)
+    files |= _statuses(report, before, redactor)
+    refused = report.desired.refused_revision
+    newly_refused = refused is not None and refused != before.refused_revision
+    if newly_refused and refused is not None:
+        refusal = refusal_to_dict(refused, report.desired.problems)
+        files[REFUSED_PATH] = json_bytes(refusal, redactor.data, indent=1)
+    elif refused is None and before.refused_revision and report.desired.stale is None:
+        files[REFUSED_PATH] = None
+    if told.incidents or newly_refused or report.errors:
+        path = report_path(report)
+        files[f"{path}.md"] = render_markdown(told, redactor.text).encode(errors="replace")
+        files[f"{path}.json"] = json_bytes(report_to_dict(told), redactor.data)
+    if report.intent_commit is not None:
+        files[intent_path(report.run_id)] = None
+    return files
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """The whole run."""
+def report_path(report: RunReport) -> str:
+    """`reports/YYYY/MM/DD/<HHMMSS>-<run>`, without the ending; UTC."""
+    at = report.finished_at.astimezone(UTC)
+    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H%M%S}-{file_name(report.run_id)[:8].strip('-')}"
 
-    run_id: str
-    started_at: datetime
-    finished_at: datetime
-    mode: str
-    desired: DesiredState
-    comparison: Comparison
-    failures: tuple[SourceFailure, ...]
-    incidents: tuple[IncidentReport, ...]
-    statuses: Mapping[str, TargetStatus]
-    result: RunResult
-    errors: tuple[str, ...] = ()
-    intent_commit: str | None = None
-    report_commit: str | None = None
+
+def news(report: RunReport, before: Reported) -> tuple[IncidentReport, ...]:
+    """Incidents in which the world was changed, or that do not stand as they were last told."""
+    return tuple(incident for incident in report.incidents if _is_news(incident, before))
+
+
+def _is_news(report: IncidentReport, before: Reported) -> bool:
+    if changing(report):
+        return True
+    status = before.statuses.get(report.incident.root)
+    last = status.last_incident if status else None
+    return last is None or (last.fingerprint, last.result) != (
+        report.incident.fingerprint,
+        report.result.value,
+    )
+
+
+def _statuses(report: RunReport, before: Reported, redactor: Redactor) -> Files:
+    """Those that changed, and the end of those whose target left desired state."""
+    files: Files = {}
+    for status in report.statuses.values():
+        known = before.statuses.get(status.target)
+        if known is None or not same_news(known, status):
+            files[status_path(status.target)] = _status_bytes(status, redactor)
+    desired = report.desired
+    if desired.services and desired.refused_revision is None and desired.stale is None:
+        for target in before.statuses:
+            kept = target in desired.services or target in report.statuses
+            if not kept and not target.startswith(f"{AGENT_FOLDER}/"):
+                files[status_path(target)] = None
+    return files
+
+
+def same_news(first: TargetStatus, second: TargetStatus) -> bool:
+    """Whether two statuses tell the same.
+
+    Transition times, the revision, run ids and measured values in messages differ from
+    run to run and tell nothing: a commit for each would bury what matters.
+    """
+    return _essence(first) == _essence(second)
+
+
+def _essence(status: TargetStatus) -> tuple[object, ...]:
+    last = status.last_incident
+    return (
+        status.target,
+        status.spec_digest,
+        status.sync,
+        status.health,
+        tuple((c.type, c.status, c.reason, _NUMBER.sub("#", c.message)) for c in status.conditions),
+        status.attempts,
+        last and (last.fingerprint, last.result, last.escalated),
+    )
+
+
+def _status_bytes(status: TargetStatus, redactor: Redactor) -> bytes:
+    data = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return json_bytes(data, redactor.data, indent=1)
+
+
+# ── messages ────────────────────────────────────────────────────────────────────
+
+
+def intent_message(cases: Sequence[tuple[Incident, Plan, Sequence[Verdict]]]) -> str:
+    """Subject of an intent commit: `intent: market-predictor: start`."""
+    parts = []
+    for incident, plan, _verdicts in cases:
+        steps = ", ".join(dict.fromkeys(step.operation for step in plan.steps))
+        parts.append(f"{short_name(incident.root)}: {steps}")
+    return _subject("intent: ", parts)
+
+
+def commit_message(report: RunReport, before: Reported, *, redactor: Redactor) -> str:
+    """Subject, and a line for each incident when there are several."""
+    lines = [headline(incident, redactor.text) for incident in news(report, before)]
+    if len(lines) == 1:
+        return lines[0] + "\n"
+    if lines:
+        counts = dict.fromkeys(IncidentResult, 0)
+        for incident in news(report, before):
+            counts[incident.result] += 1
+        words = ", ".join(f"{count} {r.value}" for r, count in counts.items() if count)
+        return f"{len(lines)} incidents: {words}\n\n" + "\n".join(lines) + "\n"
+    refused = report.desired.refused_revision
+    if refused is not None and refused != before.refused_revision:
+        return f"desired state refused: {plain(refused)}\n"
+    if report.errors:
+        return f"error: {plain(redactor.text(report.errors[0]), 100)}\n"
+    changed = [
+        f"{short_name(status.target)} {status.sync}/{status.health}"
+        for status in report.statuses.values()
+        if (known := before.statuses.get(status.target)) is None or not same_news(known, status)
+    ]
+    return _subject("status: ", changed or ["desired state changed"])
+
+
+def _subject(prefix: str, parts: Sequence[str]) -> str:
+    """As many parts as fit into a line, and how many more there are."""
+    shown = [plain(part, 80) for part in parts[:2]]
+    more = f" (+{len(parts) - len(shown)} more)" if len(parts) > len(shown) else ""
+    return f"{prefix}{'; '.join(shown)}{more}\n"

@@ -6,12 +6,16 @@ commit is the memory of the loop, there is no other. Types and their JSON form o
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import ConfigDict
 
+from infrastructure.observed import empty
 from infrastructure.service import Document
 
 
@@ -75,3 +79,49 @@ class TargetStatus(Document):
 def status_path(target: str) -> str:
     """Path on the reports branch."""
     return f"status/{target}.json"
+
+
+STATUS_FOLDER = "status"
+INTENT_FOLDER = "intents"
+REPORT_FOLDER = "reports"
+AGENT_FOLDER = "agent"  # `status/agent/<name>.json` tells of the agent itself
+REFUSED_PATH = "refused.json"  # the newest desired state that was refused, while it is
+HEARTBEAT_PATH = "heartbeat.json"
+
+
+def intent_path(run_id: str) -> str:
+    """Where an intent stands until its outcome is committed."""
+    return f"{INTENT_FOLDER}/{file_name(run_id)}.json"
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a path on the reports branch."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:80] or "run"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent without an outcome: its run ended before it could report.
+
+    What it meant to do may have happened or not; `targets` are to be looked at again.
+    """
+
+    run_id: str
+    path: str
+    at: datetime | None = None
+    desired_revision: str = ""
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What the reports branch tells before a run: the loop's whole memory.
+
+    `refused_revision` is the refused desired state that people were told about already.
+    `damaged` names files that could not be read, and why; they count as absent.
+    """
+
+    statuses: Mapping[str, TargetStatus] = field(default_factory=empty)
+    refused_revision: str | None = None
+    intents: tuple[OpenIntent, ...] = ()
+    damaged: tuple[str, ...] = ()

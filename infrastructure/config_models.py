@@ -8,17 +8,25 @@ committed JSON Schemas are generated from these models (`make schemas`).
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import Effect, Risk
 from infrastructure.quantities import Duration
-from infrastructure.service import Backoff, Document, Mode, Name
+from infrastructure.service import PATTERN_WORDS, Backoff, Document, Mode, Name
 
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+_IDENTIFIER = r"^[a-z][a-z0-9_]*$"
+_URL = r"^https?://\S+$"
+PATTERN_WORDS |= {
+    _IDENTIFIER: "be lower-case letters, digits and '_', with a letter first",
+    _URL: "be an address such as http://127.0.0.1:9090",
+}
+
+Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER, max_length=63)]
+Url = Annotated[str, StringConstraints(pattern=_URL)]
 
 
 def _compiles(pattern: str) -> str:
@@ -29,6 +37,13 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("write a duration longer than 0s")
+    return value
+
+
+Period = Annotated[Duration, AfterValidator(_positive)]
 Regex = Annotated[str, AfterValidator(_compiles), Field(json_schema_extra={"format": "regex"})]
 
 
@@ -65,7 +80,7 @@ class GitSettings(Document):
     path: str
     reports_branch: str = Field(min_length=1)
     author: Author
-    timeout: Duration
+    timeout: Period
     push: Retry
     # Highest risk that may run on a local commit alone while the remote can't be reached.
     local_commit_suffices_up_to: Risk
@@ -80,7 +95,7 @@ class PrefectServer(Document):
     mode: Literal["embedded", "external"]
     host: str
     port: int = Field(ge=1, le=65535)
-    ready_timeout: Duration
+    ready_timeout: Period
 
 
 class PrefectSettings(Document):
@@ -89,7 +104,7 @@ class PrefectSettings(Document):
     api_url: Url
     server: PrefectServer
     work_pool: Name
-    poll_interval: Duration
+    poll_interval: Period
     deployment: Name
     tags: tuple[str, ...]
 
@@ -97,8 +112,8 @@ class PrefectSettings(Document):
 class ReconcileSettings(Document):
     """The loop's own limits."""
 
-    interval: Duration
-    deadline: Duration
+    interval: Period
+    deadline: Period
     concurrent_incidents: int = Field(ge=1, le=64)
 
 
@@ -135,6 +150,21 @@ class CompareSettings(Document):
     breaker: BreakerSettings
 
 
+class EvidenceSettings(Document):
+    """What is collected about an incident before it is planned.
+
+    `targets`: how many of its targets, root first, are asked for logs. `log_lines`: newest
+    lines of each; `max_chars`: what is kept of them, cut in the middle. `facts`: how many
+    facts; `fact_chars`: what is kept of each.
+    """
+
+    targets: int = Field(ge=1, le=20)
+    log_lines: int = Field(ge=1, le=5000)
+    max_chars: int = Field(ge=200)
+    facts: int = Field(ge=1)
+    fact_chars: int = Field(ge=80)
+
+
 class ProbeSettings(Document):
     """HTTP health probes."""
 
@@ -144,8 +174,8 @@ class ProbeSettings(Document):
 class MetricSettings(Document):
     """How Prometheus' answers are read. `staleness`: an older sample is unknown."""
 
-    staleness: Duration
-    step: Duration
+    staleness: Period
+    step: Period
     max_bytes: int = Field(ge=1024)
 
 
@@ -207,7 +237,7 @@ class GuardSettings(Document):
 class VerifySettings(Document):
     """When a repair counts as verified."""
 
-    deadline: Duration
+    deadline: Period
     interval: Duration
     stable_for: Duration  # how long a service without any health check must stay up
 
@@ -224,9 +254,10 @@ class LlmSettings(Document):
     """The endpoint, shared by the agents. No API key: the runbooks plan."""
 
     base_url: Url
-    api_key: str  # normally "${env:OPENAI_API_KEY:-}"; empty: no LLM, unless key_required is false
+    # Normally "${env:OPENAI_API_KEY:-}"; empty: no LLM, unless key_required is false.
+    api_key: str = Field(repr=False)
     key_required: bool
-    timeout: Duration
+    timeout: Period
     retry: Retry
     repair_rounds: int = Field(ge=0, le=5)
     max_response_bytes: int = Field(ge=1024)
@@ -238,6 +269,12 @@ class SecretSettings(Document):
 
     key_patterns: tuple[Regex, ...]
     redact_patterns: tuple[Regex, ...]
+
+
+class EscalationSettings(Document):
+    """How people are told. An escalation's alert ends after `lasts` unless told again."""
+
+    lasts: Duration
 
 
 class LogSettings(Document):
@@ -260,9 +297,11 @@ class Platform(Document):
     reconcile: ReconcileSettings
     observe: ObserveSettings
     compare: CompareSettings
+    evidence: EvidenceSettings
     guard: GuardSettings
     verify: VerifySettings
     llm: LlmSettings
+    escalation: EscalationSettings
     secrets: SecretSettings
 
 
@@ -334,7 +373,7 @@ class BasicAuth(Document):
     """HTTP basic authentication."""
 
     username: str
-    password: str
+    password: str = Field(repr=False)
 
 
 class Tls(Document):
@@ -350,28 +389,36 @@ class HttpSource(Document):
     """A Prometheus- or Alertmanager-compatible server. Several: tried or merged in order."""
 
     url: Url
-    timeout: Duration
+    timeout: Period
     basic_auth: BasicAuth | None = None
-    bearer_token: str | None = None
-    headers: dict[str, str] = {}
+    bearer_token: str | None = Field(default=None, repr=False)
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
     tls: Tls | None = None
 
 
 class DetectionRule(Document):
     """One sign that the environment is here; exactly one field is set."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
     file: str | None = None  # a socket or file that exists
     env: str | None = None  # an environment variable that is set
     url: Url | None = None  # an address that answers (instance metadata)
+
+    @model_validator(mode="after")
+    def _one_sign(self) -> Self:
+        if [self.file, self.env, self.url].count(None) != 2:
+            raise ValueError("give exactly one of file, env, url; another sign is another rule")
+        return self
 
 
 class Environment(Document):
     """One place where services run."""
 
     executor: Identifier
-    connection: dict[str, Any]  # checked by the executor module's own model
+    connection: dict[str, Any] = Field(repr=False)  # checked by the executor's own model
     detect: tuple[DetectionRule, ...]
-    deadline: Duration
+    deadline: Period
     concurrency: int = Field(ge=1, le=128)
     prometheus: tuple[HttpSource, ...]
     alertmanager: tuple[HttpSource, ...]
@@ -406,9 +453,16 @@ class Operation(Document):
     description: str = Field(min_length=1)
     risk: Risk
     parameters: dict[str, Any]  # JSON Schema of an object
+    # Parameter → JSON pointer into the Service's spec: as a repair the operation runs only
+    # with the value that Git declares there.
+    bounds: dict[str, Annotated[str, StringConstraints(pattern=r"^/")]] = Field(
+        default_factory=dict
+    )
+    # Its result is by design not what Git declares: never a repair.
+    leaves_desired_state: bool = False
     inverse: Inverse | None = None
     irreversible: bool = False
-    timeout: Duration
+    timeout: Period
     effect: Effect
 
 
@@ -432,11 +486,23 @@ class TranslationStep(Document):
     call of the group succeeded.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["call"]}, {"required": ["each", "do"]}]}
+    )
+
     call: Identifier | None = None
-    with_: dict[str, Any] = Field(default={}, alias="with")
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     when: str | bool | None = None
     each: Literal["instance"] | None = None
     do: tuple[TranslationStep, ...] = ()
+
+    @model_validator(mode="after")
+    def _call_or_group(self) -> Self:
+        is_call = self.call is not None and self.each is None and not self.do
+        is_group = self.call is None and self.each is not None and self.do and not self.with_
+        if not is_call and not is_group:
+            raise ValueError("write either call, with its arguments in with, or each and do")
+        return self
 
 
 class CommandTranslations(Document):

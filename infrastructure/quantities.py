@@ -8,30 +8,37 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# Digits are counted, so that no text becomes a number that a duration can't hold.
+_DURATION = re.compile(r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d))+$")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_LONGEST = timedelta(days=36_500)
 _MEMORY_UNITS = {
     "": 1,
     **{unit: 1000**power for power, unit in enumerate(("k", "M", "G", "T"), 1)},
     **{unit: 1024**power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"), 1)},
 }
-_MEMORY = re.compile(r"^(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)$")
+_MEMORY = re.compile(r"^([0-9]{1,19}(?:\.[0-9]{1,9})?)(Ki|Mi|Gi|Ti|k|M|G|T|)$")
+_MOST_BYTES = 2**63 - 1  # what engines can hold
+_CPU = re.compile(r"^[0-9]{1,9}(?:\.[0-9]{1,9})?m?$")
 
 
 def parse_duration(value: Any) -> timedelta:
-    """`"1h30m"` → timedelta. Raises ValueError with the accepted form."""
+    """`"1h30m"` → timedelta, in whole milliseconds. Raises ValueError with the accepted form."""
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, str) and _DURATION.match(value):
-        parts = _DURATION_PART.findall(value)
-        return timedelta(seconds=sum(float(n) * _DURATION_UNITS[unit] for n, unit in parts))
-    raise ValueError("write a duration with its unit, such as 500ms, 30s, 5m or 1h30m")
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise ValueError("write a duration with its unit, such as 500ms, 30s, 5m or 1h30m")
+    parts = _DURATION_PART.findall(value)
+    milliseconds = round(sum(Decimal(n) * _DURATION_UNITS[unit] for n, unit in parts))
+    if milliseconds > _LONGEST / timedelta(milliseconds=1):
+        raise ValueError(f"write a duration of at most {_LONGEST.days}d")
+    return timedelta(milliseconds=milliseconds)
 
 
 def format_duration(value: timedelta) -> str:
@@ -41,20 +48,20 @@ def format_duration(value: timedelta) -> str:
         return "0s"
     text = ""
     for unit in ("d", "h", "m", "s", "ms"):
-        size = round(_DURATION_UNITS[unit] * 1000)
-        count, milliseconds = divmod(milliseconds, size)
+        count, milliseconds = divmod(milliseconds, _DURATION_UNITS[unit])
         text += f"{count}{unit}" if count else ""
     return text
 
 
 def parse_memory(value: Any) -> int:
     """`"256Mi"` → bytes. Raises ValueError with the accepted form."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_BYTES:
         return value
-    match = _MEMORY.match(value) if isinstance(value, str) else None
-    if match is None:
+    match = _MEMORY.fullmatch(value) if isinstance(value, str) else None
+    size = int(Decimal(match[1]) * _MEMORY_UNITS[match[2]]) if match else -1
+    if not 0 <= size <= _MOST_BYTES:
         raise ValueError("write memory as a quantity such as 256Mi, 1Gi or 500M")
-    return int(Decimal(match[1]) * _MEMORY_UNITS[match[2]])
+    return size
 
 
 def format_memory(value: int) -> str:
@@ -71,11 +78,8 @@ def parse_cpu(value: Any) -> Decimal:
         return value
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         text = str(value)
-        try:
+        if _CPU.fullmatch(text):
             cores = Decimal(text[:-1]) / 1000 if text.endswith("m") else Decimal(text)
-        except InvalidOperation:
-            cores = Decimal(-1)
-        if cores >= 0 and cores.is_finite():
             return cores.normalize()
     raise ValueError('write CPU in cores such as "0.5", "2" or "500m"')
 
@@ -106,6 +110,6 @@ Cpu = Annotated[
     BeforeValidator(parse_cpu),
     PlainSerializer(format_cpu, return_type=str),
     WithJsonSchema(
-        {"type": ["string", "number"], "pattern": r"^\d+(\.\d+)?m?$", "examples": ["0.5", "500m"]}
+        {"type": ["string", "number"], "pattern": _CPU.pattern, "examples": ["0.5", "500m"]}
     ),
 ]

@@ -17,8 +17,10 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     field_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -27,22 +29,43 @@ from infrastructure.quantities import Cpu, Duration, Memory
 
 API_VERSION = "uici/v1"
 
+_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+_REFERENCE = r"^(env|file|prefect):\S+$"
+_URL_PATH = r"^/\S*$"
+_EXPECTATION = r"^(==|!=|<=|>=|<|>)\s*-?\d+(\.\d+)?([eE]-?\d+)?$"
+_POINTER = r"^(/([^/~]|~[01])+)+$"
+_VARIABLE = r"^[^=\s\x00]+$"
+
+# What each pattern asks for, in the words of a message: "must …".
+PATTERN_WORDS = {
+    _NAME: "be lower-case letters, digits, '-' and '.', with a letter or digit at both ends",
+    _REFERENCE: "refer to a secret as env:NAME, file:/path or prefect:block-name",
+    _URL_PATH: "begin with / and hold no space",
+    _EXPECTATION: 'compare with a number, such as "== 1" or "< 0.5"',
+    _POINTER: "be a JSON pointer into the spec, such as /replicas or /env/LOG_LEVEL",
+    _VARIABLE: "be the name of an environment variable, without '=' and spaces",
+}
+
 # RFC 1123 label: what Docker, Kubernetes and Oracle Cloud all take as a name.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=63)]
+Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=63)]
 
 
 class Document(BaseModel):
     """Base of everything that people write: unknown fields refused, values immutable."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
 class SecretRef(Document):
     """A secret by reference: `env:NAME`, `file:/path` or `prefect:block-name`."""
 
-    secret: Annotated[str, StringConstraints(pattern=r"^(env|file|prefect):\S+$")]
+    secret: Annotated[str, StringConstraints(pattern=_REFERENCE)]
 
 
 def _text(value: Any) -> Any:
@@ -52,7 +75,27 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
-EnvValue = Annotated[str | SecretRef, BeforeValidator(_text)]
+def _env_kind(value: Any) -> str | None:
+    if isinstance(value, str | bool | int | float):
+        return "text"
+    return "reference" if isinstance(value, dict | SecretRef) else None
+
+
+# One complaint for a wrong value, and not one for each member of the union.
+EnvValue = Annotated[
+    Annotated[
+        str,
+        BeforeValidator(_text, json_schema_input_type=str | bool | int | float),
+        Tag("text"),
+    ]
+    | Annotated[SecretRef, Tag("reference")],
+    Discriminator(
+        _env_kind,
+        custom_error_type="env_value",
+        custom_error_message='must be text, or a reference such as {secret: "env:NAME"}',
+    ),
+]
+EnvName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
 
 
 class Resources(Document):
@@ -104,7 +147,7 @@ class HttpProbe(Document):
     """An HTTP GET that must answer 200–399 within `timeout`."""
 
     port: int = Field(ge=1, le=65535)
-    path: Annotated[str, StringConstraints(pattern=r"^/\S*$")] = "/"
+    path: Annotated[str, StringConstraints(pattern=_URL_PATH)] = "/"
     timeout: Duration = timedelta(seconds=2)
 
 
@@ -117,9 +160,7 @@ class MetricCheck(Document):
 
     name: Name
     query: str = Field(min_length=1)
-    expect: Annotated[
-        str, StringConstraints(pattern=r"^(==|!=|<=|>=|<|>)\s*-?\d+(\.\d+)?([eE]-?\d+)?$")
-    ]
+    expect: Annotated[str, StringConstraints(pattern=_EXPECTATION)]
     for_: Duration = Field(default=timedelta(0), alias="for")
 
 
@@ -178,7 +219,7 @@ class Metadata(Document):
 
     name: Name
     environment: Name
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class ServiceSpec(Document):
@@ -187,14 +228,14 @@ class ServiceSpec(Document):
     image: str = Field(min_length=1)
     command: tuple[str, ...] | None = None
     replicas: int = Field(default=1, ge=0)
-    env: dict[str, EnvValue] = {}
+    env: dict[EnvName, EnvValue] = Field(default_factory=dict)
     resources: Resources = Resources()
     ports: tuple[Port, ...] = ()
     depends_on: tuple[Name, ...] = ()
     health: Health = Health()
     alerts: tuple[AlertSelector, ...] = ()
-    native: dict[str, Any] = {}
-    ignore_differences: tuple[Annotated[str, StringConstraints(pattern=r"^/")], ...] = ()
+    native: dict[str, Any] = Field(default_factory=dict)
+    ignore_differences: tuple[Annotated[str, StringConstraints(pattern=_POINTER)], ...] = ()
     remediation: Remediation = Remediation()
     suspend: Suspend | None = None
 

@@ -1,0 +1,54 @@
+# Thin targets; what they call does the work. `make help` lists them.
+# What is missing (Python packages, and as root on Debian or Ubuntu the servers) is
+# installed by deploy/setup.sh; a second run costs nothing.
+
+PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+COVERAGE := .scratch/coverage
+# Options for pytest, such as `make test PYTEST="-k guard"`.
+PYTEST ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench schemas clean setup servers
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) servers ## Heal five real incidents on this machine (KEEP=1 leaves it up)
+	@.venv/bin/uici demo $(if $(KEEP),--keep)
+
+test: $(STAMP) servers ## Run every test, real servers included, with coverage
+	@mkdir -p $(COVERAGE)
+	$(PYTHON) -m pytest --cov --cov-branch --cov-report=term-missing:skip-covered \
+		--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
+		--cov-fail-under=90 $(PYTEST)
+
+lint: $(STAMP) ## Check style, types and the direction of imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+fmt: $(STAMP) ## Format the code and apply safe fixes
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: $(STAMP) servers ## Measure against the lower bounds; table and JSON
+	$(PYTHON) -m tests.bench
+
+schemas: $(STAMP) ## Generate the JSON Schemas from the configuration models
+	$(PYTHON) -m infrastructure.json_schemas
+
+setup: $(STAMP) servers ## Only install what is missing
+
+clean: ## Remove what the tools left behind, and .venv
+	rm -rf .venv .scratch .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis .coverage .coverage.* htmlcov dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock and the project's own metadata decide what .venv holds.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@deploy/setup.sh python
+
+servers:
+	@deploy/setup.sh servers

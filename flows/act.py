@@ -1,0 +1,176 @@
+"""Stages 5 and 6 for all cases of a run: execute and verify, in dependency order.
+
+Cases that do not depend on each other run side by side; one that needs another waits
+for it, and is left for the next run when the other did not recover: it is looked at
+again before anything is done to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from flows.cases import Case
+from flows.execute import Execution, changing, execute
+from flows.guard import Decision, Verdict
+from flows.incidents import depends_on_any, waves
+from flows.listener import Listener, RunStoppedError
+from flows.report import IncidentReport, IncidentResult
+from flows.verify import Verification, VerificationResult, VerifyInput, verify
+from flows.world import World
+from infrastructure.observed import ObservedInstance
+from infrastructure.operations import OperationCall, OutcomeStatus, Risk
+
+# Denials that end by themselves; the next run tries again without telling anybody.
+_PASSING_RULES = frozenset({"blast-radius", "held", "breaker", "mode", "attempts"})
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What acting needs beside the cases.
+
+    `before` are the instances of each target as observed; `hold` says why steps above
+    `up_to` may not run now (the intent reached only the agent's own disk), None: all may.
+    """
+
+    world: World
+    listener: Listener
+    before: Mapping[str, tuple[ObservedInstance, ...]]
+    hold: str | None = None
+    up_to: Risk = Risk.DESTRUCTIVE
+
+
+def act(cases: Sequence[Case], acting: Acting) -> tuple[IncidentReport, ...]:
+    """Carry out every case; one report each, in the order given."""
+    by_fingerprint = {case.incident.fingerprint: case for case in cases}
+    reports: dict[str, IncidentReport] = {}
+    workers = acting.world.config.platform.reconcile.concurrent_incidents
+    with ThreadPoolExecutor(workers, thread_name_prefix="incident") as pool:
+        for wave in waves([case.incident for case in cases], acting.world.services):
+            broken = {r.incident.root for r in reports.values() if _still_broken(r)}
+            group = [by_fingerprint[incident.fingerprint] for incident in wave]
+            for report in pool.map(_one(acting, broken), group):
+                reports[report.incident.fingerprint] = report
+    return tuple(reports[case.incident.fingerprint] for case in cases)
+
+
+def _still_broken(report: IncidentReport) -> bool:
+    return report.result is not IncidentResult.RECOVERED
+
+
+def _one(acting: Acting, broken: set[str]) -> Callable[[Case], IncidentReport]:
+    def carry_out(case: Case) -> IncidentReport:
+        report = IncidentReport(
+            incident=case.incident,
+            evidence=case.evidence,
+            plan=case.plan,
+            verdicts=case.verdicts,
+            execution=None,
+            verification=None,
+            result=IncidentResult.HELD,
+            summary="",
+        )
+        cause = depends_on_any(case.incident.root, broken, acting.world.services)
+        if case.changes and cause is not None:
+            return replace(report, summary=f"waits for {cause}, which it needs")
+        if case.changes and (reason := _held_back(case, acting)) is not None:
+            return replace(report, summary=reason)
+        try:
+            return _carry_out(case, report, acting)
+        except RunStoppedError as exc:
+            return replace(report, summary=str(exc))
+
+    return carry_out
+
+
+def _held_back(case: Case, acting: Acting) -> str | None:
+    """Riskier changes wait until their intent is with the remote."""
+    risks = [acting.world.registry.get(v.step.operation).risk for v in changing(case.steps)]
+    if acting.hold is not None and any(risk.rank > acting.up_to.rank for risk in risks):
+        return f"only changes up to risk {acting.up_to.value} may run now: {acting.hold}"
+    return None
+
+
+def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentReport:
+    world = acting.world
+    execution = execute(
+        case.incident,
+        case.steps,
+        world.guarded,
+        listener=acting.listener,
+        now=world.clock.now,
+        deadline=world.deadline,
+    )
+    report = replace(report, execution=execution)
+    if not case.changes:
+        return _without_change(case, report, acting)
+    verification = _verify(case, execution, acting)
+    acting.listener.verified(case.incident, verification)
+    result = _result(execution, verification)
+    return replace(report, verification=verification, result=result)
+
+
+def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
+    world, root = acting.world, case.incident.root
+    given = VerifyInput(
+        incident=case.incident,
+        before=acting.before.get(root, ()),
+        effects=frozenset(
+            world.registry.get(outcome.call.operation).effect
+            for outcome in execution.outcomes
+            if outcome.status is OutcomeStatus.SUCCEEDED and outcome.changed
+        ),
+        acted_at=execution.outcomes[-1].finished_at,
+        settings=world.config.platform.verify,
+        compare=replace(world.comparing, selected=(root,)),
+    )
+    return verify(
+        given,
+        look=lambda: world.look([root]),
+        now=world.clock.now,
+        sleep=world.clock.sleep,
+        # What certainly failed needs one look, not a minute of them.
+        deadline=world.deadline if _may_recover(execution) else world.clock.now(),
+    )
+
+
+def _may_recover(execution: Execution) -> bool:
+    return execution.succeeded or any(
+        o.status in (OutcomeStatus.UNKNOWN, OutcomeStatus.TIMED_OUT) for o in execution.outcomes
+    )
+
+
+def _result(execution: Execution, verification: Verification) -> IncidentResult:
+    """Verified is verified, whatever an operation said; unknown is never success."""
+    if verification.result is VerificationResult.RECOVERED:
+        return IncidentResult.RECOVERED
+    unknown = any(o.status is OutcomeStatus.UNKNOWN for o in execution.outcomes)
+    if unknown or verification.result is VerificationResult.UNKNOWN:
+        return IncidentResult.UNKNOWN
+    return IncidentResult.FAILED
+
+
+def _without_change(case: Case, report: IncidentReport, acting: Acting) -> IncidentReport:
+    """Nothing was done to the world: does a person have to know, to approve, or time to pass?"""
+    stopped = [v for v in case.verdicts if v.decision is not Decision.ALLOWED]
+    denied = [v for v in stopped if v.decision is Decision.DENIED]
+    if stopped and not denied:
+        return replace(report, result=IncidentResult.WAITING, summary=stopped[0].reason)
+    if denied and all(v.rule in _PASSING_RULES for v in denied):
+        return replace(report, result=IncidentResult.HELD, summary=denied[0].reason)
+    if denied:
+        _escalate(case, denied[0], acting)
+    return replace(report, result=IncidentResult.ESCALATED)
+
+
+def _escalate(case: Case, denied: Verdict, acting: Acting) -> None:
+    """Tell people of a plan that the guard has stopped for good."""
+    step = denied.step
+    summary = f"{case.incident.root}: {step.operation} was denied: {denied.reason}"
+    call = OperationCall(
+        "escalate_to_human", case.incident.root, {"summary": summary[:500], "severity": "warning"}
+    )
+    acting.listener.operation_started(case.incident, call)
+    outcome = acting.world.guarded.read(call, deadline=acting.world.deadline)
+    acting.listener.operation_finished(case.incident, outcome)

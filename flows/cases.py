@@ -1,0 +1,177 @@
+"""From incidents to cases: what is left alone, what is planned, what the guard says.
+
+Stages 3 and 4 for every incident of a run. An incident that has not changed since it
+was last told, or that may not be tried now, costs nothing here: no evidence, no model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from flows.compare import Comparison
+from flows.drift import Incident
+from flows.evidence import collect_evidence
+from flows.execute import changing, runnable
+from flows.guard import GuardInput, Verdict, attempts_gate, judge
+from flows.listener import Listener
+from flows.observe import Observation
+from flows.plan import Evidence, Plan, PlannerKind, PlanStep
+from flows.planning import plan_incident
+from flows.report import IncidentResult
+from flows.status import Attempts, LastIncident
+from flows.world import World
+from infrastructure.observed import NativeObject
+from infrastructure.service import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An incident with its plan and verdicts. `steps` are those that will run."""
+
+    incident: Incident
+    evidence: Evidence
+    plan: Plan
+    verdicts: tuple[Verdict, ...]
+    steps: tuple[Verdict, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether something would be done to the world."""
+        return bool(changing(self.steps))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """An incident about which nothing new can be done or told now."""
+
+    incident: Incident
+    result: IncidentResult
+    reason: str
+
+
+def open_cases(
+    world: World, comparison: Comparison, seen: Observation, listener: Listener
+) -> tuple[tuple[Case, ...], tuple[LeftAlone, ...]]:
+    """Plan and judge every incident, in dependency order."""
+    held = {t: s.held for t, s in comparison.states.items() if s.held is not None}
+    guard = world.guard_input(natives(seen), held=held, breaker=comparison.breaker)
+    cases: list[Case] = []
+    left: list[LeftAlone] = []
+    for incident in comparison.incidents:
+        reason = _left_alone(world, incident, comparison)
+        if reason is not None:
+            left.append(reason)
+            continue
+        evidence = _evidence(world, incident, seen)
+        plan = _spent(world, incident, guard) or plan_incident(
+            incident, evidence, world.planners, _last(world, incident)
+        )
+        listener.planned(incident, plan)
+        verdicts = judge(plan, incident, guard)
+        listener.judged(incident, verdicts)
+        case = Case(incident, evidence, plan, verdicts, runnable(verdicts))
+        cases.append(case)
+        guard = _used(guard, case)
+    return tuple(cases), tuple(left)
+
+
+def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:
+    """Engine objects of every observed target, for self-exclusion."""
+    return {
+        target: tuple(instance.native for instance in service.instances)
+        for environment in seen.environments.values()
+        if environment.engine is not None
+        for target, service in environment.engine.services.items()
+    }
+
+
+def _left_alone(world: World, incident: Incident, comparison: Comparison) -> LeftAlone | None:
+    service, policy = world.services[incident.root], world.policies[incident.root]
+    last = _last(world, incident)
+    unchanged = last is not None and last.fingerprint == incident.fingerprint
+    if (doubt := comparison.breaker.get(incident.environment)) is not None:
+        return LeftAlone(incident, IncidentResult.HELD, doubt)
+    if policy.mode is Mode.OBSERVE:
+        return LeftAlone(incident, IncidentResult.HELD, "the target is only observed")
+    if last is not None and unchanged and _only_a_person_helps(last, policy.mode):
+        reason = f"told at {last.at.isoformat(timespec='seconds')}, unchanged since"
+        return LeftAlone(incident, IncidentResult(last.result), reason)
+    attempts = _attempts(world, incident)
+    gate = attempts_gate(service, policy, attempts, world.clock.now())
+    if gate is not None and (attempts is None or attempts.count < policy.max_attempts):
+        return LeftAlone(incident, IncidentResult.WAITING, gate)
+    return None
+
+
+def _only_a_person_helps(last: LastIncident, mode: Mode) -> bool:
+    """Whether the last result changes by a person and not by time: then it is told once."""
+    waits = last.result in (IncidentResult.WAITING.value, IncidentResult.ESCALATED.value)
+    return waits or (last.result == IncidentResult.HELD.value and mode is Mode.PROPOSE)
+
+
+def _spent(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
+    """The plan for a target whose attempts are used up: tell a person, once."""
+    gate = attempts_gate(
+        world.services[incident.root],
+        world.policies[incident.root],
+        guard.attempts.get(incident.root),
+        guard.now,
+    )
+    return None if gate is None else escalation(incident, gate)
+
+
+def escalation(incident: Incident, reason: str) -> Plan:
+    """A plan that only tells a person."""
+    summary = f"{incident.root}: {incident.drifts[0].message}; {reason}"
+    step = PlanStep(
+        operation="escalate_to_human",
+        target=incident.root,
+        parameters={"summary": summary[:_SUMMARY_LENGTH], "severity": "critical"},
+        why=reason,
+    )
+    return Plan(
+        fingerprint=incident.fingerprint,
+        planner=PlannerKind.NONE,
+        planner_reason=reason,
+        diagnosis=incident.drifts[0].message,
+        confidence=0.0,
+        evidence=(),
+        steps=(step,),
+    )
+
+
+# What operations.yml allows for the summary of escalate_to_human.
+_SUMMARY_LENGTH = 500
+
+
+def _evidence(world: World, incident: Incident, seen: Observation) -> Evidence:
+    return collect_evidence(
+        incident,
+        services=world.services,
+        observation=seen,
+        run_read=lambda call: world.guarded.read(call, deadline=world.deadline),
+        patterns=world.config.runbooks.patterns,
+        redactor=world.redactor,
+        limits=world.config.platform.evidence,
+    )
+
+
+def _used(guard: GuardInput, case: Case) -> GuardInput:
+    """The blast radius is shared by the whole run: later incidents have what is left."""
+    steps = changing(case.steps)
+    return replace(
+        guard,
+        used_targets=guard.used_targets | {verdict.step.target for verdict in steps},
+        used_steps=guard.used_steps + len(steps),
+    )
+
+
+def _last(world: World, incident: Incident) -> LastIncident | None:
+    status = world.statuses.get(incident.root)
+    return status.last_incident if status else None
+
+
+def _attempts(world: World, incident: Incident) -> Attempts | None:
+    status = world.statuses.get(incident.root)
+    return status.attempts if status else None

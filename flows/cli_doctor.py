@@ -1,0 +1,177 @@
+"""`uici doctor`: everything that UICI lives on, one line each, and how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from executors.translator import CommandTranslator
+from flows.open_executors import open_executors
+from flows.platform_operations import PlatformOperations
+from flows.runtime import open_git
+from infrastructure.config_loader import UniversalConfig, agent_identity
+from infrastructure.config_models import Environment, HttpSource
+from infrastructure.detection import detect
+from infrastructure.errors import UiciError
+from infrastructure.identity import runtime_native_ids
+from infrastructure.secret_references import SecretResolver
+from monitoring.alertmanager import read_alerts
+from monitoring.http_source import MonitoringClients
+from monitoring.prometheus import query
+
+
+class Level(StrEnum):
+    """How a finding stands. WARNING does not make the command fail."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    level: Level
+    detail: str
+
+
+def examine(config: UniversalConfig) -> list[Finding]:
+    """Look at everything; nothing is changed."""
+    identity = agent_identity(config, runtime_ids=runtime_native_ids())
+    ids = ", ".join(sorted(i[:12] for i in identity.native_ids)) or "runs in no container"
+    findings = [
+        Finding("configuration", Level.OK, str(config.directory)),
+        Finding("agent", Level.OK, f"{identity.agent} ({ids})"),
+    ]
+    findings += _engines(config)
+    clients = MonitoringClients()
+    try:
+        for name, environment in config.environments.environments.items():
+            findings += _monitoring(config, name, environment, clients)
+    finally:
+        clients.close()
+    findings.append(_git(config))
+    findings.append(_llm(config))
+    findings.append(_prefect(config))
+    return findings
+
+
+def _try(name: str, look: Callable[[], str], *, otherwise: Level = Level.ERROR) -> Finding:
+    try:
+        return Finding(name, Level.OK, look())
+    except UiciError as exc:
+        return Finding(name, otherwise, str(exc))
+
+
+def _engines(config: UniversalConfig) -> Iterator[Finding]:
+    identity = agent_identity(config, runtime_ids=runtime_native_ids())
+    translator = CommandTranslator(config.translations)
+    for message in translator.check("platform", PlatformOperations.primitives()):
+        yield Finding("translations of platform", Level.ERROR, message)
+    executors = open_executors(config, identity, SecretResolver())
+    found = {d.environment: d for d in detect(config.environments.environments, answers=_answers)}
+    for name, executor in executors.items():
+        environment = config.environments.environments[name]
+        level = Level.OK if found[name].found else Level.WARNING
+        yield Finding(f"{name}: detected", level, found[name].why)
+        seconds = environment.deadline.total_seconds()
+        yield _try(f"{name}: engine", lambda e=executor, s=seconds: e.check(timeout=s))  # type: ignore[misc]  # the lambda binds both now
+        for message in translator.check(environment.executor, executor.primitives()):
+            yield Finding(f"{name}: translations", Level.ERROR, message)
+        executor.close()
+
+
+def _monitoring(
+    config: UniversalConfig, name: str, environment: Environment, clients: MonitoringClients
+) -> Iterator[Finding]:
+    observing = config.platform.observe
+
+    def prometheus(source: HttpSource) -> str:
+        query(clients.sources([source]), "vector(1)", observing.metrics)
+        return f"{source.url} answers"
+
+    def alertmanager(source: HttpSource) -> str:
+        seen = read_alerts(clients.sources([source]), observing.alerts)
+        return f"{source.url} answers: {len(seen.alerts)} alerts, {len(seen.silences)} silences"
+
+    for source in environment.prometheus:
+        yield _try(f"{name}: Prometheus", lambda s=source: prometheus(s))  # type: ignore[misc]  # the lambda binds it now
+    for source in environment.alertmanager:
+        yield _try(f"{name}: Alertmanager", lambda s=source: alertmanager(s))  # type: ignore[misc]  # as above
+
+
+def _git(config: UniversalConfig) -> Finding:
+    if shutil.which("git") is None:
+        return Finding("state repository", Level.ERROR, "git is not installed: install it")
+    remote = config.platform.git.remote or "embedded"
+
+    def look() -> str:
+        state = open_git(config, agent_identity(config), config.redactor()).desired()
+        told = f"{remote}: {state.revision}, {len(state.services)} services"
+        return told + (f"; stale: {state.stale}" if state.stale else "")
+
+    return _try("state repository", look)
+
+
+def _llm(config: UniversalConfig) -> Finding:
+    llm = config.platform.llm
+    if llm.key_required and not llm.api_key:
+        detail = "no API key (llm.apiKey in platform.yml is empty): the runbooks plan"
+        return Finding("LLM", Level.WARNING, detail)
+    return Finding("LLM", Level.OK, f"{config.get_llm_config().model} at {llm.base_url}")
+
+
+def _answers(url: str) -> bool:
+    import httpx  # noqa: PLC0415 - only the doctor asks this way
+
+    try:
+        httpx.get(url, timeout=1, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True
+
+
+def _prefect(config: UniversalConfig) -> Finding:
+    import httpx  # noqa: PLC0415 - only the doctor asks this way
+
+    address = f"{config.platform.prefect.api_url}/health"
+    try:
+        answer = httpx.get(address, timeout=5, trust_env=False)
+    except httpx.HTTPError as exc:
+        detail = (
+            f"{address}: {exc}: start it with uici serve, or without a schedule use uici reconcile"
+        )
+        return Finding("Prefect", Level.WARNING, detail)
+    level = Level.OK if answer.status_code == httpx.codes.OK else Level.WARNING
+    return Finding("Prefect", level, f"{address} answers {answer.status_code}")
+
+
+def well(findings: Iterable[Finding]) -> bool:
+    """Whether nothing is broken."""
+    return all(finding.level is not Level.ERROR for finding in findings)
+
+
+def as_data(findings: Iterable[Finding]) -> dict[str, Any]:
+    """The findings as JSON-able data."""
+    rows = [{"name": f.name, "level": f.level.value, "detail": f.detail} for f in findings]
+    return {"apiVersion": "uici/v1", "kind": "Diagnosis", "findings": rows}
+
+
+def show(findings: Iterable[Finding]) -> None:
+    """Print the findings."""
+    console = Console(highlight=False)
+    colours = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+    for finding in findings:
+        colour = colours[finding.level]
+        name = escape(finding.name)
+        console.print(
+            f"[{colour}]{finding.level.value:7}[/] [bold]{name}[/]  {escape(finding.detail)}"
+        )

@@ -1,0 +1,87 @@
+"""`uici validate`: every mistake in configuration and desired state, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from executors.translator import CommandTranslator
+from flows.open_executors import open_executors
+from flows.platform_operations import PlatformOperations
+from infrastructure.config_loader import (
+    DEFAULT_DIRECTORY,
+    UniversalConfig,
+    UniversalConfigLoader,
+    agent_identity,
+)
+from infrastructure.desired_state import DesiredStateParser
+from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.secret_references import SecretResolver
+
+
+def validate(path: Path | None, config: Path | None) -> tuple[tuple[Problem, ...], int]:
+    """All problems, and the number of services.
+
+    Args:
+        path: folder of Service files; None: the seed of the embedded state repository.
+        config: configuration folder; None: the shipped one.
+    """
+    try:
+        loaded = UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
+    except InvalidInputError as exc:
+        return exc.problems, 0
+    folder = path or loaded.directory / loaded.platform.git.seed
+    if not folder.is_dir():
+        remedy = "name the folder that holds the Service files"
+        return (Problem(str(folder), 0, 0, "there is no such folder", remedy),), 0
+    files = {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.suffix in {".yml", ".yaml"}
+    }
+    identity = agent_identity(loaded)
+    services, problems = DesiredStateParser.from_config(loaded, identity).parse(files)
+    return (*_engine_problems(loaded), *problems), len(services)
+
+
+def _engine_problems(config: UniversalConfig) -> tuple[Problem, ...]:
+    """What only the executors know: connections, and primitives that translations name."""
+    try:
+        executors = open_executors(config, agent_identity(config), SecretResolver())
+    except InvalidInputError as exc:
+        return exc.problems
+    translator = CommandTranslator(config.translations)
+    file = str(config.directory / "command_translations.yml")
+    known = {
+        "platform": PlatformOperations.primitives(),
+        **{
+            config.environments.environments[name].executor: executor.primitives()
+            for name, executor in executors.items()
+        },
+    }
+    for executor in executors.values():
+        executor.close()
+    return tuple(
+        Problem(file, 0, 0, message)
+        for name, primitives in known.items()
+        for message in translator.check(name, primitives)
+    )
+
+
+def as_data(problems: Sequence[Problem], count: int) -> dict[str, Any]:
+    """The answer as JSON-able data."""
+    return {
+        "valid": not problems,
+        "services": count,
+        "problems": [
+            {
+                "file": p.file,
+                "line": p.line,
+                "column": p.column,
+                "message": p.message,
+                "remedy": p.remedy,
+            }
+            for p in problems
+        ],
+    }

@@ -1,0 +1,247 @@
+"""The demo's scratch directory: copies of the configuration, with free ports in them.
+
+Nothing is configured but through the files that users have: `platform.yml`,
+`environments.yml`, the monitoring configuration, the desired state. Where the copy
+differs from the original is listed here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from flows.local_stack import free_port
+from infrastructure.errors import PermanentError
+
+ROOT = Path(__file__).parents[2]
+PREDICTOR = "market-predictor"
+GATEWAY = "market-gateway"
+AGENT = "devops-ai-agent"
+ENVIRONMENT = "local-docker"
+# The names are the jobs of monitoring/prometheus/prometheus.yml.
+JOBS = (PREDICTOR, GATEWAY, AGENT)
+# The demo's intervals: people wait for it. Production's are in the originals.
+_SCRAPE = "1s"
+_ALERT_AFTER = "2s"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where everything of one demo is.
+
+    Attributes:
+        scratch: directory that holds all of it.
+        stack: label value of what is made in the Docker Engine.
+        ports: published port of each job's `/health` and `/metrics`.
+    """
+
+    scratch: Path
+    stack: str
+    docker_host: str
+    ports: Mapping[str, int]
+    prometheus_port: int
+    alertmanager_port: int
+    prefect_port: int
+
+    @property
+    def config(self) -> Path:
+        """What `--config` gets."""
+        return self.scratch / "config"
+
+    @property
+    def desired_state(self) -> Path:
+        """Seed of the remote."""
+        return self.scratch / "desired-state"
+
+    @property
+    def monitoring(self) -> Path:
+        """Configuration of Prometheus and Alertmanager."""
+        return self.scratch / "monitoring"
+
+    @property
+    def remote(self) -> Path:
+        """The bare repository: desired state in, reports out."""
+        return self.scratch / "state.git"
+
+    @property
+    def network(self) -> str:
+        """The containers' own network, where they find each other by name."""
+        return f"uici-{self.stack}"
+
+    @property
+    def prefect_url(self) -> str:
+        """Prefect's UI."""
+        return f"http://127.0.0.1:{self.prefect_port}"
+
+    @property
+    def prometheus_url(self) -> str:
+        """Prometheus."""
+        return f"http://127.0.0.1:{self.prometheus_port}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Alertmanager."""
+        return f"http://127.0.0.1:{self.alertmanager_port}"
+
+    def url(self, job: str, path: str = "/health") -> str:
+        """Published address of one of the services."""
+        return f"http://127.0.0.1:{self.ports[job]}{path}"
+
+
+def make_place(scratch: Path, *, stack: str, docker_host: str) -> Place:
+    """Choose free ports and write the copies.
+
+    Raises:
+        PermanentError: this is no checkout of the project, or a copied file no longer has
+            a key that the demo sets.
+    """
+    place = Place(
+        scratch=scratch,
+        stack=stack,
+        docker_host=docker_host,
+        ports={job: free_port() for job in JOBS},
+        prometheus_port=free_port(),
+        alertmanager_port=free_port(),
+        prefect_port=free_port(),
+    )
+    _copy("infrastructure/config", place.config)
+    _copy("desired-state", place.desired_state)
+    _copy("monitoring/prometheus", place.monitoring / "prometheus")
+    _copy("monitoring/alertmanager", place.monitoring / "alertmanager")
+    _write_config(place)
+    _write_desired_state(place)
+    _write_monitoring(place)
+    return place
+
+
+def _copy(source: str, target: Path) -> None:
+    if not (ROOT / source).is_dir():
+        raise PermanentError(f"{source}/ is missing: run the demo from a checkout of the project")
+    shutil.copytree(ROOT / source, target)
+
+
+def _write_config(place: Place) -> None:
+    set_values(
+        place.config / "platform.yml",
+        {
+            "dataDirectory": str(place.scratch / "data"),
+            "git/remote": str(place.remote),
+            "prefect/apiUrl": f"{place.prefect_url}/api",
+            "prefect/server/port": place.prefect_port,
+            "prefect/pollInterval": "500ms",
+            "reconcile/interval": "2s",
+            "observe/metrics/step": _SCRAPE,
+            "observe/metrics/staleness": "10s",
+            "compare/grace/stopped": "1s",
+            "compare/grace/starting": "5s",
+            "guard/policy/backoff/initial": "2s",
+            "verify/deadline": "20s",
+            "verify/interval": "200ms",
+            "verify/stableFor": "1s",
+        },
+    )
+    with edited(place.config / "environments.yml") as document:
+        environment = document["environments"][ENVIRONMENT]
+        environment["connection"]["host"] = place.docker_host
+        environment["prometheus"][0]["url"] = place.prometheus_url
+        environment["alertmanager"][0]["url"] = place.alertmanager_url
+        document["environments"] = {ENVIRONMENT: environment}
+
+
+def _write_desired_state(place: Place) -> None:
+    for name in (PREDICTOR, GATEWAY):
+        with edited(place.desired_state / f"{name}.yml") as document:
+            spec = document["spec"]
+            spec["ports"] = [f"127.0.0.1:{place.ports[name]}:8000"]
+            spec["native"]["HostConfig"]["NetworkMode"] = place.network
+            for check in spec["health"]["metrics"]:
+                check["for"] = "3s"
+
+
+def _write_monitoring(place: Place) -> None:
+    with edited(place.monitoring / "prometheus" / "prometheus.yml") as document:
+        document["global"].update(scrape_interval=_SCRAPE, evaluation_interval=_SCRAPE)
+        addresses = {
+            **place.ports,
+            "prometheus": place.prometheus_port,
+            "alertmanager": place.alertmanager_port,
+        }
+        jobs = {job["job_name"]: job for job in document["scrape_configs"]}
+        document["scrape_configs"] = [
+            _point(job, addresses[name]) for name, job in jobs.items() if name in addresses
+        ]
+        if missing := set(JOBS) - set(jobs):
+            raise PermanentError(f"prometheus.yml has no scrape job {min(missing)}")
+        for receiver in document["alerting"]["alertmanagers"]:
+            _point(receiver, place.alertmanager_port)
+    for path in (place.monitoring / "prometheus").rglob("*.yml"):
+        with edited(path) as document:
+            for rule in _rules(document):
+                if "for" in rule:
+                    rule["for"] = _ALERT_AFTER
+                rule.pop("keep_firing_for", None)
+    with edited(place.monitoring / "alertmanager" / "alertmanager.yml") as document:
+        _hurry(document["route"])
+
+
+def _point(block: dict[str, Any], port: int) -> dict[str, Any]:
+    """Let a block with `static_configs` point at one loopback port."""
+    block.pop("scrape_interval", None)
+    block.pop("scrape_timeout", None)
+    first = block["static_configs"][0]
+    first["targets"] = [f"127.0.0.1:{port}"]
+    block["static_configs"] = [first]
+    return block
+
+
+def _rules(document: Any) -> Iterator[dict[str, Any]]:
+    for group in document.get("groups", ()) if isinstance(document, dict) else ():
+        group.pop("interval", None)
+        yield from group.get("rules", ())
+
+
+def _hurry(route: dict[str, Any]) -> None:
+    if "group_wait" in route or "receiver" in route:
+        route.update(group_wait="0s", group_interval="1s")
+    for child in route.get("routes", ()):
+        _hurry(child)
+
+
+class edited:  # noqa: N801 - a context manager that reads like a verb
+    """`with edited(path) as document`: load YAML, change it, write it back with comments."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._yaml = YAML()
+        self._yaml.preserve_quotes = True
+        self._yaml.width = 200
+
+    def __enter__(self) -> Any:
+        self._document = self._yaml.load(self._path)
+        return self._document
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._yaml.dump(self._document, self._path)
+
+
+def set_values(path: Path, values: Mapping[str, Any]) -> None:
+    """Set values of a YAML file by slash-separated keys that it already has.
+
+    Raises:
+        PermanentError: a key is not there: the file's shape has changed.
+    """
+    with edited(path) as document:
+        for pointer, value in values.items():
+            *parents, last = pointer.split("/")
+            block = document
+            for key in parents:
+                block = block.get(key, {})
+            if last not in block:
+                raise PermanentError(f"{path.name} has no {pointer}, which the demo sets")
+            block[last] = value

@@ -1,0 +1,182 @@
+"""What the person at the terminal sees. 80 columns; no colours or spinners in a pipe."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from flows.demo.feed import Event
+from flows.demo.place import Place
+
+_WIDTH = 80
+_LABEL = 11
+_STAMP = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One incident in the final table."""
+
+    title: str
+    detected: str
+    planner: str
+    operations: str
+    seconds: float | None
+    commit: str
+    complaints: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Nothing to complain about."""
+        return not self.complaints
+
+
+class View:
+    """Prints the demo as it goes on."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(highlight=False)
+        # Wider terminals would only tear label and text apart.
+        console.width = min(console.width, _WIDTH)
+        self._console = console
+        self._zero: float | None = None
+
+    def heading(self, text: str) -> None:
+        """A new chapter; times count anew."""
+        self._zero = None
+        self._console.print()
+        self._console.print(Rule(Text(text, style="bold"), align="left", style="dim"))
+
+    def clock_starts(self, at: float) -> None:
+        """Later lines show the seconds since this moment."""
+        self._zero = at
+
+    def row(self, label: str, text: str, *, style: str = "", at: float | None = None) -> None:
+        """One line: label, text, and the time since the fault."""
+        passed = f"+{at - self._zero:.1f} s" if at is not None and self._zero is not None else ""
+        room = self._console.width - _LABEL - _STAMP
+        for number, part in enumerate(textwrap.wrap(text, room) or [""]):
+            line = Text()
+            line.append(f"{'' if number else label:<{_LABEL}}", style="dim")
+            line.append(part, style=style)
+            if passed and number == 0:
+                line.append(f"{' ' * (room - len(part))}{passed:>{_STAMP}}", style="dim")
+            self._console.print(line, no_wrap=True)
+
+    def waiting(self, text: str) -> AbstractContextManager[object]:
+        """A spinner on a terminal, nothing elsewhere."""
+        if not self._console.is_terminal:
+            return nullcontext()
+        return self._console.status(Text(text, style="dim"))
+
+    def drifts(self, drifts: Sequence[Event]) -> None:
+        """What differs from Git."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+        table.add_column("service", no_wrap=True)
+        table.add_column("drift", no_wrap=True, style="yellow")
+        table.add_column("what", ratio=2, overflow="fold")
+        table.add_column("Git says", ratio=2, overflow="fold")
+        table.add_column("seen", ratio=2, overflow="fold")
+        for event in drifts:
+            table.add_row(
+                short(event.text("target")),
+                event.text("kind"),
+                event.text("field"),
+                event.text("desired"),
+                event.text("observed") or event.text("message"),
+            )
+        self._console.print(table)
+
+    def plan(self, event: Event) -> None:
+        """Who planned, why that one, and what."""
+        runbook = event.text("runbook")
+        who = event.text("planner") + (f" {runbook}" if runbook else "")
+        self.row("plan", f"{who} ({event.text('reason')})", style="bold", at=event.at)
+        self.row("", event.text("diagnosis"))
+        for step in event.fields.get("steps", ()):
+            self.row("", f"→ {step['operation']} {short(step['target'])}: {step['why']}")
+
+    def verdict(self, event: Event) -> None:
+        """The guard's answer."""
+        allowed = event.text("decision") == "allowed"
+        self.row(
+            "guard",
+            f"{event.text('operation')} {short(event.text('target'))}: "
+            f"{event.text('decision')} ({event.text('rule')}: {event.text('reason')})",
+            style="green" if allowed else "red",
+            at=event.at,
+        )
+
+    def intent(self, event: Event) -> None:
+        """The commit before the act."""
+        self.row(
+            "intent", f"commit {event.text('sha')[:7]}, {event.text('durability')}", at=event.at
+        )
+
+    def operation(self, event: Event) -> None:
+        """What was done."""
+        text = (
+            f"{event.text('operation')} {short(event.text('target'))}: {event.text('status')}"
+            f" in {float(event.fields.get('seconds') or 0):.2f} s"
+        )
+        error = event.text("error")
+        self.row("operation", text + (f" ({error})" if error else ""), at=event.at)
+
+    def verification(self, event: Event) -> None:
+        """Whether the service really recovered, and by which checks."""
+        checks = event.fields.get("checks", ())
+        marks = ", ".join(f"{short(c['target'])} {c['name']} {c['state']}" for c in checks)
+        good = event.text("result") == "recovered"
+        self.row(
+            "verified",
+            f"{event.text('result')}: {marks}",
+            style="green" if good else "red",
+            at=event.at,
+        )
+
+    def complaints(self, complaints: Sequence[str]) -> None:
+        """What the demo's own checks found."""
+        for complaint in complaints:
+            self.row("NOT PROVED", complaint, style="bold red")
+
+    def addresses(self, place: Place) -> None:
+        """Where to look."""
+        self.row("Prefect", place.prefect_url)
+        self.row("Prometheus", place.prometheus_url)
+        self.row("Alerts", place.alertmanager_url)
+        self.row("state repo", str(place.remote))
+        self.row("log", str(place.scratch / "agent.log"))
+
+    def result(self, lines: Sequence[Line]) -> None:
+        """The final table."""
+        self.heading("Result")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+        table.add_column("incident", ratio=3, overflow="fold")
+        table.add_column("detected by", ratio=3, overflow="fold")
+        table.add_column("planner", ratio=2, overflow="fold")
+        table.add_column("operations", ratio=2, overflow="fold")
+        table.add_column("healed", justify="right", no_wrap=True)
+        table.add_column("report", no_wrap=True)
+        for line in lines:
+            table.add_row(
+                Text(line.title, style="" if line.passed else "bold red"),
+                line.detected,
+                line.planner,
+                line.operations,
+                "–" if line.seconds is None else f"{line.seconds:.1f} s",
+                line.commit[:7] or "–",
+            )
+        self._console.print(table)
+
+
+def short(target: str) -> str:
+    """`market-predictor` of `local-docker/market-predictor`."""
+    return target.rpartition("/")[2]

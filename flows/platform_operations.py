@@ -1,0 +1,143 @@
+"""The `platform` primitives: what UICI itself does, the same in every environment.
+
+Probing a health endpoint, asking Prometheus, telling dependencies from desired state,
+telling people through Alertmanager. How each of them is reached is handed in, so that
+this module knows no protocol. Neighbours: `infrastructure.universal_interface` calls it;
+`monitoring` has the functions that it is made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from executors.contract import Primitive
+from infrastructure.errors import PermanentError
+from infrastructure.observed import ObservedService, ProbeReading, Reading
+from infrastructure.operations import ESCALATION_ALERT, PrimitiveCall, PrimitiveResult
+from infrastructure.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """An alert for people: its labels tell it from others, so a repetition is the same one."""
+
+    environment: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Collaborators:
+    """What the platform's primitives are made from. The last argument is always seconds.
+
+    All of them raise errors of `infrastructure.errors` only, and keep to their time.
+
+    Attributes:
+        look: the target's instances now.
+        probe: one reading for each instance, by `spec.health.http`, which is declared.
+        query: (environment, PromQL) → JSON-able data.
+        post_alert: hands an escalation to the environment's Alertmanagers.
+        redact: cuts secrets out of a text that leaves the process.
+    """
+
+    look: Callable[[Service, float], ObservedService]
+    probe: Callable[[Service, ObservedService, float], Sequence[ProbeReading]]
+    query: Callable[[str, str, float], Any]
+    post_alert: Callable[[Escalation, float], None]
+    redact: Callable[[str], str]
+
+
+class PlatformOperations:
+    """A PrimitiveProvider. As safe to use from several threads as its collaborators are."""
+
+    def __init__(self, collaborators: Collaborators, services: Mapping[str, Service]) -> None:
+        """Call nothing yet. `services` is desired state by target."""
+        self._with = collaborators
+        self._services = services
+        self._handlers: Mapping[str, Callable[[Service, PrimitiveCall, float], PrimitiveResult]] = {
+            "http_probe": self._http_probe,
+            "query_metrics": self._query_metrics,
+            "describe_dependencies": self._describe_dependencies,
+            "escalate": self._escalate,
+        }
+
+    @staticmethod
+    def primitives() -> Mapping[str, Primitive]:
+        """The verbs by name, for checking translations."""
+        verbs = (
+            Primitive("http_probe", mutates=False, arguments=()),
+            Primitive("query_metrics", mutates=False, arguments=("query",)),
+            Primitive("describe_dependencies", mutates=False, arguments=()),
+            Primitive("escalate", mutates=False, arguments=("summary", "severity")),
+        )
+        return {verb.name: verb for verb in verbs}
+
+    def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
+        """Carry out one primitive for one target, within `timeout` seconds.
+
+        Raises:
+            PermanentError: no such primitive, or a missing or unknown argument.
+            UiciError: what the collaborators raise.
+        """
+        primitive = self.primitives().get(call.primitive)
+        if primitive is None:
+            raise PermanentError(f"the platform has no primitive {call.primitive}")
+        if set(call.arguments) != set(primitive.arguments):
+            takes = ", ".join(primitive.arguments) or "no arguments"
+            raise PermanentError(f"primitive {call.primitive} takes {takes}")
+        return self._handlers[call.primitive](service, call, timeout)
+
+    def _http_probe(self, service: Service, _: PrimitiveCall, timeout: float) -> PrimitiveResult:
+        if service.spec.health.http is None:
+            raise PermanentError(f"{service.target} declares no health.http; nothing to probe")
+        observed = self._with.look(service, timeout)
+        readings = self._with.probe(service, observed, timeout)
+        output = {
+            "reading": _together(readings).value,
+            "probes": [
+                {"instance": one.instance, "reading": one.reading.value, "detail": one.detail}
+                for one in readings
+            ],
+        }
+        return PrimitiveResult(changed=False, output=output)
+
+    def _query_metrics(
+        self, service: Service, call: PrimitiveCall, timeout: float
+    ) -> PrimitiveResult:
+        query = str(call.arguments["query"])
+        data = self._with.query(service.metadata.environment, query, timeout)
+        return PrimitiveResult(changed=False, output=data)
+
+    def _describe_dependencies(
+        self, service: Service, _: PrimitiveCall, __: float
+    ) -> PrimitiveResult:
+        needed_by = [
+            other.target
+            for other in self._services.values()
+            if service.target in other.dependencies
+        ]
+        output = {"needs": list(service.dependencies), "needed_by": sorted(needed_by)}
+        return PrimitiveResult(changed=False, output=output)
+
+    def _escalate(self, service: Service, call: PrimitiveCall, timeout: float) -> PrimitiveResult:
+        summary = " ".join(self._with.redact(str(call.arguments["summary"])).split())
+        labels = {
+            "alertname": ESCALATION_ALERT,
+            "service": service.metadata.name,
+            "environment": service.metadata.environment,
+            "target": service.target,
+            "severity": str(call.arguments["severity"]),
+        }
+        escalation = Escalation(service.metadata.environment, labels, {"summary": summary})
+        self._with.post_alert(escalation, timeout)
+        return PrimitiveResult(changed=True, output={"alert": ESCALATION_ALERT, "labels": labels})
+
+
+def _together(readings: Sequence[ProbeReading]) -> Reading:
+    """One reading for the service: a failure outweighs what is unknown."""
+    found = {reading.reading for reading in readings}
+    if Reading.FAILED in found:
+        return Reading.FAILED
+    return Reading.PASSED if found == {Reading.PASSED} else Reading.UNKNOWN

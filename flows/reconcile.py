@@ -1,0 +1,265 @@
+"""One run of the loop, from Git to Git. Wiring only: each stage is a module of its own.
+
+Plain Python without Prefect: `flows.prefect_flow` calls it at the edge, the command line
+and the tests directly. A run needs no memory but Git: it re-reads the world, and a
+trigger only says "look now".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+
+from flows.act import Acting, act
+from flows.cases import Case, LeftAlone, open_cases
+from flows.compare import Comparison, compare, confirm, unconfirmed
+from flows.conditions import (
+    RunFacts,
+    agent_status,
+    next_status,
+    with_attempt,
+)
+from flows.drift import HealthStatus
+from flows.git_contract import CommitResult, Durability
+from flows.listener import Listener, RunRequest
+from flows.observe import Observation
+from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
+from flows.runtime import Runtime
+from flows.status import AGENT_FOLDER, TargetStatus
+from flows.world import World
+from infrastructure.errors import UiciError
+
+_log = structlog.get_logger("uici")
+_WELL = HealthStatus.HEALTHY.value
+
+
+def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunReport:
+    """Observe, compare, plan, guard, execute, verify, report. Returns what happened.
+
+    Raises:
+        InvalidInputError: the request names an environment or target that is not there.
+        TemporaryError: no desired state could be read, now or ever before.
+    """
+    listener.run_started(request)
+    started = runtime.clock.now()
+    with runtime.one_run_at_a_time():
+        world = runtime.open_world(request)
+        sight = look(world)
+        listener.drifts_found(sight.comparison)
+        cases, left = open_cases(world, sight.comparison, sight.seen, listener)
+        intent = commit_intent(runtime, world, sight, cases, listener=listener)
+        reports = act(intent.cases, acting(world, listener, sight, intent))
+        report = close(runtime, world, sight, Ending(started, intent, reports, left))
+    listener.run_finished(report)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Stages 1 and 2: what was seen, and what it means. `seen` is the first, whole look."""
+
+    seen: Observation
+    comparison: Comparison
+
+
+def look(world: World) -> Sight:
+    """Observe and compare; what rests on a moment only is looked at a second time."""
+    seen = world.look(world.selected)
+    now = world.clock.now()
+    comparison = compare(world.comparing, seen, now=now)
+    confirm_after = world.config.platform.compare.grace.confirm_after
+    doubtful = {
+        target
+        for incident in comparison.incidents
+        if unconfirmed(incident, confirm_after, now)
+        for target in incident.targets
+    }
+    if not doubtful:
+        return Sight(seen, comparison)
+    world.clock.sleep(confirm_after.total_seconds())
+    again = world.look(sorted(doubtful))
+    second = compare(
+        replace(world.comparing, selected=tuple(sorted(doubtful))), again, now=world.clock.now()
+    )
+    return Sight(_newest(seen, again), confirm(comparison, second))
+
+
+def _newest(first: Observation, second: Observation) -> Observation:
+    """The first look with the second's instances: plans and verification rest on these."""
+    environments = dict(first.environments)
+    for name, later in second.environments.items():
+        earlier = environments[name]
+        if earlier.engine is not None and later.engine is not None:
+            services = {**earlier.engine.services, **later.engine.services}
+            environments[name] = replace(earlier, engine=replace(earlier.engine, services=services))
+    return replace(first, environments=environments)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is about to be done, as far as Git knows of it.
+
+    `cases` are those that may go on; `held` the ones that may not, because their intent
+    could not be written at all.
+    """
+
+    cases: tuple[Case, ...]
+    held: tuple[Case, ...] = ()
+    statuses: Mapping[str, TargetStatus] | None = None
+    commit: CommitResult | None = None
+    error: str = ""
+
+
+def commit_intent(
+    runtime: Runtime, world: World, sight: Sight, cases: Sequence[Case], *, listener: Listener
+) -> Intent:
+    """No action without a commit: plans, verdicts and counted attempts go to Git first."""
+    changing = [case for case in cases if case.changes]
+    if not changing:
+        return Intent(tuple(cases))
+    now = world.clock.now()
+    statuses = {
+        case.incident.root: with_attempt(
+            sight.comparison.states[case.incident.root],
+            world.statuses.get(case.incident.root),
+            world.policies[case.incident.root],
+            RunFacts(world.request.run_id, world.desired.revision, now),
+        )
+        for case in changing
+    }
+    try:
+        commit = runtime.git.commit_intent(
+            run_id=world.request.run_id,
+            desired=world.desired,
+            cases=[(case.incident, case.plan, case.verdicts) for case in changing],
+            statuses=statuses,
+            now=now,
+        )
+    except UiciError as exc:
+        others = tuple(case for case in cases if not case.changes)
+        return Intent(others, tuple(changing), error=f"the intent could not be committed: {exc}")
+    listener.intent_committed(commit)
+    return Intent(tuple(cases), statuses=statuses, commit=commit)
+
+
+def acting(world: World, listener: Listener, sight: Sight, intent: Intent) -> Acting:
+    """What stages 5 and 6 work with."""
+    before = {
+        target: service.instances
+        for environment in sight.seen.environments.values()
+        if environment.engine is not None
+        for target, service in environment.engine.services.items()
+    }
+    commit = intent.commit
+    local = commit is not None and commit.durability is Durability.LOCAL
+    return Acting(
+        world=world,
+        listener=listener,
+        before=before,
+        hold=f"the Git remote can't be reached: {commit.error}" if commit and local else None,
+        up_to=world.config.platform.git.local_commit_suffices_up_to,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Everything that the report is made of, beside the sight."""
+
+    started: datetime
+    intent: Intent
+    reports: tuple[IncidentReport, ...]
+    left: tuple[LeftAlone, ...]
+
+
+def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunReport:
+    """Stage 7: statuses, the report, its commit. Nothing changed: no commit."""
+    now = world.clock.now()
+    facts = RunFacts(world.request.run_id, world.desired.revision, now)
+    statuses = _statuses(world, sight.comparison, ending, facts)
+    report = RunReport(
+        run_id=facts.run_id,
+        started_at=ending.started,
+        finished_at=now,
+        mode=world.request.mode.value if world.request.mode else "as configured",
+        desired=world.desired,
+        comparison=sight.comparison,
+        failures=tuple(f for e in sight.seen.environments.values() for f in e.failures),
+        incidents=ending.reports,
+        statuses=statuses,
+        result=_run_result(world, sight, ending),
+        errors=(ending.intent.error,) if ending.intent.error else (),
+        intent_commit=ending.intent.commit.sha if ending.intent.commit else None,
+    )
+    _tell_of_own_alerts(runtime, world, sight.comparison)
+    return _committed(runtime, world, report, now)
+
+
+def _tell_of_own_alerts(runtime: Runtime, world: World, comparison: Comparison) -> None:
+    """The agent's own alerts go to people, once; nothing else is ever done about them."""
+    known = world.statuses.get(f"{AGENT_FOLDER}/{world.identity.agent}")
+    if not comparison.own_alerts or (known is not None and known.health != _WELL):
+        return
+    try:
+        runtime.escalate_own(comparison.own_alerts)
+    except UiciError as exc:
+        _log.warning("escalation_failed", reason=str(exc))
+
+
+def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime) -> RunReport:
+    # A run that died left its intent open. This one has looked at the world anew; an
+    # intent younger than a run may be another agent's, still at work.
+    oldest = now - world.config.platform.reconcile.deadline
+    closes = [
+        intent
+        for intent in runtime.git.open_intents()
+        if intent.run_id != report.run_id and (intent.at is None or intent.at < oldest)
+    ]
+    try:
+        result = runtime.git.commit_report(report, now=now, closes=closes)
+        if result is None:
+            runtime.git.push_pending()
+            runtime.git.heartbeat(now)
+    except UiciError as exc:
+        error = f"the report could not be committed: {exc}"
+        return replace(report, result=RunResult.ERROR, errors=(*report.errors, error))
+    return replace(report, report_commit=result.sha if result else None)
+
+
+def _statuses(
+    world: World, comparison: Comparison, ending: Ending, facts: RunFacts
+) -> dict[str, TargetStatus]:
+    """The newest status of every selected target, and the agent's own line."""
+    remembered = {**world.statuses, **(ending.intent.statuses or {})}
+    by_root = {report.incident.root: report for report in ending.reports}
+    statuses = {
+        target: next_status(state, remembered.get(target), by_root.get(target), facts)
+        for target, state in comparison.states.items()
+    }
+    agent = world.identity.agent
+    own = agent_status(agent, comparison.own_alerts, remembered.get(f"agent/{agent}"), facts)
+    if own is not None:
+        statuses[own.target] = own
+    return statuses
+
+
+def _run_result(world: World, sight: Sight, ending: Ending) -> RunResult:
+    if ending.intent.error:
+        return RunResult.ERROR
+    drifting = (
+        ending.left
+        or any(report.result is not IncidentResult.RECOVERED for report in ending.reports)
+        or sight.comparison.pending
+        or any(state.health is HealthStatus.UNKNOWN for state in sight.comparison.states.values())
+        or _held_drift(sight.comparison)
+        or world.desired.problems
+    )
+    return RunResult.DRIFT_REMAINS if drifting else RunResult.CONVERGED
+
+
+def _held_drift(comparison: Comparison) -> bool:
+    """Drift on a suspended or silenced target: left alone, but still there."""
+    held = {target for target, state in comparison.states.items() if state.held is not None}
+    return any(drift.target in held for drift in comparison.drifts)

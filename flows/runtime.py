@@ -1,0 +1,283 @@
+"""What lives as long as the process: connections, the agent's own clone, its identity.
+
+`open_runtime` builds it from the configuration, `Runtime.open_world` binds it to one
+run. The only place that knows which concrete class stands behind which protocol.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from executors.contract import Executor
+from executors.translator import CommandTranslator
+from flows.compare import CompareInput
+from flows.git_contract import DesiredState
+from flows.git_repository import GitRepository
+from flows.git_state import GitState
+from flows.guard import GuardedInterface
+from flows.listener import RunRequest
+from flows.llm_planner import PlanningWorld, make_llm_planner
+from flows.observe import Observation, observe
+from flows.open_executors import open_executors
+from flows.plan import Planner
+from flows.platform_operations import Collaborators, Escalation, PlatformOperations
+from flows.runbook_planner import RunbookPlanner
+from flows.status import AGENT_FOLDER
+from flows.world import Clock, World, policies, select
+from infrastructure.config_loader import UniversalConfig, agent_identity
+from infrastructure.desired_state import DesiredStateParser
+from infrastructure.errors import PermanentError, TemporaryError
+from infrastructure.identity import AgentIdentity, runtime_native_ids
+from infrastructure.observed import Alert, ObservedService, ProbeReading
+from infrastructure.operation_registry import OperationRegistry
+from infrastructure.operations import ESCALATION_ALERT
+from infrastructure.redaction import Redactor
+from infrastructure.secret_references import SecretResolver
+from infrastructure.service import SecretRef, Service
+from infrastructure.universal_interface import EngineProvider, UniversalInfrastructureInterface
+from monitoring.alertmanager import post_alert, silence_covers
+from monitoring.http_source import MonitoringClients
+from monitoring.probe import probe_services
+from monitoring.prometheus import query
+
+SYSTEM_CLOCK = Clock(now=lambda: datetime.now(UTC), sleep=time.sleep)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """See the module. Safe to use from several threads; runs take turns."""
+
+    config: UniversalConfig
+    identity: AgentIdentity
+    redactor: Redactor
+    secrets: SecretResolver
+    registry: OperationRegistry
+    translator: CommandTranslator
+    executors: Mapping[str, Executor]
+    git: GitState
+    clients: MonitoringClients
+    clock: Clock
+
+    @contextlib.contextmanager
+    def one_run_at_a_time(self) -> Iterator[None]:
+        """Hold the agent's run lock; the kernel frees it when the process ends, however.
+
+        Raises:
+            TemporaryError: another run of this agent is under way.
+        """
+        path = self.config.data_directory / "run.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise TemporaryError(
+                    "another run of this agent is under way: wait for its end"
+                ) from exc
+            yield
+
+    def open_world(self, request: RunRequest) -> World:
+        """Read desired state and statuses, and bind everything to them.
+
+        Raises:
+            InvalidInputError: the request names what is not there.
+            TemporaryError: no desired state could be read, now or ever before.
+        """
+        desired = self.git.desired()
+        selected = select(desired.services, request)
+        started = self.clock.now()
+        interface = self.interface(desired.services)
+        return World(
+            request=request,
+            config=self.config,
+            desired=desired,
+            statuses=self.git.statuses(),
+            selected=selected,
+            policies=policies(self.config, desired.services, request),
+            comparing=self._comparing(desired, selected),
+            identity=self.identity,
+            registry=self.registry,
+            guarded=GuardedInterface(interface, self.registry, self.identity),
+            interface=interface,
+            planners=self._planners(desired.services, interface),
+            redactor=self.redactor,
+            clock=self.clock,
+            deadline=started + self.config.platform.reconcile.deadline,
+            observe=self.observe,
+        )
+
+    def observe(self, services: Sequence[Service], all_services: bool) -> Observation:
+        """Stage 1 with everything that this process has."""
+        return observe(
+            services,
+            environments=self.config.environments.environments,
+            executors=self.executors,
+            settings=self.config.platform.observe,
+            all_services=all_services,
+            clients=self.clients,
+            now=self.clock.now,
+        )
+
+    def interface(self, services: Mapping[str, Service]) -> UniversalInfrastructureInterface:
+        """The universal interface over these services, without a guard."""
+        engines: dict[str, tuple[str, EngineProvider]] = {
+            name: (self.config.environments.environments[name].executor, executor)
+            for name, executor in self.executors.items()
+        }
+        return UniversalInfrastructureInterface(
+            self.registry,
+            self.translator,
+            engines=engines,
+            platform=PlatformOperations(self._collaborators(), services),
+            services=services,
+            clock=self.clock.now,
+        )
+
+    def escalate_own(self, alerts: Sequence[Alert]) -> None:
+        """Tell people of alerts about the agent itself, in every environment that can.
+
+        Raises:
+            UiciError: an Alertmanager did not take it.
+        """
+        names = ", ".join(sorted({alert.name for alert in alerts}))
+        agent = self.identity.agent
+        for name, environment in self.config.environments.environments.items():
+            if environment.alertmanager:
+                labels = {
+                    "alertname": ESCALATION_ALERT,
+                    "service": agent,
+                    "environment": name,
+                    "severity": "critical",
+                    "target": f"{AGENT_FOLDER}/{agent}",
+                }
+                told = {"summary": f"{names} fires about {agent}, which never acts on itself"}
+                self._escalate(Escalation(name, labels, told), 0)
+
+    def close(self) -> None:
+        """Release every connection. Idempotent."""
+        for executor in self.executors.values():
+            executor.close()
+        self.clients.close()
+
+    def _comparing(self, desired: DesiredState, selected: tuple[str, ...]) -> CompareInput:
+        return CompareInput(
+            services=desired.services,
+            selected=selected,
+            settings=self.config.platform.compare,
+            identity=self.identity,
+            secrets=self._resolved(desired.services[target] for target in selected),
+            covers=silence_covers,
+        )
+
+    def _resolved(self, services: Iterator[Service]) -> dict[str, str]:
+        """Values of the secrets in use; one that can't be resolved is not compared."""
+        values: dict[str, str] = {}
+        for service in services:
+            for value in service.spec.env.values():
+                if isinstance(value, SecretRef) and value.secret not in values:
+                    with contextlib.suppress(PermanentError):
+                        values[value.secret] = self.secrets.resolve(value.secret)
+        return values
+
+    def _planners(
+        self, services: Mapping[str, Service], interface: UniversalInfrastructureInterface
+    ) -> tuple[Planner, ...]:
+        platform = self.config.platform
+        model = make_llm_planner(
+            platform,
+            platform.agent,
+            self.config.get_agent(),
+            PlanningWorld(services, self.registry, interface.capabilities, self.redactor.text),
+            config_directory=self.config.directory,
+            data_directory=self.config.data_directory,
+            now=self.clock.now,
+        )
+        runbooks = RunbookPlanner(self.config.runbooks, services, interface.capabilities)
+        return (model, runbooks)
+
+    def _collaborators(self) -> Collaborators:
+        observing = self.config.platform.observe
+
+        def look(service: Service, timeout: float) -> ObservedService:
+            executor = self.executors.get(service.metadata.environment)
+            if executor is None:
+                raise PermanentError(f"{service.metadata.environment} has no executor")
+            return executor.look(service, timeout=timeout)
+
+        def probe(
+            service: Service, observed: ObservedService, timeout: float
+        ) -> Sequence[ProbeReading]:
+            deadline = time.monotonic() + timeout
+            return probe_services([(service, observed)], observing.probe, deadline=deadline)
+
+        def ask(environment: str, expression: str, _timeout: float) -> Any:
+            sources = self.config.environments.environments[environment].prometheus
+            return query(self.clients.sources(sources), expression, observing.metrics)
+
+        return Collaborators(
+            look=look,
+            probe=probe,
+            query=ask,
+            post_alert=self._escalate,
+            redact=self.redactor.text,
+        )
+
+    def _escalate(self, escalation: Escalation, _timeout: float) -> None:
+        """An alert that ends by itself unless it is told again."""
+        sources = self.config.environments.environments[escalation.environment].alertmanager
+        now = self.clock.now()
+        post_alert(
+            self.clients.sources(sources),
+            labels=escalation.labels,
+            annotations=escalation.annotations,
+            starts_at=now,
+            ends_at=now + self.config.platform.escalation.lasts,
+            settings=self.config.platform.observe.alerts,
+        )
+
+
+@contextlib.contextmanager
+def open_runtime(config: UniversalConfig, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[Runtime]:
+    """A runtime for this configuration, closed at the end.
+
+    Raises:
+        InvalidInputError: the `connection` of an environment is wrong.
+        UiciError: the agent's own clone can't be opened.
+    """
+    identity = agent_identity(config, runtime_ids=runtime_native_ids())
+    redactor = config.redactor()
+    secrets = SecretResolver(on_resolved=redactor.learn)
+    runtime = Runtime(
+        config=config,
+        identity=identity,
+        redactor=redactor,
+        secrets=secrets,
+        registry=OperationRegistry(config.operations),
+        translator=CommandTranslator(config.translations),
+        executors=open_executors(config, identity, secrets),
+        git=open_git(config, identity, redactor),
+        clients=MonitoringClients(),
+        clock=clock,
+    )
+    with contextlib.closing(runtime):
+        yield runtime
+
+
+def open_git(config: UniversalConfig, identity: AgentIdentity, redactor: Redactor) -> GitState:
+    """The agent's own clone and what reads and writes it."""
+    settings = config.platform.git
+    parser = DesiredStateParser.from_config(config, identity)
+    repository = GitRepository.open(
+        settings.remote,
+        config.data_directory,
+        seed=None if settings.remote else config.directory / Path(settings.seed),
+        settings=settings,
+    )
+    return GitState(repository, parser.parse, settings, redactor=redactor)

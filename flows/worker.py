@@ -1,0 +1,259 @@
+"""The warm worker: takes flow runs from a work pool and runs them in this process.
+
+Prefect's own workers start a Python process for every run, which costs seconds of CPU;
+this one keeps its imports, connections and caches (docs/adr/0001). It polls, sends
+heartbeats, watches for cancellation, and clears up after workers that died. Deployment
+concurrency limits are Prefect's and hold here as for every worker. Neighbours:
+`flows.serve` runs it, `flows.prefect_flow` is what it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from anyio.abc import TaskStatus
+from prefect import Flow
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import Abort
+from prefect.flow_engine import run_flow
+from prefect.states import Crashed
+from prefect.workers.base import (
+    BaseJobConfiguration,
+    BaseVariables,
+    BaseWorker,
+    BaseWorkerResult,
+)
+
+from flows.logging_setup import LOGGER_NAME
+from flows.prefect_flow import stop_requested
+from flows.prefect_listener import API_ERRORS
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+WORKER_TYPE = "uici"
+_WORKER_LABEL = "prefect.worker.name"
+_LIVE = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
+
+_HEARTBEAT_SECONDS = 30  # Prefect calls a worker offline after three that were missed
+# A pending run without a worker's name may be another worker's, just being taken.
+_UNCLAIMED = timedelta(seconds=3 * _HEARTBEAT_SECONDS)
+_MAX_BACKOFF_SECONDS = 30.0
+
+
+class UiciWorkerResult(BaseWorkerResult):
+    """A run has ended in this process; its state in Prefect says how."""
+
+
+@dataclass(slots=True)
+class _OwnRun:
+    """A run of this process: how to ask it to end, and whether it has."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Activity:
+    """One repeated call, and whether the API answered it the last time."""
+
+    name: str
+    call: Callable[[], Awaitable[object]]
+    interval: float
+    failures: int = field(default=0)
+
+
+class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResult]):
+    """A Prefect worker of type `uici`. Use `run_until`; `start` would do without signals."""
+
+    type = WORKER_TYPE
+    job_configuration = BaseJobConfiguration
+    job_configuration_variables = BaseVariables
+    _description = "Runs UICI's reconcile flow in one warm process."
+
+    def __init__(
+        self, *, flow: Flow[..., Any], work_pool: str, name: str, poll_interval: float
+    ) -> None:
+        """Make a worker.
+
+        Args:
+            flow: what every run of the pool runs.
+            work_pool: made if it is not there.
+            name: the same after a restart, so that its own lost runs are recognised, and
+                another for every worker that lives at the same time.
+            poll_interval: seconds between two looks for runs that are due.
+        """
+        # No prefetch: a run that is taken early would hold the deployment's only slot.
+        super().__init__(
+            work_pool_name=work_pool,
+            name=name,
+            prefetch_seconds=0,
+            heartbeat_interval_seconds=_HEARTBEAT_SECONDS,
+        )
+        self._flow = flow
+        self._poll_interval = poll_interval
+        self._running: dict[UUID, _OwnRun] = {}
+        self._log: Any = structlog.get_logger(LOGGER_NAME)
+
+    async def run_until(self, stop: asyncio.Event, *, grace: float) -> None:
+        """Work until `stop` is set, then let the current run end, for `grace` seconds.
+
+        A run that does not end in that time is marked as crashed; what it was about to do
+        is in Git, and the next run looks at the world again. An API that does not answer
+        is asked again, with growing pauses, for as long as it takes.
+        """
+        async with self:
+            self._log.info("worker_started", worker=self.name, pool=self._work_pool_name)
+            loops = [
+                asyncio.create_task(self._repeat(activity))
+                for activity in (
+                    _Activity("poll", self.get_and_submit_flow_runs, self._poll_interval),
+                    _Activity("heartbeat", self.sync_with_backend, _HEARTBEAT_SECONDS),
+                )
+            ]
+            try:
+                await self._until_stopped_or_failed(stop, loops)
+            finally:
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+                await self._drain(grace)
+        self._log.info("worker_stopped", worker=self.name)
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: BaseJobConfiguration,  # noqa: ARG002 - nothing of it applies in this process
+        task_status: TaskStatus[Any] | None = None,
+    ) -> UiciWorkerResult:
+        """Run the flow here. Its failure is a state in Prefect and never leaves this method."""
+        identifier = f"{socket.gethostname()}:{os.getpid()}"
+        if task_status is not None:
+            task_status.started(identifier)
+        own = self._running[flow_run.id] = _OwnRun()
+        token = stop_requested.set(own.stop.is_set)
+        watch = asyncio.create_task(self._watch_cancellation(flow_run.id, own.stop))
+        try:
+            result: Any = run_flow(self._flow, flow_run=flow_run, return_type="state")
+            await result
+        except Abort as exc:  # cancelled or taken by another before it began
+            self._log.info("run_not_started", flow_run=str(flow_run.id), reason=str(exc))
+        except API_ERRORS as exc:
+            self._log.warning(
+                "prefect_unreachable",
+                flow_run=str(flow_run.id),
+                error=f"{type(exc).__name__}: {exc}",
+                consequence="Prefect may show this run as running until its API is back",
+            )
+        finally:
+            watch.cancel()
+            stop_requested.reset(token)
+            self._running.pop(flow_run.id, None)
+            own.done.set()
+        return UiciWorkerResult(identifier=identifier, status_code=0)
+
+    async def sync_with_backend(self) -> None:
+        """Heartbeat; and whatever a dead worker of this pool left running is ended."""
+        await super().sync_with_backend()
+        await self._end_orphans()
+
+    async def _until_stopped_or_failed(
+        self, stop: asyncio.Event, loops: list[asyncio.Task[None]]
+    ) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([stopping, *loops], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        for task in done - {stopping}:
+            task.result()  # a loop never ends by itself: this raises what ended it
+
+    async def _repeat(self, activity: _Activity) -> None:
+        while True:
+            try:
+                await activity.call()
+            except API_ERRORS as exc:
+                activity.failures += 1
+                if activity.failures == 1:
+                    self._log.warning(
+                        "prefect_unreachable",
+                        activity=activity.name,
+                        error=f"{type(exc).__name__}: {exc}",
+                        consequence="no run is started until the Prefect API answers again",
+                    )
+            else:
+                if activity.failures:
+                    self._log.info("prefect_reachable_again", activity=activity.name)
+                activity.failures = 0
+            pause = activity.interval * 2 ** min(activity.failures, 10)
+            await asyncio.sleep(
+                pause if not activity.failures else min(pause, _MAX_BACKOFF_SECONDS)
+            )
+
+    async def _drain(self, grace: float) -> None:
+        running = dict(self._running)
+        for own in running.values():
+            own.stop.set()
+        try:
+            async with asyncio.timeout(grace):
+                await asyncio.gather(*(own.done.wait() for own in running.values()))
+        except TimeoutError:
+            self._log.warning("runs_abandoned", flow_runs=[str(run) for run in self._running])
+        if self._runs_task_group is not None:
+            self._runs_task_group.cancel_scope.cancel()
+
+    async def _watch_cancellation(self, flow_run_id: UUID, stop: threading.Event) -> None:
+        while not stop.is_set():
+            await asyncio.sleep(self._poll_interval)
+            with suppress(*API_ERRORS):  # asked again in a moment; polling reports an outage
+                run = await self.client.read_flow_run(flow_run_id)
+                if run.state is not None and run.state.type is StateType.CANCELLING:
+                    stop.set()
+
+    async def _end_orphans(self) -> None:
+        """Mark runs of this pool as crashed whose worker is no more, which frees their slot."""
+        runs = await self.client.read_flow_runs(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_LIVE)))
+            ),
+        )
+        mine = self._running.keys() | self._submitting_flow_run_ids
+        foreign = [run for run in runs if run.id not in mine]
+        if not foreign:
+            return
+        workers = await self.client.read_workers_for_work_pool(self._work_pool_name)
+        alive = {w.name for w in workers if w.status == "ONLINE"} - {self.name}
+        for run in foreign:
+            if _is_orphan(run, alive):
+                await self._end_orphan(run)
+
+    async def _end_orphan(self, run: FlowRun) -> None:
+        state: Crashed = Crashed(message="its worker ended before the run did")  # type: ignore[valid-type]
+        await self.client.set_flow_run_state(run.id, state, force=True)
+        self._log.warning("orphan_run_ended", flow_run=str(run.id), name=run.name)
+
+
+def _is_orphan(run: FlowRun, alive: set[str]) -> bool:
+    worker = run.labels.get(_WORKER_LABEL)
+    if worker is not None:
+        return worker not in alive
+    since = run.state.timestamp if run.state else run.expected_start_time
+    return since is not None and datetime.now(UTC) - since > _UNCLAIMED

@@ -1,0 +1,149 @@
+"""What one run works with: the desired state at a commit, and everything bound to it.
+
+A `Runtime` lives as long as the process; a `World` as long as a run, because services,
+policies and statuses are of one commit. Made once at the start of a run, then only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from flows.compare import CompareInput
+from flows.git_contract import DesiredState
+from flows.guard import GuardedInterface, GuardInput
+from flows.listener import RunRequest
+from flows.observe import Observation
+from flows.plan import Planner
+from flows.policy import effective_policy
+from flows.status import TargetStatus
+from infrastructure.config_loader import UniversalConfig
+from infrastructure.config_models import Policy
+from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.identity import AgentIdentity
+from infrastructure.observed import NativeObject
+from infrastructure.operation_registry import OperationRegistry
+from infrastructure.redaction import Redactor
+from infrastructure.service import Service
+from infrastructure.universal_interface import UniversalInfrastructureInterface
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, as an argument: tests bring their own."""
+
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """See the module. `selected` are the targets of this run, sorted."""
+
+    request: RunRequest
+    config: UniversalConfig
+    desired: DesiredState
+    statuses: Mapping[str, TargetStatus]
+    selected: tuple[str, ...]
+    policies: Mapping[str, Policy]
+    comparing: CompareInput
+    identity: AgentIdentity
+    registry: OperationRegistry
+    interface: UniversalInfrastructureInterface
+    guarded: GuardedInterface
+    planners: Sequence[Planner]
+    redactor: Redactor
+    clock: Clock
+    deadline: datetime
+    observe: Callable[[Sequence[Service], bool], Observation]
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """All of desired state, not only the selected."""
+        return self.desired.services
+
+    def look(self, targets: Sequence[str]) -> Observation:
+        """Observe these targets now."""
+        every = len(targets) == len(self.services)
+        return self.observe([self.services[target] for target in targets], every)
+
+    def guard_input(
+        self,
+        natives: Mapping[str, tuple[NativeObject, ...]],
+        *,
+        held: Mapping[str, str],
+        breaker: Mapping[str, str],
+    ) -> GuardInput:
+        """What verdicts rest on, before any step of this run has been allowed."""
+        guard = self.config.platform.guard
+        attempts = {t: s.attempts for t, s in self.statuses.items() if s.attempts is not None}
+        return GuardInput(
+            services=self.services,
+            policies=self.policies,
+            catalogue=self.registry,
+            capabilities=self.interface.capabilities,
+            identity=self.identity,
+            blast_radius=guard.blast_radius,
+            always_approve=frozenset(guard.always_approve),
+            now=self.clock.now(),
+            natives=natives,
+            held=held,
+            breaker=breaker,
+            attempts=attempts,
+        )
+
+
+def select(services: Mapping[str, Service], request: RunRequest) -> tuple[str, ...]:
+    """The targets that a run is about, sorted.
+
+    A target is named by its inventory id or, where that is unique, by its name alone.
+
+    Raises:
+        InvalidInputError: an environment or target that desired state does not have.
+    """
+    problems: list[Problem] = []
+    environments = {service.metadata.environment for service in services.values()}
+    for name in request.environments or ():
+        if name not in environments:
+            known = ", ".join(sorted(environments)) or "none"
+            problems.append(_problem(f"no service is in environment {name}", f"known: {known}"))
+    wanted: set[str] = set()
+    for name in request.targets or ():
+        found = [t for t in services if t == name or t.partition("/")[2] == name]
+        if len(found) != 1:
+            what = "several targets are called" if found else "desired state has no target"
+            remedy = f"write one of: {', '.join(sorted(found) or sorted(services)[:10])}"
+            problems.append(_problem(f"{what} {name}", remedy))
+        wanted.update(found)
+    if problems:
+        raise InvalidInputError(problems)
+    return tuple(
+        sorted(
+            target
+            for target, service in services.items()
+            if (
+                request.environments is None or service.metadata.environment in request.environments
+            )
+            and (request.targets is None or target in wanted)
+        )
+    )
+
+
+def policies(
+    config: UniversalConfig, services: Mapping[str, Service], request: RunRequest
+) -> dict[str, Policy]:
+    """The effective policy of every target."""
+    return {
+        target: effective_policy(
+            config.platform.guard.policy,
+            config.environments.environments[service.metadata.environment].policy,
+            service.spec.remediation,
+            request.mode,
+        )
+        for target, service in services.items()
+    }
+
+
+def _problem(message: str, remedy: str) -> Problem:
+    return Problem("run parameters", 0, 0, message, remedy)

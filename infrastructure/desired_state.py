@@ -1,0 +1,197 @@
+"""Files of a state repository → Services, or every reason why not.
+
+Pure: bytes in, values out; who reads Git is `flows.git_state`. What one file must be is
+`infrastructure.service`; what has to hold between files is `infrastructure.state_rules`.
+The loop asks each minute and a state repository rarely changes, so the parser keeps what
+it made of unchanged files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from infrastructure.config_loader import UniversalConfig
+from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.identity import AgentIdentity
+from infrastructure.model_problems import Discretion, suggestion, validate
+from infrastructure.redaction import Redactor, SecretKeys
+from infrastructure.service import Service
+from infrastructure.state_rules import (
+    DeclaredService,
+    StateRules,
+    secret_problems,
+    service_problems,
+    state_problems,
+)
+from infrastructure.yaml_source import Location, YamlDocument, parse_yaml
+
+_KIND = "Service"
+_SUFFIXES = frozenset({".yml", ".yaml"})
+_IGNORED_FOLDER = "schemas"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """What one file's bytes were made into."""
+
+    services: tuple[DeclaredService, ...]
+    problems: tuple[Problem, ...]
+
+
+class DesiredStateParser:
+    """Parses state repositories; files with the bytes of the last call are not read again.
+
+    Not for use from several threads at once.
+    """
+
+    def __init__(self, rules: StateRules, *, max_bytes: int) -> None:
+        self._rules = rules
+        self._max_bytes = max_bytes
+        self._keys = SecretKeys(rules.key_patterns)
+        self._redactor = Redactor(rules.redact_patterns, key_patterns=rules.key_patterns)
+        self._cache: dict[tuple[str, bytes], _Parsed] = {}
+
+    @classmethod
+    def from_config(cls, config: UniversalConfig, identity: AgentIdentity) -> DesiredStateParser:
+        """A parser with everything that the configuration says about desired state."""
+        rules = StateRules(
+            environments=frozenset(config.environments.environments),
+            key_patterns=config.platform.secrets.key_patterns,
+            redact_patterns=config.platform.secrets.redact_patterns,
+            is_protected=identity.protects_name,
+            is_agent_image=AgentIdentity(identity.agent, identity.names).protects_name,
+            agent_labels=identity.labels,
+        )
+        return cls(rules, max_bytes=config.platform.git.max_file_bytes)
+
+    def parse(self, files: Mapping[str, bytes]) -> tuple[dict[str, Service], tuple[Problem, ...]]:
+        """Services by inventory id, and every mistake in file order.
+
+        With mistakes, what is returned beside them is not the desired state: the caller
+        refuses it whole.
+
+        Args:
+            files: content by path. Only `*.yml` and `*.yaml` count; what is in a folder
+                called `schemas`, and what begins with a dot or is below such a folder,
+                does not.
+        """
+        parsed: dict[tuple[str, bytes], _Parsed] = {}
+        for path in sorted(files):
+            if _is_state(path):
+                key = (path, hashlib.sha256(files[path]).digest())
+                parsed[key] = self._cache.get(key) or self._parse_file(path, files[path])
+        self._cache = parsed
+        declared = [service for each in parsed.values() for service in each.services]
+        problems = [problem for each in parsed.values() for problem in each.problems]
+        problems += state_problems(declared)
+        services: dict[str, Service] = {}
+        for each in declared:
+            services.setdefault(each.service.target, each.service)
+        return services, tuple(sorted(set(problems)))
+
+    def _parse_file(self, path: str, content: bytes) -> _Parsed:
+        services: list[DeclaredService] = []
+        problems: list[Problem] = []
+        try:
+            documents = parse_yaml(content, file=path, max_bytes=self._max_bytes)
+        except InvalidInputError as exc:
+            return _Parsed((), tuple(self._discreet(problem) for problem in exc.problems))
+        for document in documents:
+            problems += secret_problems(document, self._keys, self._redactor)
+            try:
+                declared = DeclaredService(self._validated(document), document)
+                services.append(declared)
+                problems += service_problems(declared, self._rules)
+            except InvalidInputError as exc:
+                problems += exc.problems
+        return _Parsed(tuple(services), tuple(problems))
+
+    def _validated(self, document: YamlDocument) -> Service:
+        data = document.data
+        if not isinstance(data, dict) or data.get("kind") != _KIND:
+            raise InvalidInputError([self._discreet(_kind_problem(document))])
+        return validate(
+            Service,
+            document,
+            data=_with_written_env(document),
+            discretion=Discretion(self._hides, self._redactor.text),
+        )
+
+    def _hides(self, location: Location) -> bool:
+        """A rejected value of `env` may be a secret in the wrong place, and so may `native`'s."""
+        return location[1:2] in {("env",), ("native",)} or any(
+            self._keys.match(str(segment)) for segment in location
+        )
+
+    def _discreet(self, problem: Problem) -> Problem:
+        text = self._redactor.text
+        return Problem(
+            problem.file,
+            problem.line,
+            problem.column,
+            text(problem.message),
+            text(problem.remedy),
+        )
+
+
+def parse_desired_state(
+    files: Mapping[str, bytes],
+    *,
+    environments: Collection[str],
+    key_patterns: Iterable[str],
+    is_protected: Callable[[str], bool],
+    max_bytes: int,
+    redact_patterns: Iterable[str] = (),
+) -> tuple[dict[str, Service], tuple[Problem, ...]]:
+    """One state, parsed once: see `DesiredStateParser.parse` and `StateRules`."""
+    rules = StateRules(
+        environments=frozenset(environments),
+        key_patterns=tuple(key_patterns),
+        redact_patterns=tuple(redact_patterns),
+        is_protected=is_protected,
+        is_agent_image=is_protected,
+    )
+    return DesiredStateParser(rules, max_bytes=max_bytes).parse(files)
+
+
+def _is_state(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return (
+        pure.suffix in _SUFFIXES
+        and _IGNORED_FOLDER not in pure.parts[:-1]
+        and not any(part.startswith(".") for part in pure.parts)
+    )
+
+
+def _kind_problem(document: YamlDocument) -> Problem:
+    remedy = "a state repository holds kind Service; keep other YAML in a folder such as .ci"
+    data = document.data
+    if not isinstance(data, dict):
+        return document.problem((), "the document is no mapping", remedy)
+    if "kind" not in data:
+        return document.problem((), "the document has no kind", remedy)
+    kind = data["kind"]
+    close = suggestion(kind, [_KIND]) if isinstance(kind, str) else ""
+    return document.problem(
+        ("kind",),
+        f"unknown kind {kind}" if isinstance(kind, str) else "kind must be text",
+        close if close.startswith("did") else remedy,
+    )
+
+
+def _with_written_env(document: YamlDocument) -> Any:
+    """The data with numbers of `env` as they are written: `1.10` is not 1.1 there."""
+    data = document.data
+    spec = data.get("spec")
+    env = spec.get("env") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(env, dict):
+        return data
+    written = {
+        key: document.written(("spec", "env", key)) if isinstance(value, int | float) else value
+        for key, value in env.items()
+    }
+    return {**data, "spec": {**spec, "env": written}}

@@ -1,0 +1,126 @@
+"""JSON Schemas of everything that people write, generated from the models.
+
+Editors complete and check YAML by the schema that a file's first line names. They are
+committed; `python -m infrastructure.json_schemas` writes them anew, and a test fails
+when they are not current.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from infrastructure.config_models import (
+    Agents,
+    CommandTranslations,
+    Environments,
+    Operations,
+    Platform,
+    Runbooks,
+)
+from infrastructure.quantities import format_duration
+from infrastructure.service import Document, Service
+
+_ROOT = Path(__file__).parents[1]
+_CONFIG: Mapping[str, type[Document]] = {
+    "platform": Platform,
+    "agents": Agents,
+    "environments": Environments,
+    "operations": Operations,
+    "command_translations": CommandTranslations,
+    "runbooks": Runbooks,
+}
+# Beside the Service files, so that they find it in every clone of a state repository.
+_STATE: Mapping[str, type[Document]] = {"service": Service}
+
+# `${env:NAME}` may stand wherever a single value stands.
+_REFERENCE = {
+    "type": "string",
+    "pattern": r"\$\{(env|file):[^}]+\}",
+    "description": "filled in when the configuration is loaded",
+}
+_SCALARS = frozenset({"integer", "number", "boolean"})
+
+
+def schemas(root: Path = _ROOT) -> dict[Path, str]:
+    """Path → text of every schema file. The same models always give the same text."""
+    config, state = root / "infrastructure/config/schemas", root / "desired-state"
+    return {
+        **{config / _name(n): _text(m, references=_REFERENCE) for n, m in _CONFIG.items()},
+        **{state / _name(n): _text(m, references=None) for n, m in _STATE.items()},
+    }
+
+
+def main() -> None:
+    """Write the schema files."""
+    for path, text in schemas().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path.relative_to(_ROOT)}\n")
+
+
+def _name(name: str) -> str:
+    return f"{name}.schema.json"
+
+
+class _Generator(GenerateJsonSchema):
+    """Pydantic's, with defaults as people write them and no titles made of field names."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 — as overridden
+        return False
+
+
+def _text(model: type[Document], *, references: dict[str, Any] | None) -> str:
+    schema = _closed_names(model.model_json_schema(by_alias=True, schema_generator=_Generator))
+    if references is not None:
+        schema = _with_references(schema)
+        schema["$defs"]["Reference"] = references
+    whole = {"$schema": GenerateJsonSchema.schema_dialect, **schema}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+
+
+def _closed_names(schema: Any) -> Any:
+    """A mapping whose names follow a pattern has no other names."""
+    if isinstance(schema, list):
+        return [_closed_names(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed_names(item) for key, item in schema.items()}
+    if "patternProperties" in closed:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _with_references(schema: Any) -> Any:
+    """The schema, with `${env:…}` allowed for every value that is more than any text."""
+    if isinstance(schema, list):
+        return [_with_references(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if _is_narrow(schema):
+        return {"anyOf": [schema, {"$ref": "#/$defs/Reference"}]}
+    return {
+        # Names and values of `const` and `enum` are no schemas.
+        key: item if key in {"const", "enum", "required"} else _with_references(item)
+        for key, item in schema.items()
+    }
+
+
+def _is_narrow(schema: Mapping[str, Any]) -> bool:
+    kind = schema.get("type")
+    return kind in _SCALARS or (
+        kind == "string" and not {"pattern", "enum", "format"}.isdisjoint(schema)
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Secret references of desired state (`env:X`, `file:/x`, `prefect:block`) → values.
+
+A value is resolved when it is needed, kept for the run, and never printed. Every value
+that was ever resolved is told to `infrastructure.redaction`. Between two runs of one
+process `forget` makes the next one see rotated secrets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from infrastructure.errors import PermanentError
+
+
+def read_prefect_block(name: str) -> str:
+    """The value of a Prefect Secret block, from the Prefect API.
+
+    Raises:
+        PermanentError: Prefect or the block can't be reached, or holds no text.
+    """
+    # By name: this layer does not depend on Prefect, and its import costs over a second
+    # that only users of `prefect:` references should pay.
+    secret: Any = importlib.import_module("prefect.blocks.system").Secret
+    try:
+        value = secret.load(name, _sync=True).get()
+    except (ValueError, RuntimeError, OSError) as exc:
+        # Prefect answers ValueError for a missing block and RuntimeError or an OSError
+        # for an API that is not there. Its texts may hold addresses with credentials.
+        raise PermanentError(
+            f"the Prefect Secret block {name} can't be read ({type(exc).__name__}): "
+            "create it, or check prefect.apiUrl in platform.yml"
+        ) from exc
+    if not isinstance(value, str):
+        raise PermanentError(f"the Prefect Secret block {name} holds no text: store it as text")
+    return value
+
+
+class SecretResolver:
+    """Resolves references, each once. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        read_block: Callable[[str], str] = read_prefect_block,
+        on_resolved: Callable[[Iterable[str]], None] = lambda _: None,
+    ) -> None:
+        """Nothing is looked up yet.
+
+        Args:
+            environ: environment variables for `env:`.
+            read_block: reads `prefect:`.
+            on_resolved: told every new value before anybody gets it: `Redactor.learn`.
+        """
+        self._environ = environ
+        self._read_block = read_block
+        self._on_resolved = on_resolved
+        self._known: dict[str, str] = {}
+        self._ever: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"SecretResolver({len(self._known)} resolved)"
+
+    @property
+    def values(self) -> frozenset[str]:
+        """Every value that was ever resolved, for redaction."""
+        with self._lock:
+            return frozenset(self._ever)
+
+    def forget(self) -> None:
+        """Look every reference up again from now on; `values` still has the old ones."""
+        with self._lock:
+            self._known.clear()
+
+    def resolve(self, reference: str) -> str:
+        """The value behind a reference.
+
+        Raises:
+            PermanentError: names the reference and what to do; never a value.
+        """
+        with self._lock:
+            if reference not in self._known:
+                value = self._look_up(reference)
+                self._on_resolved([value])
+                self._ever.add(value)
+                self._known[reference] = value
+            return self._known[reference]
+
+    __call__ = resolve
+
+    def _look_up(self, reference: str) -> str:
+        scheme, _, name = reference.partition(":")
+        match scheme:
+            case "env" if name:
+                return self._variable(name)
+            case "file" if name:
+                return read_secret_file(Path(name))
+            case "prefect" if name:
+                return self._read_block(name)
+            case _:
+                raise PermanentError(
+                    "a secret reference has to be env:NAME, file:/path or prefect:block-name"
+                )
+
+    def _variable(self, name: str) -> str:
+        value = self._environ.get(name)
+        if value is None:
+            raise PermanentError(
+                f"the secret env:{name} is not there: set the environment variable {name}"
+            )
+        return value
+
+
+def read_secret_file(path: Path) -> str:
+    """A file's text without its last line break.
+
+    Raises:
+        PermanentError: it can't be read, with the reason.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise PermanentError(f"the secret file:{path} can't be read: {reason}") from exc
+    return text.removesuffix("\n").removesuffix("\r")

@@ -1,0 +1,282 @@
+"""What must hold of desired state beyond the shape of a file.
+
+No secret is written as a value, nothing names the agent, and the Services of one state
+fit together. Rules answer with places; none repeats a value. Neighbour:
+`infrastructure.desired_state` calls them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infrastructure.errors import Problem
+from infrastructure.model_problems import field_path, suggestion
+from infrastructure.observed import empty
+from infrastructure.redaction import Redactor, SecretKeys, is_reference
+from infrastructure.service import PortMapping, Service, target_id
+from infrastructure.yaml_source import Location, YamlDocument
+
+# Fields of the spec that are compared, and so can be ignored.
+_COMPARED = ("image", "command", "replicas", "env", "resources", "ports", "native")
+# Under these keys of `native` stands a name by which an engine, and the agent, is known.
+_NATIVE_NAMES = frozenset({"name", "containername", "hostname", "labels", "displayname"})
+_ANY_ADDRESS = frozenset({None, "0.0.0.0"})  # noqa: S104 — compared with, never listened on
+_REFERENCE_REMEDY = 'write {secret: "env:NAME"}, file:/path or prefect:block-name instead'
+
+
+@dataclass(frozen=True, slots=True)
+class StateRules:
+    """What a state is held against.
+
+    Attributes:
+        environments: names that environments.yml has.
+        key_patterns: keys under which a value is a secret (platform.yml).
+        redact_patterns: what a secret looks like (platform.yml).
+        is_protected: whether a name is the agent's or what it lives on.
+        is_agent_image: the same for the last part of an image's name. What the agent
+            lives on does not count there: a service may run the same database image.
+        agent_labels: an object with all of these labels is the agent.
+    """
+
+    environments: frozenset[str]
+    key_patterns: tuple[str, ...]
+    redact_patterns: tuple[str, ...]
+    is_protected: Callable[[str], bool]
+    is_agent_image: Callable[[str], bool]
+    agent_labels: Mapping[str, str] = field(default_factory=empty)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredService:
+    """A Service and the document that it stands in."""
+
+    service: Service
+    document: YamlDocument
+
+    def problem(
+        self, location: Location, message: str, remedy: str = "", *, of_key: bool = False
+    ) -> Problem:
+        """A mistake at a place of this Service."""
+        return self.document.problem(location, message, remedy, of_key=of_key)
+
+    @property
+    def place(self) -> str:
+        """`file:line` of its name."""
+        line, _ = self.document.position(("metadata", "name"))
+        return f"{self.document.file}:{line}"
+
+
+def service_problems(declared: DeclaredService, rules: StateRules) -> list[Problem]:
+    """Mistakes that one Service shows alone."""
+    return [
+        *_environment_problems(declared, rules),
+        *_agent_problems(declared, rules),
+        *_metric_problems(declared),
+        *_pointer_problems(declared),
+    ]
+
+
+def state_problems(declared: Iterable[DeclaredService]) -> list[Problem]:
+    """Mistakes that only several Services together show."""
+    services = list(declared)
+    first: dict[str, DeclaredService] = {}
+    duplicates: list[Problem] = []
+    for each in services:
+        known = first.setdefault(each.service.target, each)
+        if known is not each:
+            message = f"{each.service.target} is declared twice"
+            remedy = f"the first is in {known.place}; remove or rename one"
+            duplicates.append(each.problem(("metadata", "name"), message, remedy))
+    return [*duplicates, *_dependency_problems(first), *_cycles(first), *_port_problems(services)]
+
+
+def _environment_problems(declared: DeclaredService, rules: StateRules) -> Iterator[Problem]:
+    name = declared.service.metadata.environment
+    if name not in rules.environments:
+        message = f"metadata.environment is {name}, which environments.yml does not have"
+        remedy = suggestion(name, sorted(rules.environments))
+        yield declared.problem(("metadata", "environment"), message, remedy)
+
+
+# ── secrets ─────────────────────────────────────────────────────────────────────
+
+
+def secret_problems(
+    document: YamlDocument, keys: SecretKeys, redactor: Redactor
+) -> Iterator[Problem]:
+    """Secrets written as values, in a document of any shape."""
+    for location, key, value in _leaves((), None, document.data):
+        text = value if isinstance(value, str) else document.written(location) or ""
+        in_secret_field = key is not None and keys.match(key) and text
+        if in_secret_field or redactor.text(text) != text:
+            what = redactor.text(field_path(location))
+            message = f"{what} holds what looks like a secret, written as a value"
+            yield document.problem(location, message, _REFERENCE_REMEDY)
+
+
+def _leaves(
+    location: Location, key: str | None, value: Any
+) -> Iterator[tuple[Location, str | None, Any]]:
+    """Scalars with the nearest key above them; references to secrets are left out."""
+    if isinstance(value, dict):
+        if is_reference(value):
+            return
+        for name, item in value.items():
+            yield from _leaves((*location, name), name, item)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _leaves((*location, number), key, item)
+    elif value is not None:
+        yield location, key, value
+
+
+# ── the agent itself ────────────────────────────────────────────────────────────
+
+
+def _agent_problems(declared: DeclaredService, rules: StateRules) -> Iterator[Problem]:
+    """Layer 2 of self-exclusion: desired state can't name the agent."""
+    metadata, spec = declared.service.metadata, declared.service.spec
+    remedy = "the agent never acts on itself; leave it to its supervisor"
+    if rules.is_protected(metadata.name):
+        message = f"{metadata.name} is the agent or something that it lives on"
+        yield declared.problem(("metadata", "name"), message, remedy)
+    if rules.is_agent_image(_image_name(spec.image)):
+        message = f"the image {spec.image} is the agent's"
+        yield declared.problem(("spec", "image"), message, remedy)
+    if _carries(metadata.labels, rules.agent_labels):
+        message = "these labels are the agent's own"
+        yield declared.problem(("metadata", "labels"), message, remedy, of_key=True)
+    for key, value in metadata.labels.items():
+        if rules.is_protected(value):
+            message = f"metadata.labels.{key} is the agent or something that it lives on"
+            yield declared.problem(("metadata", "labels", key), message, remedy)
+    for location, value in _native_names(("spec", "native"), spec.native, named=False):
+        is_name = isinstance(value, str) and rules.is_protected(value)
+        if is_name or (isinstance(value, dict) and _carries(value, rules.agent_labels)):
+            message = f"{field_path(location)} is the agent or something that it lives on"
+            yield declared.problem(location, message, remedy)
+
+
+def _image_name(image: str) -> str:
+    """`registry:5000/team/name:tag@sha256:…` → `name`."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def _carries(labels: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    return bool(wanted) and all(labels.get(key) == value for key, value in wanted.items())
+
+
+def _native_names(location: Location, value: Any, *, named: bool) -> Iterator[tuple[Location, Any]]:
+    """Names and label mappings anywhere in `native`."""
+    match value:
+        case dict():
+            yield location, value
+            for key, item in value.items():
+                is_name = named or re.sub(r"[-_]", "", key).lower() in _NATIVE_NAMES
+                yield from _native_names((*location, key), item, named=is_name)
+        case list():
+            words = [item.partition("=") for item in value if isinstance(item, str)]
+            yield location, {key: item for key, _, item in words}
+            for number, item in enumerate(value):
+                yield from _native_names((*location, number), item, named=named)
+        case str() if named:
+            # A label may be written as one text: `com.docker.compose.service=name`.
+            yield location, value.rpartition("=")[2]
+
+
+# ── one Service ─────────────────────────────────────────────────────────────────
+
+
+def _metric_problems(declared: DeclaredService) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for number, check in enumerate(declared.service.spec.health.metrics):
+        if check.name in seen:
+            location = ("spec", "health", "metrics", number, "name")
+            yield declared.problem(location, f"the metric {check.name} is there twice", "rename it")
+        seen.add(check.name)
+
+
+def _pointer_problems(declared: DeclaredService) -> Iterator[Problem]:
+    for number, pointer in enumerate(declared.service.spec.ignore_differences):
+        top = pointer.split("/")[1]
+        if top not in _COMPARED:
+            message = f"spec.ignoreDifferences[{number}] is {pointer}, which is never compared"
+            location = ("spec", "ignoreDifferences", number)
+            yield declared.problem(location, message, suggestion(top, _COMPARED))
+
+
+# ── several Services ────────────────────────────────────────────────────────────
+
+
+def _dependency_problems(first: Mapping[str, DeclaredService]) -> Iterator[Problem]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for each in first.values():
+        names[each.service.metadata.environment].append(each.service.metadata.name)
+    for each in first.values():
+        metadata = each.service.metadata
+        for number, name in enumerate(each.service.spec.depends_on):
+            if target_id(metadata.environment, name) not in first:
+                message = f"{metadata.name} depends on {name}, which {metadata.environment} lacks"
+                remedy = suggestion(name, names[metadata.environment])
+                remedy = remedy if remedy.startswith("did") else "declare it, or correct the name"
+                yield each.problem(("spec", "dependsOn", number), message, remedy)
+
+
+def _cycles(first: Mapping[str, DeclaredService]) -> Iterator[Problem]:
+    """Every dependency cycle once, told at the edge that closes it. Iterative: chains are long."""
+    done: set[str] = set()
+    for start in first:
+        path: list[str] = []
+        on_path: dict[str, int] = {}
+        stack: list[tuple[str, int]] = [] if start in done else [(start, 0)]
+        while stack:
+            target, number = stack.pop()
+            if number == 0:
+                on_path[target] = len(path)
+                path.append(target)
+            dependencies = first[target].service.dependencies
+            if number == len(dependencies):
+                done.add(path.pop())
+                del on_path[target]
+                continue
+            stack.append((target, number + 1))
+            following = dependencies[number]
+            if following in on_path:
+                yield _cycle_problem(first, [*path[on_path[following] :], following], number)
+            elif following in first and following not in done:
+                stack.append((following, 0))
+
+
+def _cycle_problem(first: Mapping[str, DeclaredService], cycle: list[str], number: int) -> Problem:
+    names = " → ".join(first[target].service.metadata.name for target in cycle)
+    return first[cycle[-2]].problem(
+        ("spec", "dependsOn", number),
+        f"dependencies go in a circle: {names}",
+        "remove one of these dependsOn entries",
+    )
+
+
+def _port_problems(services: Iterable[DeclaredService]) -> Iterator[Problem]:
+    taken: dict[tuple[str, int, str], list[tuple[PortMapping, str]]] = defaultdict(list)
+    for each in services:
+        metadata = each.service.metadata
+        for number, port in enumerate(each.service.spec.ports):
+            if port.host is None:
+                continue
+            others = taken[metadata.environment, port.host, port.protocol]
+            clash = next((place for other, place in others if _same_address(port, other)), None)
+            if clash is not None:
+                message = f"host port {port.host} of {metadata.environment} is already taken"
+                remedy = f"by {clash}; choose another"
+                yield each.problem(("spec", "ports", number), message, remedy)
+            others.append((port, f"{metadata.name} in {each.place}"))
+
+
+def _same_address(one: PortMapping, other: PortMapping) -> bool:
+    return (
+        one.host_ip == other.host_ip or one.host_ip in _ANY_ADDRESS or other.host_ip in _ANY_ADDRESS
+    )

@@ -1,0 +1,48 @@
+"""One Prefect server for the session; a `uici serve` of its own for each test that asks."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.prefect_server import prefect_server
+from tests.integration.prefect.service import Api, Service
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with prefect_server(tmp_path_factory.mktemp("prefect"), ready_timeout=150) as server:
+        api = Api(server.api_url)
+        yield api
+        api.close()
+
+
+@pytest.fixture
+def new_service(
+    prefect_api: Api, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Service]]:
+    """Makes services on the session's server, each with a pool of its own. Not started."""
+    made: list[Service] = []
+
+    def make(**prefect: Any) -> Service:
+        data = tmp_path_factory.mktemp("serve")
+        made.append(Service(data, prefect_api, pool=f"pool-{uuid.uuid4().hex[:8]}", **prefect))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.clear_up()
+
+
+@pytest.fixture(scope="module")
+def service(prefect_api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One that works, whose schedule does not come into the way."""
+    data: Path = tmp_path_factory.mktemp("serve")
+    serving = Service(data, prefect_api, pool=f"pool-{uuid.uuid4().hex[:8]}", interval="1d")
+    serving.start().started()
+    yield serving
+    serving.clear_up()
