@@ -114,7 +114,7 @@ setup_python() {
         say "creating $VENV with $("$python" --version) …"
         quietly "$python" -m venv --clear "$VENV" || stop "$python -m venv failed"
     fi
-    say "installing Python packages (about a minute) …"
+    say "installing Python packages (a few minutes the first time) …"
     local pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps)
     quietly "${pip[@]}" --require-hashes -r "$LOCK" ||
         stop "pip could not install $LOCK: check the network, then run make again"

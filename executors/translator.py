@@ -33,12 +33,16 @@ class CommandTranslator:
 
     def __init__(self, translations: CommandTranslations) -> None:
         self._entries = translations.translations
+        platform = self._entries.get(PLATFORM, {})
+        # Asked for every incident and every step, so made once.
+        self._operations = {
+            executor: frozenset(name for name, steps in (platform | own).items() if steps)
+            for executor, own in {PLATFORM: platform, **self._entries}.items()
+        }
 
     def operations(self, executor: str) -> frozenset[str]:
         """Operations that this executor (with the platform) has a translation for."""
-        own = self._entries.get(executor, {})
-        merged = self._entries.get(PLATFORM, {}) | own
-        return frozenset(name for name, steps in merged.items() if steps)
+        return self._operations.get(executor, self._operations[PLATFORM])
 
     def capabilities(self, executor: str) -> frozenset[str]:
         """The same under the word that the guard and the CLI use."""

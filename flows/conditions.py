@@ -29,7 +29,6 @@ _READY: dict[HealthStatus, ConditionStatus] = {
     HealthStatus.UNKNOWN: "Unknown",
 }
 _NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
-_STILL_TRYING = frozenset({IncidentResult.FAILED, IncidentResult.WAITING, IncidentResult.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ def next_status(
         assert previous is not None  # noqa: S101  # _concludes_nothing has looked
         return previous
     last = _last_incident(state, previous, report, run)
-    conditions = tuple(_conditions(state, report, last))
+    attempts = _attempts(state, previous, report, run.now)
+    conditions = tuple(_conditions(state, attempts, last))
     return TargetStatus(
         target=state.target,
         observed_revision=run.revision,
@@ -93,7 +93,7 @@ def next_status(
         sync=state.sync.value,
         health=state.health.value,
         conditions=tuple(_timed(conditions, previous, run.now)),
-        attempts=_attempts(state, previous, report, run.now),
+        attempts=attempts,
         last_incident=last,
     )
 
@@ -184,7 +184,7 @@ def _last_incident(
 
 
 def _conditions(
-    state: TargetState, report: IncidentReport | None, last: LastIncident | None
+    state: TargetState, attempts: Attempts | None, last: LastIncident | None
 ) -> Iterator[Condition]:
     def condition(
         kind: ConditionType, status: ConditionStatus, reason: str, message: str
@@ -200,9 +200,11 @@ def _conditions(
     yield condition(ConditionType.READY, _READY[state.health], state.reason, state.message)
     if state.sync is Sync.DRIFTED:
         yield condition(ConditionType.DRIFTED, "True", state.reason, state.message)
-    if report is not None and report.result in _STILL_TRYING:
-        yield condition(ConditionType.RECONCILING, "True", "AttemptFailed", report.summary)
-    if last is not None and last.escalated:
+    stalled = last is not None and last.escalated
+    if attempts is not None and not stalled and not _is_well(state):
+        message = f"attempt {attempts.count} did not help; the next one comes after its back-off"
+        yield condition(ConditionType.RECONCILING, "True", "AttemptFailed", message)
+    if stalled:
         yield condition(
             ConditionType.STALLED, "True", "Escalated", "a person must look at the last report"
         )

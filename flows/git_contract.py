@@ -89,12 +89,14 @@ class Tips:
 
     `desired` is the newest commit of the desired branch that was ever fetched, None if
     none was. `reports` is the agent's reports branch, unpushed commits included.
+    `pending` is its newest commit if the remote does not have it.
     `rewritten_from` is the former tip when the desired branch no longer contains it.
     """
 
     desired: str | None
     last_good: str | None
     reports: Commit | None
+    pending: str | None = None
     rewritten_from: str | None = None
 
 
@@ -127,8 +129,8 @@ class Repository(Protocol):
         """Bring both branches. A missing reports branch is fine.
 
         Raises:
-            TemporaryError: the remote is unreachable, slow, or no Git repository.
-            PermanentError: the remote has no such branch.
+            TemporaryError: the remote is unreachable, slow, no Git repository, or has no
+                such branch yet.
         """
         ...
 
@@ -164,10 +166,6 @@ class Repository(Protocol):
 
     def push(self, branch: str, sha: str) -> Pushed:
         """Bring the branch to the remote, never by force. Does not raise for the remote."""
-        ...
-
-    def pending(self, branch: str) -> str | None:
-        """The newest commit that the remote does not have, or None."""
         ...
 
     def maintain(self, now: datetime) -> None:

@@ -189,7 +189,8 @@ class GitRepository:
             if done.status == 0 and reports.tracking in before:
                 self._plumbing.move(Move(reports.tracking, None))
         if _lacks(done, branch):
-            raise PermanentError(
+            # Also what a proxy's error page looks like: it may be there the next time.
+            raise TemporaryError(
                 f"{self.remote} has no branch {branch}: push desired state there or set git.branch"
             )
         if done.status != 0:
@@ -255,10 +256,6 @@ class GitRepository:
             with contextlib.suppress(UiciError):
                 sha = reports.renamed(sha, self._plumbing.refs())
         return Pushed(sha, error)
-
-    def pending(self, branch: str) -> str | None:
-        """See `Repository.pending`."""
-        return self._reports(branch).pending(self._plumbing.refs())
 
     def maintain(self, now: datetime) -> None:
         """See `Repository.maintain`: `git gc --auto` in the background, at `gcEvery`."""
@@ -357,7 +354,7 @@ def _lacks(done: Done, branch: str) -> bool:
 
 
 def _tips(
-    refs: Mapping[str, Commit],
+    refs: dict[str, Commit],
     branch: str,
     reports: ReportsBranch,
     *,
@@ -368,6 +365,7 @@ def _tips(
         desired=desired.sha if desired else None,
         last_good=good.sha if good else None,
         reports=refs.get(reports.ours),
+        pending=reports.pending(refs),
         rewritten_from=rewritten_from,
     )
 

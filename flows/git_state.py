@@ -117,8 +117,8 @@ class GitState:
         """The newest valid desired state, fetched now.
 
         Raises:
-            TemporaryError: the remote can't be reached and never could.
-            PermanentError: the remote has no such branch and never had.
+            TemporaryError: the remote can't be reached, or has no such branch, and never
+                could or had.
         """
         settings = self._settings
         stale = None
@@ -324,7 +324,7 @@ class GitState:
 
     def push_pending(self) -> CommitResult | None:
         """Push what an earlier run could not. None: the remote has everything."""
-        sha = self._repository.pending(self._settings.reports_branch)
+        sha = (self._tips or self._look()).pending
         return self._push(sha) if sha else None
 
     def _commit(

@@ -15,16 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import structlog
 
+from flows.llm_errors import map_error, retry_after_seconds
 from flows.llm_protocol import NOT_BILLED, Dialect, Question, Reply, TokenUsage, read_reply
 from infrastructure.config_models import LlmSettings
 from infrastructure.errors import (
-    DeadlineExceededError,
     PermanentError,
     TemporaryError,
     UiciError,
@@ -85,32 +84,6 @@ class _Failure:
     dialect_lowered: bool = False
 
 
-# Every exception class of the openai package by name (so that importing this module does
-# not import the package), nearest class first found in the MRO. A test enumerates them.
-ERRORS: Mapping[str, tuple[type[UiciError], str]] = {
-    "OpenAIError": (PermanentError, "could not be asked"),
-    "APIError": (PermanentError, "could not be asked"),
-    "APITimeoutError": (DeadlineExceededError, "did not answer in time"),
-    "APIConnectionError": (TemporaryError, "could not be reached, or broke off its answer"),
-    "APIStatusError": (PermanentError, "refused the request"),
-    "BadRequestError": (PermanentError, "refused the request"),
-    "UnprocessableEntityError": (PermanentError, "refused the request"),
-    "AuthenticationError": (PermanentError, "refused the API key; check llm.apiKey"),
-    "OAuthError": (PermanentError, "refused the API key; check llm.apiKey"),
-    "PermissionDeniedError": (PermanentError, "denied access to the model; check llm.apiKey"),
-    "NotFoundError": (PermanentError, "knows no such model or path; check model and llm.baseUrl"),
-    "ConflictError": (TemporaryError, "is busy"),
-    "RateLimitError": (TemporaryError, "limits the rate of requests"),
-    "InternalServerError": (TemporaryError, "failed"),
-    "APIResponseValidationError": (PermanentError, "does not speak Chat Completions"),
-    "LengthFinishReasonError": (PermanentError, "cut its answer off; raise maxOutputTokens"),
-    "ContentFilterFinishReasonError": (PermanentError, "withheld its answer"),
-    # Of features that are not used here; mapped all the same.
-    "SubjectTokenProviderError": (PermanentError, "could not be asked"),
-    "InvalidWebhookSignatureError": (PermanentError, "could not be asked"),
-    "WebSocketConnectionClosedError": (PermanentError, "could not be asked"),
-    "WebSocketQueueFullError": (PermanentError, "could not be asked"),
-}
 # Fixed only by a person, and the same for every question.
 _BAD_ENDPOINT_STATUS = frozenset({401, 403, 404})
 _DIALECT_STATUS = frozenset({400, 422})
@@ -303,12 +276,14 @@ class LlmClient:
                 if self._dialect == dialect:  # else another thread has lowered it already
                     self._dialect = lowered
             _log.info("llm_dialect_lowered", endpoint=self.endpoint, format=lowered.format.value)
+        error = self._mapped(exc)
+        no_quota = status == 429 and isinstance(error, PermanentError)
         return _Failure(
-            self._mapped(exc),
+            error,
             usage=NOT_BILLED,
             cause=exc,
-            retry_after=_retry_after(exc.response.headers),
-            endpoint_is_bad=status in _BAD_ENDPOINT_STATUS,
+            retry_after=retry_after_seconds(exc.response.headers),
+            endpoint_is_bad=no_quota or status in _BAD_ENDPOINT_STATUS,
             dialect_lowered=lowered is not None,
         )
 
@@ -380,31 +355,6 @@ def _load_sdk() -> None:
 
     Not on the question's own time: the endpoint is not to blame for a slow machine.
     """
-    import openai.resources.chat.completions  # noqa: PLC0415, TID251 - see above
+    import openai.resources.chat.completions  # noqa: PLC0415, TID251, F401 - see above
 
     import flows.llm_transport  # noqa: PLC0415, F401 - see above
-
-
-def map_error(exc: BaseException) -> tuple[type[UiciError], str]:
-    """What an exception of the openai package (or below it) means for the loop."""
-    if getattr(exc, "code", None) == "insufficient_quota":
-        return PermanentError, "has no quota left for this key"
-    if getattr(exc, "status_code", None) == 408:
-        return TemporaryError, "did not wait for the request"
-    for kind in type(exc).__mro__:
-        if kind.__name__ in ERRORS:
-            return ERRORS[kind.__name__]
-    return TemporaryError, "could not be reached"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of Retry-After (RFC 9110, 10.2.3: a number or a date) or None."""
-    text = headers.get("retry-after", "")
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
-        return None

@@ -82,13 +82,14 @@ def load_prompt(path: Path) -> Prompt:
         InvalidInputError: the file can't be read or holds nothing.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        content = path.read_bytes()
+        text = content.decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as exc:
         problem = Problem(str(path), 0, 0, f"the prompt can't be read: {exc}", "see agents.yml")
         raise InvalidInputError([problem]) from exc
     if not text:
         raise InvalidInputError([Problem(str(path), 0, 0, "the prompt is empty")])
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(content).hexdigest()[:8]
     return Prompt(text, f"{path.name}@{digest}")
 
 

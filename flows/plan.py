@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -107,7 +107,3 @@ class Planner(Protocol):
         """A Plan, or the reason why this planner has none (one line)."""
         ...
 
-
-def plan_to_dict(plan: Plan) -> dict[str, Any]:
-    """JSON-able form, as it stands in intents and reports."""
-    return {**asdict(plan), "digest": plan.digest}

@@ -8,12 +8,13 @@ this module knows no protocol. Neighbours: `infrastructure.universal_interface` 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from executors.contract import Primitive
-from infrastructure.errors import PermanentError
+from infrastructure.errors import DeadlineExceededError, PermanentError
 from infrastructure.observed import ObservedService, ProbeReading, Reading
 from infrastructure.operations import ESCALATION_ALERT, PrimitiveCall, PrimitiveResult
 from infrastructure.service import Service
@@ -92,8 +93,12 @@ class PlatformOperations:
     def _http_probe(self, service: Service, _: PrimitiveCall, timeout: float) -> PrimitiveResult:
         if service.spec.health.http is None:
             raise PermanentError(f"{service.target} declares no health.http; nothing to probe")
+        end = time.monotonic() + timeout
         observed = self._with.look(service, timeout)
-        readings = self._with.probe(service, observed, timeout)
+        left = end - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceededError(f"{service.target}: no time was left to probe it")
+        readings = self._with.probe(service, observed, left)
         output = {
             "reading": _together(readings).value,
             "probes": [

@@ -9,6 +9,7 @@ Everything is redacted here before it leaves. Neighbour: `flows.prefect_flow`.
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,7 +49,8 @@ LOGGER = "uici"
 API_ERRORS = (httpx.HTTPError, PrefectException, TimeoutError, ValueError, OSError)
 
 # A request that takes longer is a Prefect API that hangs; the run's end waits for it once.
-_REQUEST_SECONDS = 5.0
+# Prefect's client asks again itself where SQLite was busy, which takes a few seconds.
+_REQUEST_SECONDS = 10.0
 _LOG_BATCH = 100  # lines a request; Prefect refuses bodies of more than a megabyte
 
 Send = Callable[["PrefectClient"], Awaitable[object]]
@@ -243,7 +245,7 @@ class PrefectListener(NullListener):
             self._artifact(REPORT_KEY, "markdown", self._text(self._render(report)))
         if report.comparison.drifts:
             rows = self._redactor.data(list(_drift_rows(report)))
-            self._artifact(DRIFT_KEY, "table", rows)
+            self._artifact(DRIFT_KEY, "table", json.dumps(rows))
         self.name_run(run_name(report))
 
     def name_run(self, name: str) -> None:

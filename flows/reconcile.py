@@ -232,8 +232,11 @@ def _statuses(
     world: World, comparison: Comparison, ending: Ending, facts: RunFacts
 ) -> dict[str, TargetStatus]:
     """The newest status of every selected target, and the agent's own line."""
-    remembered = {**world.statuses, **(ending.intent.statuses or {})}
     by_root = {report.incident.root: report for report in ending.reports}
+    # An attempt that was held back after its intent was written was none.
+    begun = {root for root, report in by_root.items() if report.execution is not None}
+    counted = {t: s for t, s in (ending.intent.statuses or {}).items() if t in begun}
+    remembered = {**world.statuses, **counted}
     statuses = {
         target: next_status(state, remembered.get(target), by_root.get(target), facts)
         for target, state in comparison.states.items()

@@ -125,7 +125,7 @@ def _first_segment(pointer: str) -> str:
 
 def _steps(runbook: Runbook, service: Service, drifts: Sequence[Drift]) -> tuple[PlanStep, ...]:
     context: dict[str, Any] = {"target": service.target}
-    if templates.is_template([[step.parameters, step.why] for step in runbook.steps]):
+    if templates.is_template([step.parameters for step in runbook.steps]):
         context["service"] = templates.service_data(service)
         context["drifts"] = [_drift_data(drift) for drift in drifts]
     return tuple(

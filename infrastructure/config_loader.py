@@ -176,7 +176,10 @@ class UniversalConfigLoader:
             directory=self._directory.resolve(),
             data_directory=self._absolute(platform.data_directory),
             secret_values=frozenset(
-                value for source in sources.values() for value in _secret_values(source, keys)
+                value
+                for source in sources.values()
+                for value in _secret_values(source, keys)
+                if value
             ),
             environments_source=documents[Environments],
         )

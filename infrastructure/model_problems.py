@@ -21,6 +21,7 @@ from infrastructure.service import PATTERN_WORDS
 from infrastructure.yaml_source import Location, YamlDocument
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_MIN_PART = 4  # characters from which on a part of a name tells what was meant
 _MAX_SHOWN = 40  # characters of a value that a message repeats
 
 
@@ -82,11 +83,13 @@ def field_path(location: Iterable[str | int]) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`did you mean replicas?`, or the list of what is known there, or nothing."""
-    names = list(known)
-    close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1)
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1) or [
+        name for name in names if len(word) >= _MIN_PART and word.lower() in name
+    ]
     if close:
-        return f"did you mean {next(n for n in names if n.lower() == close[0])}?"
-    return f"known here: {', '.join(names)}" if names else ""
+        return f"did you mean {names[close[0]]}?"
+    return f"known here: {', '.join(names.values())}" if names else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,8 +171,8 @@ def _free_value(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def _fits_type(value: Any, schema: Mapping[str, Any]) -> bool:
     names = _TYPES.get(type(value), ("null",))
     kinds = _types(schema)
-    if isinstance(value, list) and "object" in kinds and _is_free_map(schema):
-        return _entries(value) is not None
+    if "object" in kinds and isinstance(value, list) and _is_free_map(schema):
+        names = ("array", "object") if _entries(value) is not None else names
     return any(name in kinds for name in names)
 
 

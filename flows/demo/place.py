@@ -8,7 +8,7 @@ differs from the original is listed here, and nowhere else.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ PREDICTOR = "market-predictor"
 GATEWAY = "market-gateway"
 AGENT = "devops-ai-agent"
 ENVIRONMENT = "local-docker"
-# The names are the jobs of monitoring/prometheus/prometheus.yml.
+# The services of monitoring/prometheus/targets/services.yml.
 JOBS = (PREDICTOR, GATEWAY, AGENT)
 # The demo's intervals: people wait for it. Production's are in the originals.
 _SCRAPE = "1s"
@@ -164,52 +164,31 @@ def _write_desired_state(place: Place) -> None:
 
 
 def _write_monitoring(place: Place) -> None:
-    with edited(place.monitoring / "prometheus" / "prometheus.yml") as document:
-        document["global"].update(scrape_interval=_SCRAPE, evaluation_interval=_SCRAPE)
-        addresses = {
-            **place.ports,
-            "prometheus": place.prometheus_port,
-            "alertmanager": place.alertmanager_port,
-        }
-        jobs = {job["job_name"]: job for job in document["scrape_configs"]}
-        document["scrape_configs"] = [
-            _point(job, addresses[name]) for name, job in jobs.items() if name in addresses
-        ]
-        if missing := set(JOBS) - set(jobs):
-            raise PermanentError(f"prometheus.yml has no scrape job {min(missing)}")
-        for receiver in document["alerting"]["alertmanagers"]:
-            _point(receiver, place.alertmanager_port)
-    for path in (place.monitoring / "prometheus").rglob("*.yml"):
+    prometheus = place.monitoring / "prometheus"
+    with edited(prometheus / "prometheus.yml") as document:
+        document["global"].update(
+            scrape_interval=_SCRAPE, scrape_timeout=_SCRAPE, evaluation_interval=_SCRAPE
+        )
+    with edited(prometheus / "targets" / "services.yml") as document:
+        known = {group["labels"]["service"]: group for group in document}
+        if missing := set(JOBS) - set(known):
+            raise PermanentError(f"targets/services.yml has no service {min(missing)}")
+        for name, port in place.ports.items():
+            known[name]["targets"] = [f"127.0.0.1:{port}"]
+    with edited(prometheus / "targets" / "alertmanagers.yml") as document:
+        document[0]["targets"] = [f"127.0.0.1:{place.alertmanager_port}"]
+    for path in (prometheus / "rules").glob("*.yml"):
         with edited(path) as document:
-            for rule in _rules(document):
-                if "for" in rule:
-                    rule["for"] = _ALERT_AFTER
-                rule.pop("keep_firing_for", None)
+            for group in document["groups"]:
+                for rule in group["rules"]:
+                    if "for" in rule:
+                        rule["for"] = _ALERT_AFTER
     with edited(place.monitoring / "alertmanager" / "alertmanager.yml") as document:
-        _hurry(document["route"])
-
-
-def _point(block: dict[str, Any], port: int) -> dict[str, Any]:
-    """Let a block with `static_configs` point at one loopback port."""
-    block.pop("scrape_interval", None)
-    block.pop("scrape_timeout", None)
-    first = block["static_configs"][0]
-    first["targets"] = [f"127.0.0.1:{port}"]
-    block["static_configs"] = [first]
-    return block
-
-
-def _rules(document: Any) -> Iterator[dict[str, Any]]:
-    for group in document.get("groups", ()) if isinstance(document, dict) else ():
-        group.pop("interval", None)
-        yield from group.get("rules", ())
-
-
-def _hurry(route: dict[str, Any]) -> None:
-    if "group_wait" in route or "receiver" in route:
-        route.update(group_wait="0s", group_interval="1s")
-    for child in route.get("routes", ()):
-        _hurry(child)
+        document["route"].update(group_wait="0s", group_interval="1s")
+        for receiver in document["receivers"]:
+            for webhook in receiver.get("webhook_configs", ()):
+                # Never to a port that somebody else may listen on.
+                webhook["url"] = place.url(AGENT, "/alerts")
 
 
 class edited:  # noqa: N801 - a context manager that reads like a verb

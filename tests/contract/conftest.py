@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.contract.world import DockerWorld, FakeWorld, World, import_images
 @pytest.fixture(scope="session")
 def loop_images(docker_host: str) -> Iterator[tuple[str, str]]:
     """Two images to run; everything made from them is removed at the end."""
-    stack = f"uici-contract-{os.getpid()}"
+    stack = f"uici-contract-{os.getpid()}-{time.time_ns():x}"
     yield import_images(docker_host, f"{STACK_LABEL}={stack}")
     remove_stack(docker_host, stack)
 

@@ -15,7 +15,7 @@ from executors.docker import Connection, connect
 from flows.local_stack import docker
 from flows.local_stack.child import find_program
 from infrastructure.identity import AgentIdentity
-from infrastructure.observed import EngineHealth
+from infrastructure.observed import EngineHealth, InstanceState
 from infrastructure.service import Service
 from tests.fakes.engine import NOBODY, FakeEngine
 
@@ -101,8 +101,6 @@ class FakeWorld:
         self.engine.remove(name)
 
     def pause(self, name: str) -> None:
-        from infrastructure.observed import InstanceState  # noqa: PLC0415 - one use
-
         self.engine.named(name).state = InstanceState.PAUSED
 
     def rename(self, name: str, new: str) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -88,17 +90,24 @@ Behaviour = Callable[[Exchange], None]
 class ScriptedLlm:
     """The server. Use it as a context manager: it leaves no thread and no socket behind."""
 
-    def __init__(self, *script: Behaviour) -> None:
+    def __init__(self, *script: Behaviour, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[ReceivedRequest] = []
         self._script = list(script)
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._tls = tls
+        if tls is not None:
+            # The handshake is the handler's, so that a client that breaks it off breaks no more.
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def then(self, *script: Behaviour) -> None:
         """Replace what is left of the script."""
@@ -147,6 +156,11 @@ class ScriptedLlm:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that breaks off a TLS handshake is no error; a broken behaviour is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 def completion(

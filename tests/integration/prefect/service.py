@@ -33,22 +33,31 @@ class Api:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=20)
+        self._http = httpx.Client(base_url=url, timeout=60)
 
     def close(self) -> None:
         self._http.close()
 
     def get(self, path: str) -> Any:
-        return self._http.get(path).raise_for_status().json()
+        return self._ask("GET", path).raise_for_status().json()
 
     def post(self, path: str, **body: Any) -> Any:
-        return self._http.post(path, json=body).raise_for_status().json()
+        return self.try_post(path, **body).raise_for_status().json()
 
     def try_post(self, path: str, **body: Any) -> httpx.Response:
-        return self._http.post(path, json=body)
+        return self._ask("POST", path, body)
 
     def patch(self, path: str, **body: Any) -> None:
-        self._http.patch(path, json=body).raise_for_status()
+        self._ask("PATCH", path, body).raise_for_status()
+
+    def _ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """With SQLite, 503 means that another writer was faster; Prefect's client asks again."""
+        for _ in range(40):
+            response = self._http.request(method, path, json=body)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.25)
+        return response
 
     def deployments(self, pool: str) -> list[Any]:
         found = self.post("/deployments/filter", work_pools={"name": {"any_": [pool]}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.fakes.run_reports import SECRET, TARGET
@@ -30,7 +32,8 @@ def test_a_healing_run_shows_its_incident_report_and_drift(service: Service) -> 
     artifacts = {a["key"]: a for a in service.api.of_run("artifacts", run["id"])}
     assert artifacts["uici-report"]["type"] == "markdown"
     assert artifacts["uici-drift"]["type"] == "table"
-    assert '"target": "local-docker/market-predictor"' in artifacts["uici-drift"]["data"]
+    (row,) = json.loads(artifacts["uici-drift"]["data"])
+    assert (row["target"], row["kind"], row["result"]) == (TARGET, "Stopped", "recovered")
     (task,) = service.api.of_run("task_runs", run["id"])
     assert task["name"] == f"{TARGET}: Stopped"
     assert (task["state_type"], task["state_name"]) == ("COMPLETED", "Recovered")

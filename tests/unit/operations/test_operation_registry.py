@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -294,6 +294,18 @@ def test_a_model_s_wrong_parameters_are_refused(name: str, answered: Any) -> Non
         REGISTRY.from_model(name, answered)
 
 
+def test_a_branch_may_be_a_free_map() -> None:
+    schema = {"anyOf": [{"type": "object", "additionalProperties": {"type": "string"}}, {}]}
+    assert_strict(strict(schema))
+    assert from_strict([{"name": "a", "value": "b"}], schema) == {"a": "b"}
+    assert from_strict("text", schema) == "text"
+    optional = strict({"type": "object", "properties": {"either": schema}})
+    assert optional["properties"]["either"]["anyOf"][-1] == {"type": "null"}
+    either = {"anyOf": [{"type": ["object", "array"]}]}
+    assert from_strict([1, 2], either) == [1, 2]
+    assert from_strict([{"name": "a", "value": 1}], either) == {"a": 1}
+
+
 SCALARS: list[dict[str, Any]] = [
     {"type": "string"},
     {"type": "string", "minLength": 1, "pattern": "^[a-c]+$", "examples": ["abc"]},
@@ -345,6 +357,7 @@ def to_strict(value: Any, schema: dict[str, Any]) -> Any:
     }
 
 
+@settings(max_examples=60)
 @given(data=st.data(), schema=schemas())
 def test_a_strict_schema_has_a_form_for_every_value(
     data: st.DataObject, schema: dict[str, Any]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
-from infrastructure.errors import PermanentError, TemporaryError
+from infrastructure.errors import DeadlineExceededError, PermanentError, TemporaryError
 from infrastructure.observed import ObservedService, ProbeReading, Reading
 from infrastructure.operations import PrimitiveCall
 from infrastructure.service import Service
@@ -144,3 +145,13 @@ def test_a_wrong_call_is_refused(call: PrimitiveCall, message: str) -> None:
 def test_a_service_without_a_probe_can_not_be_probed() -> None:
     with pytest.raises(PermanentError, match=r"local/db declares no health\.http"):
         platform(Outside()).call(DB, PrimitiveCall("http_probe"), timeout=5)
+
+
+def test_the_probe_gets_only_the_time_that_looking_left() -> None:
+    class Slow(Outside):
+        def look(self, service: Service, timeout: float) -> ObservedService:
+            time.sleep(timeout)
+            return super().look(service, timeout)
+
+    with pytest.raises(DeadlineExceededError, match="no time was left"):
+        platform(Slow([Reading.PASSED])).call(SHOP, PrimitiveCall("http_probe"), timeout=0.01)

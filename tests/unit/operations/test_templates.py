@@ -112,6 +112,9 @@ def test_a_handed_out_value_is_a_copy() -> None:
     ("template", "what"),
     [
         ("{{ parameters.typo }}", "nothing is named 'typo'"),
+        ("{{ parameters.nothing.deeper }}", "nothing is named 'deeper'"),
+        ("{{ parameters.number.real }}", "nothing is named 'real'"),
+        ("{{ parameters.items['x'] }}", "nothing is named 'x'"),
         ("{{ typo }}", "'typo' is undefined"),
         ("a {{ parameters.nothing }} b", "gives nothing"),
         ("a {{ parameters.items }} b", "a list or mapping"),

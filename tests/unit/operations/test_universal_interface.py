@@ -30,7 +30,12 @@ from infrastructure.operations import (
     PrimitiveCall,
     PrimitiveResult,
 )
-from infrastructure.universal_interface import UniversalInfrastructureInterface
+from infrastructure.service import Service
+from infrastructure.universal_interface import (
+    TranslatedCall,
+    Translation,
+    UniversalInfrastructureInterface,
+)
 from tests.unit.operations import shipped
 from tests.unit.operations.recorded_engine import RecordedEngine, instance
 
@@ -224,6 +229,28 @@ def test_a_bug_of_a_provider_is_not_hidden() -> None:
 
     with pytest.raises(RuntimeError):
         Bench(RecordedEngine(spend=broken)).interface.run(call("start"))
+
+
+def test_an_engine_s_call_where_there_is_no_engine_fails() -> None:
+    class Stubborn:
+        """Translates everything to an engine's call, whatever there is."""
+
+        def operations(self, executor: str) -> frozenset[str]:
+            return frozenset({executor})
+
+        def translate(self, executor: str, call: OperationCall, service: Service) -> Translation:
+            assert (executor, call.target) == ("platform", service.target)
+            return (TranslatedCall("start", {}, platform=False),)
+
+    platform = RecordedEngine()
+    interface = UniversalInfrastructureInterface(
+        REGISTRY, Stubborn(), engines={}, platform=platform, services={TARGET: SERVICE}
+    )
+    outcome = interface.run(call("start"))
+    assert outcome.status is OutcomeStatus.FAILED
+    assert outcome.error == "environment local has no engine to run this on"
+    assert platform.done == []
+    assert outcome.started_at.tzinfo is not None
 
 
 def test_capabilities_are_what_is_declared_and_translated() -> None:

@@ -242,6 +242,19 @@ def test_what_was_not_seen_is_said(observation: Observation, fact: str) -> None:
     assert fact in collect(observation=observation).facts
 
 
+def test_a_target_that_left_desired_state_has_no_facts_of_its_own() -> None:
+    evidence = collect_evidence(
+        INCIDENT,
+        services={WEB.target: WEB},
+        observation=RUNNING,
+        run_read=Logs({SHOP.target: "still here"}),
+        patterns=(),
+        redactor=SECRETS,
+        limits=LIMITS,
+    )
+    assert evidence == Evidence({SHOP.target: "still here"}, (), ("local/web: no instance exists",))
+
+
 def test_limits_that_the_engine_does_not_tell_or_set() -> None:
     bare = instance("s", spec=ObservedSpec(memory=0))
     facts = collect(observation=seen({SHOP.target: (bare,)})).facts

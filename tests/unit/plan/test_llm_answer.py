@@ -197,7 +197,7 @@ def _within_the_offer(text: str, kind: DriftKind) -> None:
 
 
 @given(answer=answers | json_values, kind=st.sampled_from(DriftKind))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_json_leads_to_steps_of_the_offer_or_to_a_reason(answer: Any, kind: DriftKind) -> None:
     _within_the_offer(json.dumps(answer), kind)
 

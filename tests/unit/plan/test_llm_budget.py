@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -188,6 +189,24 @@ def test_counters_that_cannot_be_kept_refuse_the_request(tmp_path: Path) -> None
     for _ in range(2):  # and nothing stays set aside
         with pytest.raises(BudgetSpentError, match="can't be kept in"):
             spend(purse)
+
+
+def test_a_correction_that_cannot_be_kept_leaves_the_worst_case(tmp_path: Path) -> None:
+    meter = budget(tmp_path).meter("i1", model="priced", max_output_tokens=100)
+    meter.before_request()
+    away = (tmp_path / "llm").rename(tmp_path / "away")
+    (tmp_path / "llm").write_text("in the way", encoding="utf-8")
+    meter.after_request(TokenUsage(1, 1))
+    assert json.loads((away / "agent.json").read_text(encoding="utf-8"))["tokens"] == 100
+
+
+def test_a_lock_that_is_never_released_refuses_the_request(tmp_path: Path) -> None:
+    spend(budget(tmp_path))
+    with (tmp_path / "llm" / "agent.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BudgetSpentError, match="can't be kept"):
+            spend(budget(tmp_path))
+    spend(budget(tmp_path))
 
 
 def test_nothing_but_the_counters_stays_in_the_folder(tmp_path: Path) -> None:

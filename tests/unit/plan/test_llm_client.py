@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai  # noqa: TID251 - the test enumerates the package's exceptions
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from flows.llm_client import ERRORS, LlmAnswer, LlmClient, Meter, map_error
+from flows.llm_client import LlmAnswer, LlmClient, Meter
+from flows.llm_errors import ERRORS, map_error
 from flows.llm_protocol import AnswerFormat, Dialect, TokenUsage
 from infrastructure.config_models import Retry
 from infrastructure.errors import (
@@ -67,6 +74,35 @@ class RecordingMeter:
 
     def after_request(self, usage: TokenUsage | None) -> None:
         self.usages.append(usage)
+
+
+def self_signed(directory: Path) -> ssl.SSLContext:
+    """A server's context with a certificate that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = directory / "server.pem"
+    pem.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
 
 
 def ask(client: LlmClient, *, timeout: float = 3.0, meter: Meter | None = None) -> LlmAnswer:
@@ -226,6 +262,17 @@ def test_the_deadline_holds_however_it_is_stalled(stalling: Behaviour) -> None:
     assert meter.usages == [None]  # nobody knows what it cost
 
 
+def test_an_endpoint_that_cannot_prove_who_it_is_gets_neither_key_nor_question(
+    tmp_path: Path,
+) -> None:
+    with ScriptedLlm(answer({"ok": True}), tls=self_signed(tmp_path)) as server:
+        meter = RecordingMeter()
+        with pytest.raises(TemporaryError, match="certificate verify failed"):
+            ask(LlmClient(settings(server.base_url)), meter=meter)
+    assert server.requests == []
+    assert meter.usages == [TokenUsage(0, 0)] * 3
+
+
 def test_nobody_listens() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -278,6 +325,19 @@ def test_the_breaker_leaves_a_failing_endpoint_alone_for_the_run() -> None:
         with pytest.raises(TemporaryError, match=r"left alone for the rest of this run.*HTTP 500"):
             ask(client)
         assert len(server.requests) == asked == 3
+
+
+@pytest.mark.parametrize(
+    "refusing", [error(401), error(403), error(404), error(429, code="insufficient_quota")]
+)
+def test_what_only_a_person_can_mend_is_asked_once_a_run(refusing: Behaviour) -> None:
+    with ScriptedLlm(refusing) as server:
+        client = LlmClient(settings(server.base_url))
+        with pytest.raises(PermanentError):
+            ask(client)
+        with pytest.raises(TemporaryError, match="left alone"):
+            ask(client)
+        assert len(server.requests) == 1
 
 
 def test_one_bad_answer_does_not_open_the_breaker() -> None:

@@ -317,7 +317,7 @@ fuzzed_steps = st.builds(
     )
 )
 @hypothesis_settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_answer_over_http_is_a_plan_within_the_offer_or_a_reason(
     tmp_path: Path, replies: list[Any]

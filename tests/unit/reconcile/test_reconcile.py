@@ -1,0 +1,263 @@
+"""The whole loop: every fault ends as Git says it should be, with a commit before the act."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.report import IncidentResult, RunResult
+from infrastructure.drift_kinds import DriftKind
+from infrastructure.errors import (
+    InvalidInputError,
+    OutcomeUnknownError,
+    PermanentError,
+    TemporaryError,
+)
+from infrastructure.observed import InstanceState
+from infrastructure.service import Mode
+from tests.fakes.loop import LoopWorld, git, loop_world, service_yaml
+
+PREDICTOR, GATEWAY = "local-docker/market-predictor", "local-docker/market-gateway"
+
+
+def operations(world: LoopWorld) -> list[str]:
+    """Primitives that reached the engine and would change it."""
+    return [call.primitive for _, call in world.engine.calls]
+
+
+def test_an_empty_engine_is_filled_in_dependency_order(tmp_path: Path) -> None:
+    with loop_world(tmp_path) as world:
+        world.commit(
+            a_web=service_yaml("a-web", dependsOn=["z-db"]), z_db=service_yaml("z-db", replicas=2)
+        )
+        report = world.run()
+        assert report.result is RunResult.CONVERGED
+        assert [target for target, _ in world.engine.calls] == [
+            "local-docker/z-db",
+            "local-docker/a-web",
+        ]
+        assert {c.name for c in world.engine.containers.values()} == {"z-db-1", "z-db-2", "a-web"}
+
+
+def test_a_run_without_drift_commits_nothing_and_touches_nothing(world: LoopWorld) -> None:
+    before = world.reports()
+    for _ in range(3):
+        assert world.run().result is RunResult.CONVERGED
+    assert world.reports() == before
+    assert world.engine.calls == []
+
+
+def _spoil_configuration(world: LoopWorld) -> None:
+    container = world.engine.named("market-predictor")
+    container.memory = 64 * 2**20
+    container.env["LOG_LEVEL"] = "debug"
+
+
+FAULTS: dict[str, tuple[Callable[[LoopWorld], None], DriftKind, str]] = {
+    "killed": (lambda w: w.engine.kill("market-predictor"), DriftKind.STOPPED, "start"),
+    "removed": (lambda w: w.engine.remove("market-predictor"), DriftKind.MISSING, "create"),
+    "changed by hand": (_spoil_configuration, DriftKind.CONFIG_DRIFT, "recreate"),
+    "paused": (
+        lambda w: setattr(w.engine.named("market-predictor"), "state", InstanceState.PAUSED),
+        DriftKind.STOPPED,
+        "start",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_healed_verified_and_told(world: LoopWorld, fault: str) -> None:
+    damage, kind, operation = FAULTS[fault]
+    damage(world)
+    report = world.run()
+    assert report.result is RunResult.CONVERGED, report
+    (told,) = report.incidents
+    assert {d.kind for d in told.incident.drifts} == {kind}
+    assert told.result is IncidentResult.RECOVERED
+    assert operations(world) == [operation]
+    container = world.engine.named("market-predictor")
+    assert container.state is InstanceState.RUNNING
+    assert (container.env["LOG_LEVEL"], container.memory) == ("info", 256 * 2**20)
+    recovered, intent = world.reports()[:2]
+    assert intent == f"intent: market-predictor: {operation}"
+    assert f"→ {operation} → recovered" in recovered
+
+
+def test_only_the_memory_limit_is_mended_without_a_restart(world: LoopWorld) -> None:
+    container = world.engine.named("market-predictor")
+    container.memory, started = 64 * 2**20, container.started_at
+    assert world.run().result is RunResult.CONVERGED
+    assert operations(world) == ["update_resources"]
+    container = world.engine.named("market-predictor")
+    assert (container.memory, container.started_at) == (256 * 2**20, started)
+
+
+def test_the_report_ties_fault_plan_and_desired_state_together(world: LoopWorld) -> None:
+    world.engine.kill("market-predictor")
+    report = world.run()
+    message = git(world.remote, "log", "-1", "--format=%B", "uici/reports")
+    assert f"UICI-Run: {report.run_id}" in message
+    assert f"UICI-Plan: {report.incidents[0].plan.digest}" in message
+    assert f"UICI-Desired: {report.desired.revision}" in message
+    status = json.loads(world.file(f"status/{PREDICTOR}.json"))
+    assert status["observedRevision"] == report.desired.revision
+    assert [c["type"] for c in status["conditions"]] == ["Ready"]
+    assert "attempts" not in status
+
+
+def test_the_intent_is_at_the_remote_before_the_engine_is_touched(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    with loop_world(tmp_path) as world:
+        world.commit(a=service_yaml("a"))
+        original = world.engine.call
+
+        def call(*words: object, **more: object) -> object:
+            seen.append(world.reports())
+            return original(*words, **more)  # type: ignore[arg-type]  # passed through as they came
+
+        world.engine.call = call  # type: ignore[assignment, method-assign]  # to see Git at that moment
+        world.run()
+    assert seen == [["intent: a: create"]]
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.PROPOSE])
+def test_a_narrower_mode_changes_nothing(world: LoopWorld, mode: Mode) -> None:
+    world.engine.kill("market-predictor")
+    report = world.run(mode=mode)
+    assert report.result is RunResult.DRIFT_REMAINS
+    assert world.engine.calls == []
+
+
+def test_a_suspended_target_is_seen_and_left_alone(world: LoopWorld) -> None:
+    world.commit(
+        market_predictor=service_yaml("market-predictor", suspend={"reason": "moving house"})
+    )
+    world.engine.kill("market-predictor")
+    report = world.run()
+    assert report.result is RunResult.DRIFT_REMAINS
+    assert report.comparison.states[PREDICTOR].held == "suspended: moving house"
+    assert world.engine.calls == []
+
+
+def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(tmp_path: Path) -> None:
+    limits = {"guard": {"policy": {"maxAttempts": 2, "backoff": {"initial": "0s", "max": "0s"}}}}
+    with loop_world(tmp_path, platform=limits) as world:
+        world.commit(a=service_yaml("a"))
+        world.run()
+        world.engine.kill("a")
+        world.engine.failures["start"] = PermanentError("no such device")
+        results = [world.run() for _ in range(4)]
+        assert [r.incidents[0].result if r.incidents else None for r in results] == [
+            IncidentResult.FAILED,
+            IncidentResult.FAILED,
+            IncidentResult.ESCALATED,
+            None,
+        ]
+        assert operations(world).count("start") == 2
+        status = json.loads(world.file("status/local-docker/a.json"))
+        assert "Stalled" in [c["type"] for c in status["conditions"]]
+        quiet = world.reports()
+        world.run()
+        assert world.reports() == quiet
+        world.engine.failures.clear()
+        world.commit(a=service_yaml("a", env={"NEW": "1"}))  # another spec: attempts start anew
+        assert world.run().result is RunResult.CONVERGED
+
+
+def test_within_the_back_off_nothing_is_tried(world: LoopWorld) -> None:
+    world.engine.kill("market-predictor")
+    world.engine.failures["start"] = TemporaryError("busy")
+    assert world.run().incidents[0].result is IncidentResult.FAILED
+    told = world.reports()
+    report = world.run()
+    assert (report.incidents, report.result) == ((), RunResult.DRIFT_REMAINS)
+    assert operations(world).count("start") == 1
+    assert world.reports() == told
+
+
+def test_an_unknown_outcome_is_looked_at_and_told_with_its_remedy(world: LoopWorld) -> None:
+    world.engine.kill("market-predictor")
+    world.engine.failures["start"] = OutcomeUnknownError(
+        "the connection broke", remedy="look at docker ps"
+    )
+    (told,) = world.run().incidents
+    assert told.result is IncidentResult.UNKNOWN
+    assert told.execution is not None
+    assert told.execution.outcomes[0].remedy == "look at docker ps"
+
+
+def test_a_target_whose_dependency_did_not_recover_is_left_for_the_next_run(
+    world: LoopWorld,
+) -> None:
+    world.engine.remove("market-predictor")
+    world.engine.remove("market-gateway")
+    world.engine.failures["create"] = TemporaryError("busy")
+    by_root = {r.incident.root: r for r in world.run().incidents}
+    assert by_root[PREDICTOR].result is IncidentResult.FAILED
+    assert by_root[GATEWAY].result is IncidentResult.HELD
+    assert [target for target, _ in world.engine.calls] == [PREDICTOR]
+
+
+def test_blast_radius_spreads_a_great_fault_over_several_runs(tmp_path: Path) -> None:
+    limits = {"guard": {"blastRadius": {"targetsPerRun": 2}}}
+    with loop_world(tmp_path, platform=limits) as world:
+        world.commit(**{f"s{i}": service_yaml(f"s{i}") for i in range(5)})
+        counts = []
+        for _ in range(3):
+            world.run()
+            counts.append(len(world.engine.containers))
+        assert counts == [2, 4, 5]
+        assert world.run().result is RunResult.CONVERGED
+
+
+def test_an_engine_that_is_silent_is_unknown_and_recovers_by_itself(world: LoopWorld) -> None:
+    world.engine.broken = TemporaryError("connection refused")
+    report = world.run()
+    assert report.result is RunResult.DRIFT_REMAINS
+    assert report.comparison.drifts == ()
+    assert [f.source for f in report.failures] == ["engine"]
+    world.engine.broken = None
+    assert world.run().result is RunResult.CONVERGED
+    assert world.engine.calls == []
+
+
+def test_a_run_that_names_an_unknown_target_is_refused_with_the_known_ones(
+    world: LoopWorld,
+) -> None:
+    with pytest.raises(InvalidInputError, match="market-gateway"):
+        world.run(targets=("market-preditcor",))
+
+
+def test_only_the_targets_asked_for_are_touched(world: LoopWorld) -> None:
+    world.engine.kill("market-predictor")
+    world.engine.kill("market-gateway")
+    world.run(targets=("market-gateway",))
+    assert {target for target, _ in world.engine.calls} == {GATEWAY}
+
+
+def test_two_runs_of_one_agent_do_not_overlap(world: LoopWorld) -> None:
+    with (
+        world.runtime.one_run_at_a_time(),
+        pytest.raises(TemporaryError, match="another run"),
+    ):
+        world.run()
+
+
+def test_an_intent_that_a_dead_run_left_is_closed_once_it_is_old(world: LoopWorld) -> None:
+    at = "2026-01-01T00:00:00+00:00"
+    path = world.root / "reports"
+    git(world.root, "clone", "-q", "-b", "uici/reports", str(world.remote), str(path))
+    (path / "intents").mkdir(exist_ok=True)
+    intent = {"apiVersion": "uici/v1", "kind": "Intent", "runId": "dead", "at": at}
+    (path / "intents/dead.json").write_text(json.dumps(intent))
+    git(path, "add", "-A")
+    git(path, "commit", "-qm", "a run that died")
+    git(path, "push", "-q")
+    world.run()
+    assert "intents/dead.json" not in git(
+        world.remote, "ls-tree", "-r", "--name-only", "uici/reports"
+    )
