@@ -6,7 +6,8 @@ was last told, or that may not be tried now, costs nothing here: no evidence, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from flows.compare import Comparison
@@ -56,24 +57,40 @@ def open_cases(
     """Plan and judge every incident, in dependency order."""
     held = {t: s.held for t, s in comparison.states.items() if s.held is not None}
     guard = world.guard_input(natives(seen), held=held, breaker=comparison.breaker)
+    left = [
+        alone
+        for incident in comparison.incidents
+        if (alone := _left_alone(world, incident, comparison)) is not None
+    ]
+    apart = {alone.incident.fingerprint for alone in left}
     cases: list[Case] = []
-    left: list[LeftAlone] = []
-    for incident in comparison.incidents:
-        reason = _left_alone(world, incident, comparison)
-        if reason is not None:
-            left.append(reason)
-            continue
-        evidence = _evidence(world, incident, seen)
-        plan = _spent(world, incident, guard) or plan_incident(
-            incident, evidence, world.planners, _last(world, incident)
-        )
+    todo = [i for i in comparison.incidents if i.fingerprint not in apart]
+    for incident, (evidence, plan) in zip(todo, _plans(world, todo, guard, seen), strict=True):
         listener.planned(incident, plan)
         verdicts = judge(plan, incident, guard)
         listener.judged(incident, verdicts)
         case = Case(incident, evidence, plan, verdicts, runnable(verdicts))
         cases.append(case)
-        guard = _used(guard, case)
+        guard = _used(guard, case)  # in order: what one incident uses, the next has not
     return tuple(cases), tuple(left)
+
+
+def _plans(
+    world: World, incidents: Sequence[Incident], guard: GuardInput, seen: Observation
+) -> list[tuple[Evidence, Plan]]:
+    """Evidence and plan of each, side by side: a slow model holds up only its own incident."""
+
+    def one(incident: Incident) -> tuple[Evidence, Plan]:
+        evidence = _evidence(world, incident, seen)
+        spent = _spent(world, incident, guard)
+        last = _last(world, incident)
+        return evidence, spent or plan_incident(incident, evidence, world.planners, last)
+
+    if len(incidents) <= 1:
+        return [one(incident) for incident in incidents]
+    workers = world.config.platform.reconcile.concurrent_incidents
+    with ThreadPoolExecutor(workers, thread_name_prefix="plan") as pool:
+        return list(pool.map(one, incidents))
 
 
 def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:

@@ -52,12 +52,11 @@ def _no_use_in_asking(
 ) -> str | None:
     if planner.kind is not PlannerKind.LLM or last is None:
         return None
-    same = last.fingerprint == incident.fingerprint and last.planner == PlannerKind.LLM.value
-    if not same or last.result == _RECOVERED:
+    if last.fingerprint != incident.fingerprint or last.result == _RECOVERED:
         return None
     return (
-        f"the LLM is not asked again: its plan of run {last.run_id} for the same incident "
-        f"ended as {last.result}"
+        f"the LLM is not asked again about an unchanged incident: the plan of run {last.run_id} "
+        f"({last.planner}) ended as {last.result}"
     )
 
 

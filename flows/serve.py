@@ -31,9 +31,7 @@ from flows.local_stack.child import Child
 from flows.logging_setup import LOGGER_NAME, configure_logging
 from flows.prefect_server import client_environment, prefect_server
 from infrastructure.config_loader import (
-    DEFAULT_DIRECTORY,
     UniversalConfig,
-    UniversalConfigLoader,
 )
 from infrastructure.config_models import Platform
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
@@ -49,13 +47,12 @@ _WATCH_SECONDS = 0.5
 _API_RETRY_SECONDS = 0.5
 
 
-def serve(config_dir: Path | None = None) -> int:
-    """Serve with this configuration directory; None: the shipped one. See `run_service`.
+def serve(config: UniversalConfig) -> int:
+    """Serve with this configuration. See `run_service`.
 
     Raises:
-        UiciError: the configuration has mistakes, or it could not start.
+        UiciError: it could not start; with the next step.
     """
-    config = UniversalConfigLoader(config_dir or DEFAULT_DIRECTORY).load()
     configure_logging(config.platform.log, config.redactor())
     return run_service(config.platform, config.data_directory, lambda: open_configured_loop(config))
 

@@ -113,7 +113,7 @@ class _Play:
         self.view.clock_starts(began)
         with self.view.waiting("Prefect starts; its schedule makes the first run …"):
             repair = self._watch.repair(SERVICES, broke_at=began, seconds=_START_SECONDS)
-        return self._line("both created from Git", repair, since=began)
+        return self._line("start: both created", repair, since=began)
 
     def _incident(self, number: int, fault: Fault) -> Line:
         quiet, span = self._break(number, fault)
@@ -130,8 +130,10 @@ class _Play:
         _, span = self._break(len(FAULTS) + 1, fault)
         with self.view.waiting("Prometheus and Alertmanager will see it …"):
             fired, runs = self._watch.agent_alert(seconds=_ALERT_SECONDS, runs=_IGNORING_RUNS)
-        told = proof.own_status(place)
+        told, commit = proof.told_of_agent(place)
         self.view.row("told", told or "nobody", at=time.time())
+        if commit:
+            self.view.row("report", f"commit {commit[:7]} on {proof.REPORTS_BRANCH}")
         complaints = proof.agent_untouched(place, self.stage.stand_in, span)
         if not fired:
             complaints.append("its down alert did not fire")
@@ -143,7 +145,9 @@ class _Play:
             text = f"engine's record: only the demo touched it; {runs} runs left it alone"
             self.view.row("proof", text, style="bold green")
         self.view.complaints(complaints)
-        return Line(fault.title, fired, "none", "none", None, "", tuple(complaints))
+        return Line(
+            fault.title, fired, "nobody", "none: told people", None, commit, tuple(complaints)
+        )
 
     def _break(self, number: int, fault: Fault) -> tuple[bool, proof.Span]:
         """Break something once all is well; whether it was, and when it was broken."""

@@ -173,14 +173,22 @@ def firing_alerts(place: Place, service: str) -> list[FiringAlert]:
     ]
 
 
-def own_status(place: Place) -> str:
-    """What the reports branch says about the agent itself; empty: nothing yet."""
-    path = f"{REPORTS_BRANCH}:status/agent/{AGENT}.json"
+def told_of_agent(place: Place) -> tuple[str, str]:
+    """What the reports branch tells people of the agent being down, and by which commit.
+
+    Empty: it says nothing of the kind.
+    """
+    path = f"status/agent/{AGENT}.json"
     try:
-        document = json.loads(git("show", path, repository=place.remote))
+        text = git("show", f"{REPORTS_BRANCH}:{path}", repository=place.remote)
+        commit = git(
+            "log", "-1", "--format=%H", REPORTS_BRANCH, "--", path, repository=place.remote
+        )
+        conditions = json.loads(text)["conditions"]
     except (PermanentError, ValueError):
-        return ""
-    return "; ".join(str(condition["message"]) for condition in document["conditions"])
+        return "", ""
+    bad = [str(condition["message"]) for condition in conditions if condition["status"] == "False"]
+    return ("; ".join(bad), commit) if bad else ("", "")
 
 
 def reported_operations(place: Place) -> list[tuple[str, str]]:

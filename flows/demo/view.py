@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
@@ -79,12 +78,12 @@ class View:
 
     def drifts(self, drifts: Sequence[Event]) -> None:
         """What differs from Git."""
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
+        table = _table()
         table.add_column("service", no_wrap=True)
         table.add_column("drift", no_wrap=True, style="yellow")
-        table.add_column("what", ratio=2, overflow="fold")
-        table.add_column("Git says", ratio=2, overflow="fold")
-        table.add_column("seen", ratio=2, overflow="fold")
+        table.add_column("what", ratio=20, overflow="fold")
+        table.add_column("Git says", ratio=14, overflow="fold")
+        table.add_column("seen", ratio=15, overflow="fold")
         for event in drifts:
             table.add_row(
                 short(event.text("target")),
@@ -94,6 +93,7 @@ class View:
                 event.text("observed") or event.text("message"),
             )
         self._console.print(table)
+        self._console.print()
 
     def plan(self, event: Event) -> None:
         """Who planned, why that one, and what."""
@@ -110,7 +110,7 @@ class View:
         self.row(
             "guard",
             f"{event.text('operation')} {short(event.text('target'))}: "
-            f"{event.text('decision')} ({event.text('rule')}: {event.text('reason')})",
+            f"{event.text('decision')}, {event.text('reason')}",
             style="green" if allowed else "red",
             at=event.at,
         )
@@ -132,12 +132,18 @@ class View:
 
     def verification(self, event: Event) -> None:
         """Whether the service really recovered, and by which checks."""
-        checks = event.fields.get("checks", ())
-        marks = ", ".join(f"{short(c['target'])} {c['name']} {c['state']}" for c in checks)
+        root = event.text("target")
+        by_state: dict[str, list[str]] = {}
+        for check in event.fields.get("checks", ()):
+            service = "" if check["target"] == root else f"{short(check['target'])} "
+            by_state.setdefault(check["state"], []).append(service + check["name"])
+        if "pending" in by_state:
+            by_state["not due yet"] = by_state.pop("pending")
+        marks = "; ".join(f"{', '.join(names)} {state}" for state, names in by_state.items())
         good = event.text("result") == "recovered"
         self.row(
             "verified",
-            f"{event.text('result')}: {marks}",
+            f"{short(root)} {event.text('result')}: {marks}",
             style="green" if good else "red",
             at=event.at,
         )
@@ -158,11 +164,11 @@ class View:
     def result(self, lines: Sequence[Line]) -> None:
         """The final table."""
         self.heading("Result")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
-        table.add_column("incident", ratio=3, overflow="fold")
-        table.add_column("detected by", ratio=3, overflow="fold")
-        table.add_column("planner", ratio=2, overflow="fold")
-        table.add_column("operations", ratio=2, overflow="fold")
+        table = _table()
+        table.add_column("incident", ratio=17)
+        table.add_column("detected by", ratio=17, overflow="fold")
+        table.add_column("planner", no_wrap=True)
+        table.add_column("operations", ratio=12, overflow="fold")
         table.add_column("healed", justify="right", no_wrap=True)
         table.add_column("report", no_wrap=True)
         for line in lines:
@@ -175,6 +181,18 @@ class View:
                 line.commit[:7] or "–",
             )
         self._console.print(table)
+        self._console.print()
+
+
+def _table() -> Table:
+    """Without frames: every column of a narrow terminal is needed for words."""
+    return Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        expand=True,
+        header_style="dim",
+    )
 
 
 def short(target: str) -> str:

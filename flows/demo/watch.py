@@ -85,16 +85,17 @@ class Watch:
         """Wait for the agent's own alert, and then for `runs` whole runs that see it.
 
         Returns:
-            What fired and who got it (empty: nothing did), and how many runs left it alone.
+            What fired (empty: nothing did), and how many runs left it alone.
         """
         fired = ""
         ignored: list[Event] = []
         for event in self._feed.follow(seconds=seconds):
             if event is None and not fired and self._due():
                 alerts = proof.firing_alerts(self._place, AGENT)
-                fired = ", ".join(f"{a.name} → {'/'.join(a.receivers)}" for a in alerts)
-                if fired:
-                    self._view.row("alert", f"fires: {fired}", style="yellow", at=time.time())
+                fired = ", ".join(alert.name for alert in alerts)
+                for alert in alerts:
+                    text = f"{alert.name} fires; Alertmanager tells {', '.join(alert.receivers)}"
+                    self._view.row("alert", text, style="yellow", at=time.time())
             if event is not None and event.name == "agent_alert_ignored":
                 ignored.append(event)
                 if len(ignored) == 1:
@@ -150,7 +151,7 @@ class Watch:
         if repair.report:
             self._view.row("report", f"commit {repair.report[:7]} on {proof.REPORTS_BRANCH}")
         if repair.seconds is not None:
-            text = f"{repair.seconds:.1f} s from the fault to the verified recovery"
+            text = f"{repair.seconds:.1f} s after the fault, verified"
             self._view.row("healed", text, style="bold green")
 
     def _is_ours(self, event: Event) -> bool:

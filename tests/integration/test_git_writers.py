@@ -21,11 +21,12 @@ me, remote, data = sys.argv[1:]
 repository = agent(remote, Path(data))
 repository.fetch("main", REPORTS)
 for number in range(int({commits})):
-    files = {{f"reports/{{me}}-{{number}}.md": b"x", "status/shared.json": f"{{me}} {{number}}".encode()}}
-    made = repository.commit(REPORTS, files, message=f"{{me}} {{number}}\\n", at=NOW)
+    name = f"{{me}} {{number}}"
+    files = {{f"reports/{{me}}-{{number}}.md": b"x", "status/shared.json": name.encode()}}
+    made = repository.commit(REPORTS, files, message=name, at=NOW)
     pushed = repository.push(REPORTS, made.sha)
     assert pushed.error == "", pushed.error
-    print(pushed.sha)
+    print("\nlanded", pushed.sha)
 """
 
 
@@ -55,7 +56,8 @@ def test_eight_processes_lose_nothing(tmp_path: Path, shared_clone: bool) -> Non
     for writer in writers:
         out, err = writer.communicate(timeout=120)
         assert writer.returncode == 0, err.decode()
-        told += out.decode().split()
+        lines = out.decode().splitlines()
+        told += [line.split()[1] for line in lines if line.startswith("landed ")]
     wanted = {f"w{w} {n}" for w in range(WRITERS) for n in range(COMMITS)}
     assert sorted(remote.messages()) == sorted(wanted)
     files = {f"reports/w{w}-{n}.md" for w in range(WRITERS) for n in range(COMMITS)}

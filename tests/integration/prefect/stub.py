@@ -87,9 +87,7 @@ class Stub:
             "step": lambda _, ls: self._step_after_step(ls),
             "hang": lambda r, ls: self._slow(r, ls, 3600),
             "fail": lambda _, __: _fail(),
-            "error": lambda r, _: report(
-                r, comparison(), result=RunResult.ERROR, errors=["Git can't be read"]
-            ),
+            "error": _error,
             "crash": lambda r, _: {}[r.run_id],
         }
 
@@ -109,6 +107,13 @@ class Stub:
     def note(self, word: str, request: RunRequest) -> None:
         with (self._data / "runs").open("a") as notes:
             notes.write(f"{word} {time.time()} {request.run_id} {request.mode}\n")
+
+
+def _error(request: RunRequest, listener: Listener) -> RunReport:
+    errors = ["Git can't be read"]
+    finished = report(request, comparison(), result=RunResult.ERROR, errors=errors)
+    listener.run_finished(finished)
+    return finished
 
 
 def _fail() -> RunReport:

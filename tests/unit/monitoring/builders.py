@@ -12,7 +12,7 @@ from infrastructure.service import MetricCheck
 from monitoring.http_source import SourceClient
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-METRICS = MetricSettings.model_validate({"staleness": "60s", "step": "10s", "maxBytes": 65536})
+METRICS = MetricSettings.model_validate({"staleness": "60s", "step": "10s", "maxBytes": 200_000})
 ALERTS = AlertSettings.model_validate({"maxBytes": 65536})
 
 

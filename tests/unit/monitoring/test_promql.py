@@ -46,8 +46,9 @@ def judged(
 def test_a_check_holds_if_it_holds_for_every_series(
     expect: str, low: float | None, high: float | None, reading: Reading, value: float
 ) -> None:
-    parts = {k: v for k, v in {"low": low, "high": high}.items() if v is not None}
-    seen = judged(expect, **parts)
+    samples = {Part.LOW: low, Part.HIGH: high, Part.TIME: T - 1}
+    present = {part: value for part, value in samples.items() if value is not None}
+    seen = judge("e/s", check(expect=expect), present, evaluated_at=NOW, settings=METRICS)
     assert (seen.reading, seen.value) == (reading, value)
     assert seen.sampled_at == NOW - timedelta(seconds=1)
 

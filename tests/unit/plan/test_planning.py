@@ -103,8 +103,8 @@ def test_the_model_is_not_asked_again_about_the_same_after_its_plan_did_not_help
     assert model.asked == []
     assert made.planner is PlannerKind.RUNBOOK
     assert made.planner_reason == (
-        "the LLM is not asked again: its plan of run r7 for the same incident ended as "
-        f"{result.value}; runbook start-stopped"
+        "the LLM is not asked again about an unchanged incident: the plan of run r7 (llm) "
+        f"ended as {result.value}; runbook start-stopped"
     )
 
 
@@ -113,7 +113,6 @@ def test_the_model_is_not_asked_again_about_the_same_after_its_plan_did_not_help
     [
         None,
         last(fingerprint="other"),
-        last(planner="runbook"),
         last(result=IncidentResult.RECOVERED.value),
     ],
 )

@@ -1,0 +1,213 @@
+"""What a run leaves in Git, and when it leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from flows.git_contract import DesiredState
+from flows.guard import Decision
+from flows.report import (
+    IncidentResult,
+    commit_message,
+    intent_files,
+    intent_message,
+    news,
+    render_markdown,
+    report_files,
+    report_path,
+    report_to_dict,
+    same_news,
+)
+from flows.report_text import fault_seconds
+from flows.status import Attempts, OpenIntent, Reported
+from infrastructure.drift_kinds import DriftKind
+from infrastructure.errors import Problem
+from infrastructure.redaction import Redactor
+from tests.unit.report.made import (
+    DESIRED,
+    NOW,
+    TARGET,
+    case,
+    drift,
+    healed,
+    incident,
+    incident_report,
+    run_report,
+    status,
+)
+
+REDACTOR = Redactor([])
+NOTHING = Reported()
+REFUSED = DesiredState(
+    "main@sha1:" + "a" * 40,
+    {},
+    (Problem("shop.yml", 3, 1, "unknown field imge", "did you mean image?"),),
+    refused_revision="main@sha1:" + "b" * 40,
+)
+
+
+def test_a_healed_incident_in_one_line() -> None:
+    page = render_markdown(healed("run-0001"))
+    assert page.splitlines()[0] == (
+        "# market-predictor: Stopped → start → recovered in 1.7 s (runbook start-stopped)"
+        " → nothing waits for a person"
+    )
+    assert "0123456789ab" in page
+    assert "0123456789abc" not in page
+    assert "exited (137)" in page
+
+
+def test_what_waits_for_a_person_stands_first() -> None:
+    told = incident_report(
+        IncidentResult.WAITING,
+        acted=False,
+        decision=Decision.NEEDS_APPROVAL,
+        summary="risk is destructive",
+    )
+    page = render_markdown(run_report("run-0001", incidents=[told]))
+    assert "waiting for approval" in page.splitlines()[0]
+    assert page.splitlines()[0].endswith("→ a person is needed")
+    assert "| **Waits for you** | market-predictor: approve start: risk is destructive |" in page
+
+
+def test_several_incidents_are_counted() -> None:
+    told = [incident_report(), incident_report(IncidentResult.ESCALATED)]
+    report = run_report("run-0001", incidents=told)
+    assert render_markdown(report).startswith("# 2 incidents: 1 recovered, 1 escalated → a person")
+    message = commit_message(report, NOTHING, redactor=REDACTOR)
+    assert message.startswith("2 incidents: 1 recovered, 1 escalated\n\nmarket-predictor: Stopped")
+
+
+def test_time_counts_from_the_earliest_known_fault() -> None:
+    earlier = drift(kind=DriftKind.ALERT_FIRING, since=NOW - timedelta(seconds=61))
+    told = incident_report(of=incident(drift(), earlier))
+    assert fault_seconds(told) == pytest.approx(60.7)
+    unknown = incident_report(of=incident(drift(since=None)))
+    assert fault_seconds(unknown) == pytest.approx(0.7)
+    assert fault_seconds(incident_report(IncidentResult.FAILED)) is None
+
+
+def test_files_of_an_incident() -> None:
+    report = replace(healed("0a1b2c3d-4e5f"), intent_commit="c" * 40)
+    files = report_files(report, NOTHING, redactor=REDACTOR)
+    assert set(files) == {
+        "reports/2026/11/22/120000-0a1b2c3d.md",
+        "reports/2026/11/22/120000-0a1b2c3d.json",
+        f"status/{TARGET}.json",
+        "intents/0a1b2c3d-4e5f.json",
+    }
+    assert files["intents/0a1b2c3d-4e5f.json"] is None
+    assert files == report_files(report, NOTHING, redactor=REDACTOR)
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "/", "", "a b\n", "." * 200])
+def test_a_run_id_stays_one_part_of_a_path(run_id: str) -> None:
+    assert report_path(run_report(run_id)).count("/") == 4
+    files = intent_files(run_id, NOW, "main@none", [case()], statuses={}, redactor=REDACTOR)
+    [path] = files
+    assert path.count("/") == 1
+    assert ".." not in path
+
+
+def test_a_run_without_news_has_no_files() -> None:
+    before = Reported({TARGET: status()})
+    after = status(at=NOW + timedelta(hours=1))
+    assert report_files(run_report("r", statuses={TARGET: after}), before, redactor=REDACTOR) == {}
+
+
+@pytest.mark.parametrize(
+    ("message", "same"), [("87.3 % of 512Mi", True), ("another reason", False)]
+)
+def test_measured_values_are_no_news_but_words_are(message: str, same: bool) -> None:
+    assert same_news(status(message="91 % of 512Mi"), status(message=message)) is same
+
+
+def test_attempts_and_digests_are_news() -> None:
+    attempts = Attempts(spec_digest="0" * 16, count=1, last_at=NOW, not_before=NOW)
+    tried = status().model_copy(update={"attempts": attempts})
+    assert not same_news(status(), tried)
+    assert not same_news(tried, tried.model_copy(update={"spec_digest": "1" * 16}))
+    files = report_files(
+        run_report("r", statuses={TARGET: tried}), Reported({TARGET: status()}), redactor=REDACTOR
+    )
+    assert set(files) == {f"status/{TARGET}.json"}
+
+
+def test_an_incident_that_stands_as_told_is_no_news() -> None:
+    held = incident_report(IncidentResult.HELD, rule="read-only")
+    report = run_report("r", incidents=[held])
+    assert news(report, NOTHING) == (held,)
+    assert news(report, Reported({TARGET: status(result="waiting")})) == (held,)
+    assert news(report, Reported({TARGET: status(result="held")})) == ()
+
+
+def test_a_change_of_the_world_is_always_news() -> None:
+    report = healed("r")
+    assert news(report, Reported({TARGET: status(result="recovered")})) == report.incidents
+
+
+def test_a_refused_state_is_told_once_and_forgotten_when_repaired() -> None:
+    report = run_report("r", desired=REFUSED)
+    files = report_files(report, NOTHING, redactor=REDACTOR)
+    told = json.loads(files["refused.json"] or b"")
+    assert told["revision"] == REFUSED.refused_revision
+    assert told["problems"][0]["remedy"] == "did you mean image?"
+    page = files["reports/2026/11/22/120000-r.md"] or b""
+    assert b"shop.yml:3:1: unknown field imge" in page
+    known = Reported(refused_revision=REFUSED.refused_revision)
+    assert report_files(report, known, redactor=REDACTOR) == {}
+    repaired = run_report("r")
+    assert report_files(repaired, known, redactor=REDACTOR) == {"refused.json": None}
+    stale = replace(repaired, desired=replace(DESIRED, stale="away"))
+    assert report_files(stale, known, redactor=REDACTOR) == {}
+
+
+def test_settled_intents_of_dead_runs_go() -> None:
+    left = OpenIntent("dead", "intents/dead.json")
+    files = report_files(
+        run_report("r"), Reported(intents=(left,)), redactor=REDACTOR, closes=[left]
+    )
+    assert files == {"intents/dead.json": None}
+
+
+def test_an_error_is_told() -> None:
+    report = run_report("r", errors=["the intent could not be committed"])
+    assert len(report_files(report, NOTHING, redactor=REDACTOR)) == 2
+    message = commit_message(report, NOTHING, redactor=REDACTOR)
+    assert message == "error: the intent could not be committed\n"
+
+
+def test_messages_of_commits_without_an_incident() -> None:
+    known = run_report("r", statuses={TARGET: status()})
+    assert commit_message(known, NOTHING, redactor=REDACTOR) == (
+        "status: market-predictor Synced/Healthy\n"
+    )
+    many = run_report("r", statuses={f"local/s{n}": status(f"local/s{n}") for n in range(9)})
+    assert commit_message(many, NOTHING, redactor=REDACTOR).endswith("(+7 more)\n")
+    refused = run_report("r", desired=REFUSED)
+    assert commit_message(refused, NOTHING, redactor=REDACTOR).startswith("desired state refused:")
+
+
+def test_the_subject_of_an_intent() -> None:
+    assert intent_message([case()]) == "intent: market-predictor: start\n"
+
+
+def test_json_leaves_out_what_says_nothing_and_keeps_what_counts() -> None:
+    data = report_to_dict(healed("run-0001"))
+    assert (data["apiVersion"], data["kind"], data["runId"]) == ("uici/v1", "RunReport", "run-0001")
+    [told] = data["incidents"]
+    assert told["operations"][0]["nativeIds"] == ["0123456789abcdef" * 4]
+    assert told["plan"]["steps"][0]["verdict"] == "allowed"
+    assert told["faultToRecoverySeconds"] == pytest.approx(1.7)
+    assert "usage" not in told["plan"]
+    assert data["finishedAt"] == "2026-11-22T12:00:00.000Z"
+    json.dumps(data)
+
+
+def test_a_status_reads_back_as_it_was() -> None:
+    files = report_files(run_report("r", statuses={TARGET: status()}), NOTHING, redactor=REDACTOR)
+    assert type(status()).model_validate_json(files[f"status/{TARGET}.json"] or b"") == status()
