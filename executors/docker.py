@@ -13,7 +13,7 @@ import json
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -110,12 +110,10 @@ class SdkEngine:
             client = self._idle.pop()
         except IndexError:
             client = self._client(version, deadline, what)
-        session = _SdkSession(client, deadline, self.address)
-        try:
-            found = session.json("GET", path, what=what)
-        except BaseException:
-            client.close()
-            raise
+        with ExitStack() as unless_kept:
+            unless_kept.callback(client.close)
+            found = _SdkSession(client, deadline, self.address).json("GET", path, what=what)
+            unless_kept.pop_all()
         self._idle.append(client)
         return found
 
@@ -263,9 +261,9 @@ class _SdkSession:
         mutating = method != "GET"
 
         def action(_: docker.APIClient) -> Any:
-            response = self._request(method, path, body=body, params=params)
-            self._check(response, what=what, mutating=mutating)
-            return response.json() if response.content else None
+            chunks = self._stream(method, path, what=what, body=body, params=params)
+            content = b"".join(chunks)
+            return json.loads(content) if content else None
 
         return self.run(what, action, mutating=mutating)
 
@@ -276,7 +274,6 @@ class _SdkSession:
         *,
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
-        stream: bool = False,
     ) -> requests.Response:
         return self._api.request(
             method,
@@ -284,7 +281,7 @@ class _SdkSession:
             json=body,
             params=params,
             timeout=self._api.timeout,
-            stream=stream,
+            stream=True,
         )
 
     def _check(self, response: requests.Response, *, what: str, mutating: bool) -> None:
@@ -307,12 +304,13 @@ class _SdkSession:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Iterator[bytes]:
-        """Chunks of a long answer. Runs inside `_bounded`; errors are mapped there."""
-        with self._request(method, path, body=body, params=params, stream=True) as response:
+        """Chunks of an answer, as they come. Errors are mapped by `run` around it."""
+        with self._request(method, path, body=body, params=params) as response:
             self._check(response, what=what, mutating=method != "GET")
-            while chunk := response.raw.read1(_CHUNK):
+            while chunk := response.raw.read1(_CHUNK, decode_content=True):
                 yield chunk
-                self._deadline.require(what)
+                if not self._deadline.left:
+                    raise TimeoutError("the answer goes on and on")
 
     def _bounded(self, what: str, action: Callable[[], R], *, mutating: bool) -> R:
         """Wait for `action` on a thread, no longer than the deadline.
@@ -415,7 +413,8 @@ class _SdkSession:
     def image(self, reference: str) -> Json | None:
         try:
             found: Json = self.run(
-                f"look for image {stable(reference)}", lambda api: api.inspect_image(reference)  # type: ignore[no-untyped-call]  # as above
+                f"look for image {stable(reference)}",
+                lambda api: api.inspect_image(reference),  # type: ignore[no-untyped-call]  # as above
             )
         except NotFoundError:
             return None
@@ -423,7 +422,11 @@ class _SdkSession:
 
     def pull(self, reference: str) -> None:
         what = f"pull {reference}"
-        self._bounded(what, lambda: self._api.pull(reference), mutating=False)
+        told = str(self._bounded(what, lambda: self._api.pull(reference), mutating=False))
+        # The engine answers 200 first, and says later in its stream what went wrong.
+        failed = next((line for line in told.splitlines() if '"errorDetail"' in line), None)
+        if failed is not None:
+            raise PermanentError(f"{what}: {stable(str(json.loads(failed).get('error')))}")
 
     def logs(self, container: str, query: Mapping[str, Any], *, tty: bool, limit: int) -> Stream:
         what = self._on("read the logs of", container)
@@ -473,5 +476,7 @@ class _SdkSession:
             ),
             mutating=True,
         )
-        ended = self.run(what, lambda api: api.exec_inspect(made["Id"]))
-        return int(ended.get("ExitCode") or 0), stream
+        ended = self.run(what, lambda api: api.exec_inspect(made["Id"]), mutating=True)
+        if ended.get("ExitCode") is None:
+            raise OutcomeUnknownError(f"{what}: its output ended before it did", remedy=REMEDY)
+        return int(ended["ExitCode"]), stream

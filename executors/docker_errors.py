@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import errno
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import assert_never
+from typing import TypeGuard, assert_never
 
 from infrastructure.errors import (
     ConflictError,
@@ -37,6 +38,11 @@ class Meaning(Enum):
     NOT_SENT = auto()  # no connection: nothing can have changed
     GARBAGE = auto()  # an answer came that is not what the API promises
     MISUSE = auto()  # refused on this side: wrong argument, missing file, wrong address
+
+
+def _is_system_error(exc: BaseException) -> TypeGuard[OSError]:
+    """An OSError with an errno of connect(2); what `ssl` numbers is something else."""
+    return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError) and bool(exc.errno)
 
 
 def _named(module: str, meanings: Mapping[Meaning, str]) -> Iterator[tuple[str, Meaning]]:
@@ -122,7 +128,12 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         mutating: whether the request would have changed something.
     """
     chain = tuple(_chain(exc))
-    system = next((e.errno for e in chain if isinstance(e, OSError) and e.errno), None)
+    if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
+        return PermanentError(
+            f"{what}: the certificate of {engine} is not trusted: check `tls.caFile` in the"
+            " environment's connection"
+        )
+    system = next((e.errno for e in chain if _is_system_error(e)), None)
     if system in _NO_ACCESS:
         return PermanentError(
             f"{what}: no access to the Docker Engine at {engine}: let the agent's user into the"

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -265,13 +266,16 @@ class DockerExecutor:
             )
         deadline = Deadline(timeout)
         job = self._prepare(service, call, deadline)
+        settled: tuple[str, ...] = ()
         if mutates:
             self._refuse_protected(job)
             if job.leftovers:
-                docker_replace.settle(job)
+                settled = docker_replace.settle(job)
                 job = self._prepare(service, call, deadline)
                 self._refuse_protected(job)
         result = handler(job)
+        if settled:
+            result = replace(result, changed=True, native_ids=settled + result.native_ids)
         log.debug(
             "docker_primitive",
             target=service.target,
@@ -288,6 +292,7 @@ class DockerExecutor:
         return Job(
             service=service,
             call=call,
+            mutates=PRIMITIVES[call.primitive].mutates,
             members=members,
             containers=self._containers(_chosen(service, members, call.instance), deadline),
             leftovers=self._containers(members.leftovers, deadline),

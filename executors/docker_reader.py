@@ -12,7 +12,9 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections import deque
+from contextlib import ExitStack
 from typing import Any
 
 from executors.docker_errors import error_of_status, translate
@@ -20,6 +22,8 @@ from executors.docker_errors import error_of_status, translate
 _ERRORS = (OSError, http.client.HTTPException, ValueError)
 # What a kept connection shows when the engine was restarted since its last use.
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+
+_CHUNK = 1024 * 1024
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -84,15 +88,23 @@ class UnixReader:
             return self._send(_UnixConnection(self._path), path, timeout)
 
     def _send(self, connection: _UnixConnection, path: str, timeout: float) -> tuple[int, bytes]:
+        end = time.monotonic() + timeout
         connection.timeout = timeout
         if connection.sock is not None:
             connection.sock.settimeout(timeout)
-        try:
+        with ExitStack() as unless_kept:
+            unless_kept.callback(connection.close)
             connection.request("GET", path)
+            kept = connection.sock  # the response may take it over
             response = connection.getresponse()
-            body = response.read()
-        except BaseException:
-            connection.close()
-            raise
+            body = b""
+            # A time-out counts from one packet to the next: an answer that drips needs this.
+            while chunk := response.read1(_CHUNK):
+                body += chunk
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("the answer goes on and on")
+                kept.settimeout(left)
+            unless_kept.pop_all()
         self._idle.append(connection)
         return response.status, body

@@ -84,8 +84,8 @@ def rollback(job: Job) -> PrimitiveResult:
     return _replace_all(job, wanted, changes)
 
 
-def settle(job: Job) -> None:
-    """Finish or undo replacements that broke off.
+def settle(job: Job) -> tuple[str, ...]:
+    """Finish or undo replacements that broke off; returns the ids of the leftovers.
 
     The successor was started: the old one is removed. It never was: it is removed, and the
     old one gets its name back.
@@ -102,6 +102,7 @@ def settle(job: Job) -> None:
                 session.remove(successor.id)
             session.rename(old.id, name)
             log.info("leftover_restored", target=job.service.target, container=name)
+    return tuple(old.id for old in job.leftovers)
 
 
 def _replace_all(

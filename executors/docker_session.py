@@ -162,6 +162,7 @@ class Job:
 
     service: Service
     call: PrimitiveCall
+    mutates: bool
     members: Members
     containers: tuple[Container, ...]
     leftovers: tuple[Container, ...]
@@ -232,7 +233,7 @@ def raise_failures(job: Job, failures: Collection[UiciError], *, attempted: int)
         return
     unknown = next((f for f in failures if isinstance(f, OutcomeUnknownError)), None)
     worst = unknown or next(iter(failures))
-    if unknown is not None or len(failures) == attempted:
+    if not job.mutates or unknown is not None or len(failures) == attempted:
         raise worst
     raise OutcomeUnknownError(
         f"{job.call.primitive} {job.service.target}: {attempted - len(failures)} of {attempted}"

@@ -151,7 +151,7 @@ class ReportsBranch:
 
     def _landed(self, sha: str, base: Commit | None) -> None:
         # Refused when another process has moved it on already: then it knows better.
-        with contextlib.suppress(TemporaryError):
+        with contextlib.suppress(TemporaryError), self._locked():
             self._plumbing.move(Move(self.base, sha, _sha(base) or ABSENT))
 
     def renamed(self, sha: str, refs: dict[str, Commit]) -> str:

@@ -25,6 +25,7 @@ import structlog
 
 from flows.git_contract import Commit, Listing, NewTip, Pushed, Tips
 from flows.git_creation import embedded_remote, new_bare
+from flows.git_environment import git_environment
 from flows.git_import import authored, check_path
 from flows.git_plumbing import Done, Move, Plumbing
 from flows.git_remote import reason_line, redact_url, remote_slug, resolve_remote
@@ -39,18 +40,9 @@ from infrastructure.errors import (
 
 _log = structlog.get_logger("uici")
 
+_FETCH_RACES = 3
 _PACK_LIMIT = 50  # Git's own gc.autoPackLimit
 _STALE_LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
-_CONFIG = {
-    "core.hooksPath": os.devnull,
-    # A commit of the agent survives a power cut: objects and refs are flushed to disk.
-    "core.fsync": "committed,reference",
-    "core.fsyncMethod": "fsync",
-    "fastimport.unpackLimit": "1",  # one pack a commit: one flush instead of one an object
-    "maintenance.auto": "false",  # `maintain` decides when, not every fetch
-    "protocol.ext.allow": "never",
-    "remote.origin.fetch": "+refs/heads/*:refs/remotes/origin/*",
-}
 
 
 class GitProcess:
@@ -60,7 +52,7 @@ class GitProcess:
         self._directory = directory
         self._timeout = timeout
         self._git, self._not_found = _load_git(directory)
-        self._environment = _environment(directory, remote)
+        self._environment = git_environment(directory, remote)
 
     def run(self, command: Sequence[str], *, stdin: bytes = b"") -> Done:
         """See `flows.git_plumbing.Runner`. A lock that a dead process left is removed."""
@@ -195,8 +187,9 @@ class GitRepository:
             )
         if done.status != 0:
             raise TemporaryError(f"cannot fetch from {self.remote}: {reason_line(done.stderr)}")
-        # A fetch that moved nothing says nothing.
-        after = reports.sync() if done.stderr or not reports.settled(before) else before
+        # A fetch that moved nothing says nothing; another process may have fetched between.
+        same = not done.stderr and _tracking(branch) in before and reports.settled(before)
+        after = before if same else reports.sync()
         old, new = before.get(_tracking(branch)), after[_tracking(branch)]
         rewritten = old and old.sha != new.sha and not self._plumbing.contains(new.sha, old.sha)
         return _tips(after, branch, reports, rewritten_from=old.sha if old and rewritten else None)
@@ -219,7 +212,8 @@ class GitRepository:
 
     def remember_good(self, branch: str, sha: str) -> None:
         """See `Repository.remember_good`."""
-        self._plumbing.move(Move(_good(branch), sha))
+        with self._locked("write"):
+            self._plumbing.move(Move(_good(branch), sha))
 
     # ── out ─────────────────────────────────────────────────────────────────────
 
@@ -298,7 +292,13 @@ class GitRepository:
     def _fetch(self, *branches: str) -> Done:
         specs = [f"+refs/heads/{name}:{_tracking(name)}" for name in branches]
         options = ["--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"]
-        return self._ask("fetch from", ["fetch", *options, "origin", *specs])
+        command = ["fetch", *options, "origin", *specs]
+        done = self._ask("fetch from", command)
+        for _ in range(_FETCH_RACES):
+            if done.status == 0 or "cannot lock ref" not in done.stderr:
+                break  # else another process of ours has just fetched the same
+            done = self._ask("fetch from", command)
+        return done
 
     def _ask(self, what: str, command: Sequence[str]) -> Done:
         try:
@@ -386,30 +386,6 @@ def _load_git(directory: Path) -> tuple[Any, type[Exception]]:
     except ImportError as exc:  # GitPython looks for the program when it is imported
         raise PermanentError("git cannot be started: install it and put it on PATH") from exc
     return Git(directory), GitCommandNotFound
-
-
-def _environment(directory: Path, remote: str | None) -> dict[str, str]:
-    """Variables that close every door through which foreign configuration comes in."""
-    config = {**_CONFIG, **({"remote.origin.url": remote} if remote else {})}
-    variables = {
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_PARAMETERS": "",
-        "GIT_OBJECT_DIRECTORY": str(directory / "objects"),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
-        "GIT_NAMESPACE": "",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_LITERAL_PATHSPECS": "1",
-        "GIT_CONFIG_COUNT": str(len(config)),
-    }
-    for number, (key, value) in enumerate(config.items()):
-        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    # Nobody sits there to answer a question; what the user set for it counts.
-    defaults = {"GIT_ASKPASS": ""}
-    if "GIT_SSH" not in os.environ:
-        defaults["GIT_SSH_COMMAND"] = "ssh -o BatchMode=yes"
-    return variables | {key: os.environ.get(key, value) for key, value in defaults.items()}
 
 
 def _kill_group(process: Any) -> None:

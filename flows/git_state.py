@@ -20,6 +20,7 @@ import structlog
 
 from flows.drift import Incident
 from flows.git_contract import (
+    Commit,
     CommitResult,
     DesiredState,
     Durability,
@@ -48,6 +49,7 @@ from flows.status import (
     OpenIntent,
     Reported,
     TargetStatus,
+    intent_path,
 )
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import Problem, UiciError
@@ -64,6 +66,9 @@ _DELETIONS = 200  # expired report files that one commit takes away
 
 # Files by path → (services by target, problems). Problems: the whole state is refused.
 Parser = Callable[[Mapping[str, bytes]], tuple[Mapping[str, Service], Sequence[Problem]]]
+
+
+_Case = tuple[Incident, Plan, Sequence[Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +251,7 @@ class GitState:
         *,
         run_id: str,
         desired: DesiredState,
-        cases: Sequence[tuple[Incident, Plan, Sequence[Verdict]]],
+        cases: Sequence[_Case],
         statuses: Mapping[str, TargetStatus],
         now: datetime,
     ) -> CommitResult:
@@ -271,16 +276,21 @@ class GitState:
         message = _Trailers(run_id, desired.revision, digests).on(
             self._redactor.text(intent_message(cases))
         )
-        tip = self._commit(files, message, now)
-        if tip is None:  # the same intent stands there already
-            sha = self._look().reports
-            return self._push(sha.sha if sha else "")
-        result = self._push(tip.sha)
-        known = tip.parent if self._memory is None else self._memory[0]
-        if tip.parent == known and result.sha == tip.sha:
-            # What was just written need not be read again.
-            memory = replace(memory, statuses={**memory.statuses, **_by_target(statuses)})
-            self._memory = (tip.sha, memory)
+        written = self._commit(files, message, now)
+        if written is None:  # the same intent stands there already
+            tip = self._look().reports
+            return self._push(tip.sha if tip else "")
+        tip_now, result = written
+        known = self._memory[0] if self._memory else None
+        if tip_now.parent == known and result.sha == tip_now.sha:
+            self._memory = (
+                tip_now.sha,
+                replace(
+                    memory,
+                    statuses={**memory.statuses, **_by_target(statuses)},
+                    intents=(*memory.intents, _opened(run_id, desired, cases, now)),
+                ),
+            )
         return result
 
     def commit_report(
@@ -305,10 +315,9 @@ class GitState:
         message = _Trailers(report.run_id, report.desired.revision, digests).on(
             commit_message(report, before, redactor=self._redactor)
         )
-        tip = self._commit({**self._expired(now), **files}, message, now)
-        result = self._push(tip.sha) if tip else None
+        written = self._commit({**self._expired(now), **files}, message, now)
         self._repository.maintain(now)
-        return result
+        return written[1] if written else None
 
     def heartbeat(self, now: datetime) -> CommitResult | None:
         """Say "still alive" when nothing was committed for `git.heartbeat`. None: not due."""
@@ -317,10 +326,9 @@ class GitState:
             return None
         beat = {"apiVersion": "uici/v1", "kind": "Heartbeat", "at": now.isoformat("T", "seconds")}
         files = {HEARTBEAT_PATH: (json.dumps(beat) + "\n").encode(), **self._expired(now)}
-        tip_now = self._commit(files, "heartbeat: nothing has changed\n", now)
-        result = self._push(tip_now.sha) if tip_now else None
+        written = self._commit(files, "heartbeat: nothing has changed\n", now)
         self._repository.maintain(now)
-        return result
+        return written[1] if written else None
 
     def push_pending(self) -> CommitResult | None:
         """Push what an earlier run could not. None: the remote has everything."""
@@ -329,14 +337,24 @@ class GitState:
 
     def _commit(
         self, files: Mapping[str, bytes | None], message: str, at: datetime
-    ) -> NewTip | None:
+    ) -> tuple[NewTip, CommitResult] | None:
+        """Commit and push. None: nothing changed."""
+        known = self._tips or self._look()
         made = self._repository.commit(self._settings.reports_branch, files, message=message, at=at)
         self._tips = None
-        return made
+        if made is None:
+            return None
+        result = self._push(made.sha)
+        before = known.reports.sha if known.reports else None
+        if result.sha == made.sha and before == made.parent:
+            # Nobody else wrote meanwhile: what was just written need not be looked up.
+            pending = None if result.durability is Durability.PUSHED else made.sha
+            self._tips = replace(known, reports=Commit(made.sha, at), pending=pending)
+        return made, result
 
     def _push(self, sha: str) -> CommitResult:
-        pushed = self._repository.push(self._settings.reports_branch, sha)
         self._tips = None
+        pushed = self._repository.push(self._settings.reports_branch, sha)
         if pushed.error:
             _log.warning("push_failed", sha=pushed.sha, reason=pushed.error)
             return CommitResult(pushed.sha, Durability.LOCAL, pushed.error)
@@ -363,3 +381,10 @@ class GitState:
 
 def _by_target(statuses: Mapping[str, TargetStatus]) -> dict[str, TargetStatus]:
     return {status.target: status for status in statuses.values()}
+
+
+def _opened(
+    run_id: str, desired: DesiredState, cases: Sequence[_Case], now: datetime
+) -> OpenIntent:
+    targets = dict.fromkeys(target for incident, _, _ in cases for target in incident.targets)
+    return OpenIntent(run_id, intent_path(run_id), now, desired.revision, tuple(targets))

@@ -54,10 +54,10 @@ def configure_logging(settings: LogSettings, redactor: Redactor) -> None:
     structlog.configure(
         processors=[*shared, _mirror, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_StderrLogger,
+        logger_factory=StderrLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _StderrHandler()
+    handler = StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -110,7 +110,7 @@ class _Redact:
         return {**self._redactor.data(ordered), **meta}
 
 
-class _StderrLogger:
+class StderrLogger:
     """Writes to whatever stderr is now, so that a redirected one is honoured."""
 
     def __init__(self, *_: object) -> None:
@@ -125,10 +125,14 @@ class _StderrLogger:
     fatal = failure = err = error = critical = exception = msg
 
 
-class _StderrHandler(logging.Handler):
-    """The same for the standard library's loggers."""
+class StderrHandler(logging.Handler):
+    """The same for the standard library's loggers.
+
+    Prefect leaves a root handler alone only if its class name has no leading underscore.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
         try:
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
 from executors.contract import Executor, ExecutorContext, load_executor_module
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.errors import InvalidInputError, PermanentError, Problem
@@ -25,11 +23,9 @@ def open_executors(
     for name, environment in config.environments.environments.items():
         try:
             module = load_executor_module(environment.executor)
-            connection = module.Connection.model_validate(environment.connection)
-        except ValidationError as exc:
-            for error in exc.errors():
-                field = ".".join(["environments", name, "connection", *map(str, error["loc"])])
-                problems.append(Problem(file, 0, 0, f"{field}: {error['msg']}"))
+            connection = config.connection(name, module.Connection)
+        except InvalidInputError as exc:
+            problems += exc.problems
             continue
         except PermanentError as exc:
             problems.append(Problem(file, 0, 0, f"environments.{name}.executor: {exc}"))

@@ -57,6 +57,8 @@ _RESULT_WORDS = {
 def plain(text: str, limit: int = 200) -> str:
     """One line without control codes or invisible marks, at most `limit` characters."""
     line = " ".join(_UNSEEN.sub(" ", _ANSI.sub(" ", text)).split())
+    if not line.isprintable():  # unassigned and private code points
+        line = "".join(char if char.isprintable() else "\ufffd" for char in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

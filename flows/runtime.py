@@ -90,6 +90,7 @@ class Runtime:
             InvalidInputError: the request names what is not there.
             TemporaryError: no desired state could be read, now or ever before.
         """
+        self.secrets.forget()  # a secret that was rotated is read anew by each run
         desired = self.git.desired()
         selected = select(desired.services, request)
         started = self.clock.now()

@@ -57,12 +57,12 @@ def schemas(root: Path = _ROOT) -> dict[Path, str]:
     }
 
 
-def main() -> None:
+def main(root: Path = _ROOT) -> None:
     """Write the schema files."""
-    for path, text in schemas().items():
+    for path, text in schemas(root).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{path.relative_to(_ROOT)}\n")
+        sys.stdout.write(f"{path.relative_to(root)}\n")
 
 
 def _name(name: str) -> str:

@@ -26,11 +26,18 @@ def read_prefect_block(name: str) -> str:
     # By name: this layer does not depend on Prefect, and its import costs over a second
     # that only users of `prefect:` references should pay.
     secret: Any = importlib.import_module("prefect.blocks.system").Secret
+    # ValueError: no such block. The others: the API is not there, or refuses.
+    faults: tuple[type[Exception], ...] = (
+        ValueError,
+        RuntimeError,
+        OSError,
+        importlib.import_module("prefect.exceptions").PrefectException,
+        importlib.import_module("httpx").HTTPError,
+    )
     try:
         value = secret.load(name, _sync=True).get()
-    except (ValueError, RuntimeError, OSError) as exc:
-        # Prefect answers ValueError for a missing block and RuntimeError or an OSError
-        # for an API that is not there. Its texts may hold addresses with credentials.
+    except faults as exc:
+        # Its text is not repeated: it may hold an address with credentials.
         raise PermanentError(
             f"the Prefect Secret block {name} can't be read ({type(exc).__name__}): "
             "create it, or check prefect.apiUrl in platform.yml"

@@ -9,7 +9,7 @@ expression and judges the samples; `flows.observe`, verification and the operati
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +25,8 @@ from infrastructure.observed import MetricReading, Reading
 from infrastructure.service import MetricCheck
 from monitoring.http_exchange import Answer
 from monitoring.http_source import SourceClient, none_answered, one_line, refused
-from monitoring.promql import PART_LABEL, Part, batch, flaw, judge, marked, moment
+from monitoring.metric_judgement import judge, moment
+from monitoring.promql import PART_LABEL, Batch, Part, batch, flaw
 
 _PATH = "/api/v1/query"
 _FORM = "application/x-www-form-urlencoded"
@@ -35,6 +36,7 @@ _DIVISIBLE = frozenset({400, 413, 422})
 # dozen broken queries among ten thousand, and keeps a server that refuses everything from
 # being asked for ever. What is left undivided is unknown.
 _MAX_REQUESTS = 256
+_PARTS = frozenset(Part)
 
 # Where in the batch a mistake stands; says nothing about the query that a person wrote.
 _POSITION = re.compile(r'^(invalid parameter "query": )?(\d+:\d+: )?')
@@ -68,11 +70,11 @@ class _Refusal(BaseModel):
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Said:
     """What one source said so far, by index of the check."""
 
     evaluated_at: datetime | None = None
-    values: dict[str, float] = field(default_factory=dict)
+    samples: defaultdict[int, dict[Part, float]] = field(default_factory=lambda: defaultdict(dict))
     refusals: dict[int, str] = field(default_factory=dict)
 
 
@@ -102,7 +104,7 @@ def read_metrics(
     by_index = {index[c.query, c.expect, c.for_]: c for _, c in checks}
     flaws = {n: text for n, check in by_index.items() if (text := flaw(check.query)) is not None}
     sound = {n: check for n, check in by_index.items() if n not in flaws}
-    said = _first_answer(sources, sound, settings) if sound else _Batch()
+    said = _first_answer(sources, sound, settings) if sound else _Said()
     said.refusals |= {n: f"the query is not complete: {text}" for n, text in flaws.items()}
     evaluated_at = max(now, said.evaluated_at or now)
 
@@ -114,12 +116,9 @@ def read_metrics(
                     target, check.name, Reading.UNKNOWN, detail=said.refusals[number]
                 )
                 continue
-            samples = {
-                part: said.values[key]
-                for part in Part
-                if (key := marked(number, part)) in said.values
-            }
-            yield judge(target, check, samples, evaluated_at=evaluated_at, settings=settings)
+            yield judge(
+                target, check, said.samples[number], evaluated_at=evaluated_at, settings=settings
+            )
 
     return tuple(read())
 
@@ -159,7 +158,7 @@ class _WrongQueryError(PermanentError):
 
 def _first_answer(
     sources: Sequence[SourceClient], checks: Mapping[int, MetricCheck], settings: MetricSettings
-) -> _Batch:
+) -> _Said:
     errors: list[UiciError] = []
     for source in sources:
         try:
@@ -172,23 +171,23 @@ def _first_answer(
 
 def _read_from(
     source: SourceClient, checks: Mapping[int, MetricCheck], settings: MetricSettings
-) -> _Batch:
+) -> _Said:
     """Ask one source; divide what it refuses until the culprits are alone.
 
     Halves that it accepts are not asked again, so dividing evaluates nothing twice.
     """
     deadline = source.deadline()
-    said = _Batch()
+    said = _Said()
     groups = deque([tuple(checks)])
     requests = 0
     while groups:
         group = groups.popleft()
-        expression = batch([(number, checks[number]) for number in group], settings)
+        asked = batch({number: checks[number] for number in group}, settings)
         requests += 1
         try:
-            answer = _ask(source, expression, deadline, settings)
+            answer = _ask(source, asked.expression, deadline, settings)
             if answer.status == 200:
-                _collect(source, answer, said)
+                _collect(source, answer, asked, said)
                 continue
             if answer.status not in _DIVISIBLE:
                 raise refused(source, answer, _PATH)
@@ -217,19 +216,23 @@ def _ask(
     )
 
 
-def _collect(source: SourceClient, answer: Answer, said: _Batch) -> None:
-    samples = _decoded(source, answer, _VectorAnswer).data.result
-    for sample in samples:
+def _collect(source: SourceClient, answer: Answer, asked: Batch, said: _Said) -> None:
+    for sample in _decoded(source, answer, _VectorAnswer).data.result:
+        number, _, part = sample.metric.pop(PART_LABEL, "").partition("/")
+        owner = asked.owners.get((number, next(iter(sample.metric.values()), "")))
         seconds, text = sample.value
-        at = moment(seconds)
-        try:
-            value = float(text)
-        except ValueError:
-            at = None
-        if at is None:
+        at, value = moment(seconds), _number(text)
+        if owner is None or part not in _PARTS or at is None or value is None:
             raise _not_prometheus(source)
         said.evaluated_at = max(at, said.evaluated_at or at)
-        said.values[sample.metric.get(PART_LABEL, "")] = value
+        said.samples[owner][Part(part)] = value
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _refusal(source: SourceClient, answer: Answer) -> str:

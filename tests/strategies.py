@@ -40,10 +40,17 @@ secret_references = st.builds(
     st.sampled_from(("env", "file", "prefect")),
     st.text(_LOWER, min_size=1, max_size=12),
 )
-metric_checks = st.fixed_dictionaries(
+metric_checks: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"name": names, "query": words, "expect": expectations},
     optional={"for": durations},
 )
+
+
+def _name(entry: dict[str, Any]) -> Any:
+    return entry["name"]
+
+
+metric_lists = st.lists(metric_checks, max_size=3, unique_by=_name)
 
 
 @st.composite
@@ -74,9 +81,7 @@ def service_documents(
                             {"port": ports},
                             optional={"path": st.just("/health"), "timeout": durations},
                         ),
-                        "metrics": st.lists(
-                            metric_checks, max_size=3, unique_by=lambda check: str(check["name"])
-                        ),
+                        "metrics": metric_lists,
                     },
                 ),
                 "alerts": st.lists(

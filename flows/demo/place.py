@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from flows.local_stack import free_port
+from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.errors import PermanentError
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,7 @@ def _write_config(place: Place) -> None:
             "git/remote": str(place.remote),
             "prefect/apiUrl": f"{place.prefect_url}/api",
             "prefect/server/port": place.prefect_port,
+            "prefect/server/readyTimeout": "5m",
             "prefect/pollInterval": "500ms",
             "reconcile/interval": "2s",
             "observe/metrics/step": _SCRAPE,
@@ -189,6 +191,20 @@ def _write_monitoring(place: Place) -> None:
             for webhook in receiver.get("webhook_configs", ()):
                 # Never to a port that somebody else may listen on.
                 webhook["url"] = place.url(AGENT, "/alerts")
+
+
+def who_plans(place: Place) -> str:
+    """Whether a model plans or the runbooks do, and why, by the demo's configuration.
+
+    Raises:
+        InvalidInputError: the configuration has mistakes.
+    """
+    config = UniversalConfigLoader(place.config).load()
+    llm = config.platform.llm
+    if llm.key_required and not llm.api_key:
+        return "the runbooks: no OPENAI_API_KEY is set and platform.yml names no other endpoint"
+    model = config.agents.agents[config.platform.agent].llm.model
+    return f"{model} at {llm.base_url}; the runbooks where it fails"
 
 
 class edited:  # noqa: N801 - a context manager that reads like a verb

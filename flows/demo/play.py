@@ -16,12 +16,13 @@ from types import FrameType
 from flows.demo import proof
 from flows.demo.faults import AGENT_FAULT, FAULTS, Fault
 from flows.demo.feed import Feed
+from flows.demo.place import who_plans
 from flows.demo.stage import Stage, stage
 from flows.demo.view import Line, View
 from flows.demo.watch import SERVICES, Repair, Watch
 from infrastructure.errors import UiciError
 
-_START_SECONDS = 150.0
+_START_SECONDS = 320.0
 _REPAIR_SECONDS = 45.0
 _QUIET_SECONDS = 30.0
 _ALERT_SECONDS = 40.0
@@ -94,6 +95,7 @@ class _Play:
         """All chapters; whether everything was proved."""
         began = time.monotonic()
         self.view.addresses(self.stage.place)
+        self.view.row("planner", who_plans(self.stage.place))
         lines = [self._converge()]
         lines += [self._incident(number, fault) for number, fault in enumerate(FAULTS, start=1)]
         lines.append(self._own_alert())

@@ -83,7 +83,7 @@ def stage(scratch: Path, say: Say) -> Iterator[Stage]:
                 scratch, configs / "prometheus" / "prometheus.yml", port=place.prometheus_port
             )
         )
-        say("Prometheus and Alertmanager: up, with monitoring/ at a 1 s interval")
+        say("Prometheus and Alertmanager: as in monitoring/, each second")
         yield Stage(place, agent, stand_in)
 
 

@@ -111,7 +111,7 @@ def docker_engine(
                 yield DockerEngine(host, owned=True)
             finally:
                 with contextlib.suppress(PermanentError):  # it may be what died
-                    remove_all_containers(host)
+                    empty(host)
     finally:
         for directory in (run, data):
             _remove_tree(directory)
@@ -126,11 +126,15 @@ def engine_answers(host: str) -> bool:
     return True
 
 
-def remove_all_containers(host: str) -> None:
-    """Remove every container; only for an engine of ours."""
+def empty(host: str) -> None:
+    """Remove every container and network; only for an engine of ours.
+
+    An engine that ends leaves the bridges of its networks in the kernel.
+    """
     containers = docker(host, "ps", "--all", "--quiet").split()
     if containers:
         docker(host, "rm", "--force", "--volumes", *containers)
+    docker(host, "network", "prune", "--force")
 
 
 def _remove_tree(directory: Path) -> None:

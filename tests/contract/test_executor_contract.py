@@ -94,6 +94,17 @@ def test_removed_by_hand_is_seen_and_create_repairs_it(world: World) -> None:
     ]
 
 
+def test_waiting_for_one_that_is_not_up_is_no_change(world: World) -> None:
+    """With a healthy neighbour, too: a read has no unknown outcome."""
+    executor = world.executor()
+    service = declare(world, unique(), replicas=2)
+    do(executor, service, "create")
+    do(executor, service, "wait_healthy")
+    world.kill(f"{service.metadata.name}-2")
+    with pytest.raises((PermanentError, DeadlineExceededError), match="-2"):
+        do(executor, service, "wait_healthy")
+
+
 def test_killed_is_seen_with_its_exit_code_and_start_repairs_it(world: World) -> None:
     executor = world.executor()
     service = declare(world, unique())
@@ -446,7 +457,7 @@ def test_a_protected_object_is_refused_with_nothing_changed(world: World) -> Non
             for instance in (None, first.native.id):  # also when aimed at its neighbour
                 with pytest.raises(ProtectedObjectError):
                     do(executor, service, primitive, on=instance, **arguments)
-            assert world.state(name) == before, (ground, primitive)
+        assert world.state(name) == before, ground
 
 
 def test_a_rename_does_not_get_round_protection(world: World) -> None:

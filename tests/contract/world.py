@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from executors.contract import Executor, ExecutorContext
 from executors.docker import Connection, connect
-from flows.local_stack import docker
+from flows.local_stack import STACK_LABEL, docker
 from flows.local_stack.child import find_program
 from infrastructure.identity import AgentIdentity
 from infrastructure.observed import EngineHealth, InstanceState
@@ -196,6 +196,10 @@ class DockerWorld:
     def close(self) -> None:
         for executor in self._executors:
             executor.close()
+        chosen = f"label={STACK_LABEL}={self.image.partition(':')[0]}"
+        left = self.docker("ps", "--all", "--quiet", "--filter", chosen).split()
+        if left:
+            self.docker("rm", "--force", "--volumes", *left)
 
 
 def resolve_secret(reference: str) -> str:

@@ -190,8 +190,9 @@ def test_intent_then_outcome(remote: Remote, data: Path) -> None:
     assert remote.tip() == intent
     assert set(remote.files()) == {"intents/run-0001.json", f"status/{TARGET}.json"}
     assert json.loads(remote.files()["intents/run-0001.json"])["desired"] == desired.revision
-    [left] = opened(remote, data).open_intents() or git_state.open_intents()
+    [left] = opened(remote, data).open_intents()
     assert (left.run_id, left.targets, left.at) == ("run-0001", (TARGET,), NOW)
+    assert git_state.open_intents() == (left,)
 
     report = replace(healed("run-0001"), desired=desired, intent_commit=intent)
     made = git_state.commit_report(report, now=NOW)

@@ -162,6 +162,10 @@ def test_the_machine_engine_is_reused_and_survives(tmp_path: Path) -> None:
     assert engine_answers(MACHINE_HOST)
 
 
+# The name that `own_interfaces` looks for.
+NAMED_BRIDGE = ("--opt", f"com.docker.network.bridge.name=uici{os.getpid() % 100_000}n")
+
+
 def own_interfaces() -> list[str]:
     return [path.name for path in Path("/sys/class/net").glob(f"uici{os.getpid() % 100_000}*")]
 
@@ -178,7 +182,8 @@ def test_an_own_engine_runs_containers_and_leaves_nothing(tmp_path: Path) -> Non
         local_stack.docker(engine.host, "run", "--detach", "--publish", publish, "own-engine:1")
         assert wait_for(lambda: listens(f"http://127.0.0.1:{port}/health"))
         assert get(f"http://127.0.0.1:{port}/health") == (200, "ok\n")
-        assert own_interfaces()
+        local_stack.docker(engine.host, "network", "create", *NAMED_BRIDGE, "some-network")
+        assert len(own_interfaces()) == 2  # the engine's bridge and this network's
     assert not engine_answers(engine.host)
     assert not listens(f"http://127.0.0.1:{port}/health")
     assert not own_interfaces()

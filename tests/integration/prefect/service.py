@@ -50,10 +50,13 @@ class Api:
     def patch(self, path: str, **body: Any) -> None:
         self._ask("PATCH", path, body).raise_for_status()
 
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path).raise_for_status()
+
     def _ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """With SQLite, 503 means that another writer was faster; Prefect's client asks again."""
         for _ in range(40):
-            response = self._http.request(method, path, json=body)
+            response = self._http.request(method, path, json=body if body is not None else {})
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(0.25)
@@ -105,7 +108,8 @@ class Service:
         self.data = data
         self.pool = pool
         self._api = api
-        self._prefect = prefect
+        # A deployment is known by flow and name, whatever its pool.
+        self._prefect = {"deployment": f"reconcile-{pool}"} | prefect
         self._process: subprocess.Popen[bytes] | None = None
         data.mkdir(parents=True, exist_ok=True)
         self.behave("quiet")
@@ -168,6 +172,13 @@ class Service:
         return time.monotonic() - begin
 
     def clear_up(self) -> None:
+        """End it, and leave no schedule behind on a server that goes on."""
+        self._end_process()
+        if self._api is not None:
+            for deployment in self._api.deployments(self.pool):
+                self._api.delete(f"/deployments/{deployment['id']}")
+
+    def _end_process(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             try:

@@ -83,10 +83,10 @@ def test_a_renamed_deployment_retires_the_old_one(new_service: Callable[..., Ser
     service = new_service(interval="1d").start().started()
     service.end()
 
-    service.start(deployment="reconcile-all").started()
+    service.start(deployment=f"renamed-{service.pool}").started()
 
     paused = {d["name"]: d["paused"] for d in service.api.deployments(service.pool)}
-    assert paused == {"reconcile": True, "reconcile-all": False}
+    assert paused == {f"reconcile-{service.pool}": True, f"renamed-{service.pool}": False}
 
 
 def test_a_run_is_given_time_to_end(new_service: Callable[..., Service]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.demo.place import GATEWAY, PREDICTOR, ROOT, Place, make_place, set_values
+from flows.demo.place import GATEWAY, PREDICTOR, ROOT, Place, make_place, set_values, who_plans
 from flows.local_stack.child import find_program
 from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.errors import PermanentError
@@ -74,6 +74,17 @@ def test_the_originals_are_left_alone(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in paths}
     make_place(tmp_path, stack="unit", docker_host="unix:///run/some.sock")
     assert {path: path.read_bytes() for path in paths} == before
+
+
+def test_who_plans_follows_from_the_configuration(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert who_plans(place).startswith("the runbooks: no OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-not-a-real-key")
+    text = who_plans(place)
+    assert text.startswith("gpt-4.1-nano-2025-04-14 at https://")
+    assert "sk-" not in text
 
 
 def test_a_key_that_has_moved_is_an_error(tmp_path: Path) -> None:

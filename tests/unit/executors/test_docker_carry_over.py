@@ -97,7 +97,7 @@ def test_desired_state_wins_over_what_was_there() -> None:
 
 
 def test_anonymous_volumes_keep_their_data() -> None:
-    mounts = [
+    mounts: list[dict[str, Any]] = [
         {"Type": "volume", "Name": "abc", "Destination": "/data", "RW": True},
         {"Type": "volume", "Name": "def", "Destination": "/ro", "RW": False},
         {"Type": "volume", "Name": "named", "Destination": "/named", "RW": True},

@@ -3,7 +3,6 @@ from __future__ import annotations
 import http.client
 import importlib
 import json
-import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -126,7 +125,6 @@ def test_a_refused_connect_inside_requests_was_never_sent() -> None:
     ("exc", "read", "change"),
     [
         (TimeoutError("timed out"), DeadlineExceededError, OutcomeUnknownError),
-        (socket.timeout("timed out"), DeadlineExceededError, OutcomeUnknownError),
         (http.client.RemoteDisconnected("gone"), TemporaryError, OutcomeUnknownError),
         (ConnectionResetError(104, "reset"), TemporaryError, OutcomeUnknownError),
         (http.client.BadStatusLine("hello"), TemporaryError, OutcomeUnknownError),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -338,9 +339,9 @@ def test_a_thousand_services_are_read_in_time(parser: DesiredStateParser) -> Non
     parser.parse(files)
     warm = time.process_time() - started
     assert (len(services), problems) == (1000, ())
-    # 1.0 s and 0.03 s where this was measured; the margin is for a busy machine.
-    assert cold < 4
     assert warm < cold / 5
+    if sys.gettrace() is None:  # measuring coverage takes several times as long
+        assert cold < 3  # 1.0 s where this was measured; the margin is for a busy machine
 
 
 # ── properties ──────────────────────────────────────────────────────────────────
@@ -356,7 +357,8 @@ def plain_parse(files: dict[str, bytes]) -> Parsed:
     )
 
 
-@given(st.lists(service_documents(), max_size=4, unique_by=lambda d: d["metadata"]["name"]))
+@settings(max_examples=40)
+@given(st.lists(service_documents(), max_size=2, unique_by=lambda d: d["metadata"]["name"]))
 def test_valid_documents_are_services(documents: list[dict[str, Any]]) -> None:
     services, problems = plain_parse(
         {
@@ -370,6 +372,7 @@ def test_valid_documents_are_services(documents: list[dict[str, Any]]) -> None:
     }
 
 
+@settings(max_examples=40)
 @given(service_documents())
 def test_a_service_survives_being_written(document: dict[str, Any]) -> None:
     (one,) = plain_parse({"a.yml": json.dumps(document).encode()})[0].values()
@@ -379,6 +382,7 @@ def test_a_service_survives_being_written(document: dict[str, Any]) -> None:
     assert again.spec_digest == one.spec_digest
 
 
+@settings(max_examples=60)
 @given(st.text(), service_documents(), st.integers(0, 300))
 def test_arbitrary_text_never_raises(text: str, document: dict[str, Any], cut: int) -> None:
     whole = json.dumps(document)
@@ -390,7 +394,7 @@ def test_arbitrary_text_never_raises(text: str, document: dict[str, Any], cut: i
     assert all(problem.file in files for problem in problems)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.from_regex(r"[A-Za-z0-9]{24}", fullmatch=True),
     st.sampled_from(["image", "command", "env", "native", "labels", "unknown", "replicas"]),

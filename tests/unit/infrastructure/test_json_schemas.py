@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from infrastructure.json_schemas import schemas
+from infrastructure.json_schemas import main, schemas
 from infrastructure.service import Service
 from infrastructure.yaml_source import parse_yaml
 from tests.strategies import service_documents
@@ -42,6 +42,13 @@ def test_schemas_are_schemas(path: Path) -> None:
     Draft202012Validator.check_schema(json.loads(path.read_text()))
 
 
+def test_the_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(tmp_path)
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == set(schemas(tmp_path))
+    assert "desired-state/service.schema.json" in capsys.readouterr().out.splitlines()
+
+
 def test_every_schema_is_named_by_a_file() -> None:
     named = {(file.parent / schema_name(file)).resolve() for file in FILES}
     assert named == set(schemas(ROOT))
@@ -63,12 +70,14 @@ def test_shipped_files_fit_the_schema_that_they_name(file: Path) -> None:
         assert errors == []
 
 
+@settings(max_examples=40)
 @given(service_documents())
 def test_the_service_schema_takes_what_the_model_takes(document: dict[str, Any]) -> None:
     Service.model_validate(document)
     assert [error.message for error in SERVICE.iter_errors(document)] == []
 
 
+@settings(max_examples=40)
 @given(service_documents(), st.sampled_from(["metadata", "spec"]))
 def test_the_service_schema_refuses_unknown_fields(document: dict[str, Any], part: str) -> None:
     document[part]["unknown"] = 1

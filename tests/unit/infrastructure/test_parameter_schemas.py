@@ -99,6 +99,7 @@ def test_the_shipped_operations_have_schemas() -> None:
         ({"properties": []}, ("properties",), "a mapping of names", ""),
         ({"properties": {"a": 5}}, ("properties", "a"), "must be a JSON Schema", "{type: string}"),
         ({"patternProperties": {"[": {}}}, ("patternProperties", "["), "regular expression", ""),
+        ({"anyOf": [{"type": "text"}]}, ("anyOf", 0, "type"), "one of object", ""),
         ({"anyOf": []}, ("anyOf",), "a list of JSON Schemas", ""),
         ({"required": ["a", "a"]}, ("required",), "different names", ""),
         ({"pattern": "["}, ("pattern",), "a regular expression", ""),
@@ -109,7 +110,7 @@ def test_the_shipped_operations_have_schemas() -> None:
     ],
 )
 def test_a_mistake_in_a_schema_is_placed(
-    schema: Any, location: tuple[str, ...], message: str, remedy: str
+    schema: Any, location: tuple[str | int, ...], message: str, remedy: str
 ) -> None:
     (mistake,) = schema_mistakes(schema)
     assert mistake.location == location
@@ -124,3 +125,9 @@ def test_templates_are_not_known_yet() -> None:
     assert [m.location for m in value_mistakes(value, schema, skip=lambda _: False)] == [
         ("replicas",)
     ]
+
+
+def test_a_value_under_the_schema_false_is_a_mistake() -> None:
+    schema = {"type": "object", "properties": {"a": False}}
+    (mistake,) = value_mistakes({"a": 1}, schema, skip=lambda _: False)
+    assert mistake.message == "is not allowed here"

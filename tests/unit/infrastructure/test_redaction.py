@@ -6,6 +6,7 @@ import json
 import re
 import string
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def test_a_value_survives_nowhere_in_a_text(value: str, before: str, after: str)
     assert value not in Redactor([], [value]).text(before + value + after)
 
 
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "url": lambda value: quote(value, safe=""),
     "url path": quote,
     "form": quote_plus,

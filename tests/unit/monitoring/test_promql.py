@@ -7,11 +7,13 @@ import operator
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infrastructure.observed import MetricReading, Reading
-from monitoring.promql import PART_LABEL, Expectation, Part, Window, batch, flaw, judge, moment
+from monitoring.metric_judgement import judge, moment
+from monitoring.promql import Expectation, Part, Window, batch, flaw
+from tests.fakes.http_server import PART
 from tests.unit.monitoring.builders import METRICS, NOW, check
 
 T = NOW.timestamp()
@@ -93,6 +95,7 @@ def test_a_window_below_prometheus_resolution_is_the_present() -> None:
     assert Window.of(check(for_="0.2ms"), METRICS) is None
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -148,6 +151,7 @@ def test_open_queries_are_flawed(query: str, message: str) -> None:
     assert flaw(query) == message
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="()[]{}\"'`#\n\\a ", max_size=20))
 def test_two_whole_queries_one_after_the_other_are_whole(query: str) -> None:
     if flaw(query) is None:
@@ -155,20 +159,63 @@ def test_two_whole_queries_one_after_the_other_are_whole(query: str) -> None:
         assert flaw(f"({query}\n) or ({query}\n)") is None
 
 
-@given(st.integers(1, 300))
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 33, 500])
 def test_a_batch_holds_every_part_once_and_stays_shallow(count: int) -> None:
-    text = batch(enumerate([check(for_="30s")] * count), METRICS)
+    made = batch({n: check(f"m{n}", for_="30s") for n in range(count)}, METRICS)
     depth = deepest = 0
-    for character in text:
+    for character in made.expression:
         depth += (character == "(") - (character == ")")
         deepest = max(deepest, depth)
     assert depth == 0
-    assert deepest < 40
-    for index in range(count):
-        for part in Part:
-            assert text.count(f'"{PART_LABEL}","{index}/{part}"') == 1
+    assert deepest < 30
+    assert sorted(PART.findall(made.expression)) == sorted(
+        (str(index), part.value) for index in range(count) for part in Part
+    )
+    assert made.owners == {(str(n), ""): n for n in range(count)}
 
 
+def test_selectors_that_differ_in_one_label_share_their_expressions() -> None:
+    checks = {n: check(f'up{{job="s.{n}"}}') for n in range(450)}
+    made = batch(checks, METRICS)
+    assert len(PART.findall(made.expression)) == 3 * 3  # 450 values in three groups
+    assert r'up{job=~"s\\.0|s\\.1|' in made.expression
+    assert sorted(made.owners.values()) == list(range(450))
+    assert made.owners["0", "s.7"] == 7
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'up{job="a|b"}',
+        'up{job="a", x="b"}',
+        'up{job!="a"}',
+        'up{job=~"a"}',
+        'up{job="a"}[5m]',
+        'up{__name__="a"}',
+        'up{job=""}',
+        'up{job="ä"}',
+        "up",
+    ],
+)
+def test_other_queries_stay_as_they_are(query: str) -> None:
+    made = batch({4: check(query)}, METRICS)
+    assert f"min({query}\n)" in made.expression
+    assert made.owners == {("0", ""): 4}
+
+
+def test_different_expectations_and_spellings_are_not_mixed() -> None:
+    checks = {
+        0: check('up{job="a"}'),
+        1: check('up{job="b"}', expect="== 0"),
+        2: check('up{job="c"}', for_="10s"),
+        3: check('up{ job = "a" }'),
+    }
+    made = batch(checks, METRICS)
+    assert sorted(made.owners.values()) == [0, 1, 2, 3]
+    assert len({number for number, _ in made.owners}) == 4
+
+
+@settings(deadline=None)
 @given(st.floats())
 def test_any_number_is_a_moment_or_none(seconds: float) -> None:
     at = moment(seconds)

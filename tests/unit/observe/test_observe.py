@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,6 +41,10 @@ SETTINGS = ObserveSettings.model_validate(
 UP = {"name": "up", "query": "up", "expect": "== 1"}
 
 
+def hang(release: threading.Event) -> None:
+    release.wait(20)
+
+
 class Engine:
     """An executor that only observes. `look_around` may dawdle or raise."""
 
@@ -68,7 +73,7 @@ class Engine:
         return {}
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
-        raise AssertionError("observing changes nothing")
+        raise AssertionError(f"observing changes nothing: {service} {call} {timeout}")
 
     def check(self, *, timeout: float) -> str:  # noqa: ARG002 - the contract's
         return "fake"
@@ -204,7 +209,7 @@ def test_an_engine_that_hangs_is_unknown_for_its_own_targets_only(
 ) -> None:
     release = threading.Event()
     stuck, fine = Engine("a"), Engine("b")
-    stuck.look_around = lambda: [release.wait(20), None][1]
+    stuck.look_around = partial(hang, release)
     places = {
         "a": environment(deadline="300ms", prometheus=[telemetry.url]),
         "b": environment(prometheus=[telemetry.url]),

@@ -8,8 +8,11 @@ from datetime import timedelta
 
 import pytest
 
+from flows.execute import Execution
 from flows.git_contract import DesiredState
 from flows.guard import Decision
+from flows.observe import SourceFailure
+from flows.plan import LlmUsage, PlannerKind
 from flows.report import (
     IncidentResult,
     commit_message,
@@ -22,10 +25,11 @@ from flows.report import (
     report_to_dict,
     same_news,
 )
-from flows.report_text import fault_seconds
+from flows.report_text import came_of_it, fault_seconds, planner, waits
 from flows.status import Attempts, OpenIntent, Reported
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import Problem
+from infrastructure.operations import OutcomeStatus
 from infrastructure.redaction import Redactor
 from tests.unit.report.made import (
     DESIRED,
@@ -36,8 +40,11 @@ from tests.unit.report.made import (
     healed,
     incident,
     incident_report,
+    outcome,
+    plan,
     run_report,
     status,
+    step,
 )
 
 REDACTOR = Redactor([])
@@ -211,3 +218,58 @@ def test_json_leaves_out_what_says_nothing_and_keeps_what_counts() -> None:
 def test_a_status_reads_back_as_it_was() -> None:
     files = report_files(run_report("r", statuses={TARGET: status()}), NOTHING, redactor=REDACTOR)
     assert type(status()).model_validate_json(files[f"status/{TARGET}.json"] or b"") == status()
+
+
+def test_every_planner_and_result_has_its_words() -> None:
+    for who in PlannerKind:
+        for result in IncidentResult:
+            told = incident_report(result, made=plan(planner=who, runbook=None))
+            page = render_markdown(run_report("r", incidents=[told]))
+            assert f"**Planned by {planner(told.plan)}**" in page
+            assert came_of_it(told) in page.splitlines()[0]
+
+
+def test_what_an_unknown_outcome_asks_of_a_person() -> None:
+    made = plan()
+    ended = outcome(
+        made.steps[0],
+        status=OutcomeStatus.UNKNOWN,
+        changed=False,
+        error="no answer in 30 s",
+        remedy="look at `docker ps`",
+    )
+    told = replace(
+        incident_report(IncidentResult.UNKNOWN, made=made),
+        execution=Execution("f", (ended,)),
+        verification=None,
+    )
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert "market-predictor: look at &#96;docker ps&#96; |" in page
+    assert "unknown: no answer in 30 s" in page
+    assert waits(replace(told, execution=None)).startswith("look whether")
+
+
+def test_what_was_not_seen_and_what_it_cost_stand_in_the_report() -> None:
+    usage = LlmUsage("gpt-x", "https://api", 2, 900, 80, None, 3.2, "v1")
+    told = incident_report(made=plan(planner=PlannerKind.LLM, usage=usage))
+    skipped = replace(outcome(step("restart")), status=OutcomeStatus.SKIPPED, changed=False)
+    told = replace(told, execution=Execution("f", (*told.execution.outcomes, skipped)))  # type: ignore[union-attr]  # built with one
+    report = replace(
+        run_report("r", incidents=[told], desired=replace(DESIRED, stale="remote away")),
+        failures=(SourceFailure("local-docker", "prometheus", "connection refused"),),
+    )
+    page = render_markdown(report)
+    assert "2 requests, 900 + 80 tokens, unpriced" in page
+    assert "local-docker: prometheus: connection refused" in page
+    assert "| Stale | remote away |" in page
+    assert "| restart |" in page
+    assert "restart" not in page.splitlines()[0]
+
+
+def test_a_fleet_wide_fault_makes_no_endless_page() -> None:
+    drifts = [drift(target=f"local/s{n}", instance=None) for n in range(500)]
+    told = incident_report(of=incident(*drifts, targets=[f"local/s{n}" for n in range(500)]))
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert len(page) < 20_000
+    assert "and 450 more" in page
+    assert "s0 (+499 that need it)" in page.splitlines()[0]

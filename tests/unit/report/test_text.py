@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
@@ -105,8 +106,6 @@ def test_plain_is_one_short_printable_line(text: str, limit: int) -> None:
 
 @given(texts)
 def test_json_is_utf8_and_reads_back(text: str) -> None:
-    import json
-
     told = incident_report(summary=text, made=plan(diagnosis=text))
     data = report_to_dict(run_report("run-1", incidents=[told], errors=[text]))
     raw = json_bytes(data, lambda value: value)

@@ -1,0 +1,174 @@
+"""A scheduled run that finds nothing to do, as a user pays for it: `uici serve`, all of it.
+
+The process is the one that users start, with an embedded Prefect server as its child. It
+is watched from outside by /proc. What polling costs while nothing is due is measured
+afterwards in the same process, with the schedule paused. `-X importtime` makes the
+interpreter itself write down every module that the process imports.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows import local_stack
+from infrastructure.config_loader import UniversalConfigLoader
+from tests.bench.ground import Ground
+from tests.bench.sampling import Process
+from tests.bench.table import Aim, Row
+from tests.bench.waiting import wait_for
+
+NAME = "scheduled run"
+_AIM = Aim(0.5)
+_NOT_IN_USE = ("kubernetes", "oci", "openai")
+_INTERVAL = 5
+_COMMAND_LINE = "from flows.cli import main; main()"
+_IMPORT = re.compile(r"^import time:.*\| +([\w.]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What a stretch of time cost. CPU seconds of the agent and of the Prefect server."""
+
+    wall: float
+    runs: int
+    agent: float
+    server: float
+
+
+def measure(ground: Ground, *, services: int, runs: int, idle: float) -> Iterator[Row]:
+    """Rows about the agent and, apart, about Prefect's server.
+
+    Args:
+        ground: gets as many containers as there are services.
+        services: in desired state.
+        runs: that are counted; as many seconds as their interval has pass for each.
+        idle: seconds without a run that are watched.
+    """
+    ground.grow(services)
+    remote = ground.remote(
+        "scheduled", *(ground.service(ground.name(number)) for number in range(services))
+    )
+    port = local_stack.free_port()
+    config = ground.config(
+        "scheduled",
+        remote,
+        reconcile__interval=f"{_INTERVAL}s",
+        prefect__apiUrl=f"http://127.0.0.1:{port}/api",
+        prefect__server__port=port,
+    )
+    argv = [sys.executable, "-X", "importtime", "-c", _COMMAND_LINE]
+    argv += ["serve", "--config", str(config)]
+    log = ground.scratch / "serve.log"
+    with local_stack.child("uici serve", argv, log=log, grace=15) as serve:
+        serve.wait_until(lambda: len(_ended(log)) >= 3, timeout=180)
+        agent = Process(serve.process.pid)
+        server = agent.children[0]
+        busy = _watch(log, agent, server, runs=runs)
+        deployment = next(e for e in _events(log) if e["event"] == "serving")["deployment_id"]
+        _pause(f"http://127.0.0.1:{port}/api", deployment)
+        time.sleep(2 * _INTERVAL)
+        resting = _watch(log, agent, server, seconds=idle)
+        if resting.runs:
+            raise RuntimeError(f"{resting.runs} runs began while the schedule was paused")
+        peaks = agent.peak_memory, server.peak_memory
+    shipped = UniversalConfigLoader().load().platform.reconcile.interval.total_seconds()
+    yield from _rows(busy, resting, shipped, services)
+    yield Row(NAME, "agent: peak memory", peaks[0], "B")
+    yield Row(NAME, "Prefect server: peak memory", peaks[1], "B")
+    imported = set(_IMPORT.findall(log.read_text(errors="replace")))
+    unused = [name for name in _NOT_IN_USE if name in imported]
+    if "prefect" not in imported:
+        raise RuntimeError("the interpreter did not write down what it imported")
+    yield Row(
+        NAME,
+        "SDKs imported that are not in use",
+        len(unused),
+        "",
+        aim=Aim(0),
+        note=f"of {', '.join(_NOT_IN_USE)}; {len(imported)} modules"
+        + (f"; imported: {', '.join(unused)}" if unused else ""),
+    )
+
+
+def _rows(busy: _Spent, resting: _Spent, shipped: float, services: int) -> Iterator[Row]:
+    idle_agent, idle_server = resting.agent / resting.wall, resting.server / resting.wall
+    alone = (busy.agent - idle_agent * busy.wall) / busy.runs
+    yield Row(
+        NAME,
+        "agent: CPU a run, polling apart",
+        alone,
+        "s",
+        aim=_AIM,
+        note=f"{services} services, {busy.runs} runs",
+    )
+    yield Row(
+        NAME,
+        f"agent: CPU a run, polling included, every {_INTERVAL} s",
+        busy.agent / busy.runs,
+        "s",
+        aim=_AIM,
+    )
+    yield Row(
+        NAME,
+        f"agent: CPU a run, polling included, every {shipped:g} s",
+        alone + idle_agent * shipped,
+        "s",
+        note="computed from the two rows around it",
+    )
+    yield Row(NAME, "agent: CPU a second while nothing is due", idle_agent, "s")
+    server = (busy.server - idle_server * busy.wall) / busy.runs
+    yield Row(NAME, "Prefect server: CPU a run, idling apart", server, "s")
+    yield Row(NAME, "Prefect server: CPU a second while nothing is due", idle_server, "s")
+
+
+def _watch(
+    log: Path, agent: Process, server: Process, *, runs: int = 0, seconds: float = 0
+) -> _Spent:
+    """From the end of a run to the end of the `runs`-th after it, or for `seconds`."""
+    if runs:
+        before = len(_ended(log))
+        wait_for(lambda: len(_ended(log)) > before, timeout=60, what="a run", interval=0.05)
+        time.sleep(1)  # what comes after the last line of a run belongs to it
+    before, begin = len(_ended(log)), time.monotonic()
+    spent = agent.cpu, server.cpu
+    if runs:
+        limit = 60 + runs * 4 * _INTERVAL
+        wait_for(lambda: len(_ended(log)) >= before + runs, timeout=limit, what="the runs")
+        time.sleep(1)
+    else:
+        time.sleep(seconds)
+    done = _ended(log)[before:]
+    if any(event["result"] != "converged" for event in done):
+        raise RuntimeError(f"a run was no no-op: {done}")
+    return _Spent(
+        wall=time.monotonic() - begin,
+        runs=len(done),
+        agent=agent.cpu - spent[0],
+        server=server.cpu - spent[1],
+    )
+
+
+def _events(log: Path) -> list[dict[str, Any]]:
+    """UICI's own lines of the log."""
+    lines = log.read_text(errors="replace").splitlines()
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    return [event for event in found if "event" in event]
+
+
+def _ended(log: Path) -> list[dict[str, Any]]:
+    return [event for event in _events(log) if event["event"] == "run_finished"]
+
+
+def _pause(api: str, deployment: str) -> None:
+    url = f"{api}/deployments/{deployment}/pause_deployment"
+    request = urllib.request.Request(url, method="POST", data=b"")
+    with urllib.request.urlopen(request, timeout=30):
+        pass
