@@ -105,6 +105,7 @@ class UnixReader:
                 if left <= 0:
                     raise TimeoutError("the answer goes on and on")
                 kept.settimeout(left)
+            response.read()  # nothing is left, but only this tells the connection so
             unless_kept.pop_all()
         self._idle.append(connection)
         return response.status, body

@@ -184,6 +184,7 @@ def report(
     from flows import cli_output  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
+        opened.runtime.git.desired()  # brings the newest reports along
         found = opened.runtime.git.report(run)
         if as_json:
             print(found.json_text)  # noqa: T201 - a command line speaks

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from executors.translator import CommandTranslator
@@ -84,7 +85,8 @@ def show(listed: Listing) -> None:
             else "–"
             for place in listed.environments
         ]
-        table.add_row(entry["name"], entry["risk"], _parameters(entry["parameters"]), *places)
+        cells = (entry["name"], entry["risk"], _parameters(entry["parameters"]), *places)
+        table.add_row(*(escape(cell) for cell in cells))
     Console().print(table)
 
 

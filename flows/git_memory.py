@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from flows.status import (
     TargetStatus,
     status_path,
 )
+from infrastructure.errors import NotFoundError
 
 
 def read_memory(listing: Listing, repository: Repository, limit: int) -> Reported:
@@ -55,6 +57,42 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
         except (ValueError, RecursionError) as exc:
             damaged.append(f"{path}: {_reason(exc)}")
     return Reported(statuses, refused, tuple(intents), tuple(damaged))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A run's report as it stands in Git: the same twice, for people and for programs."""
+
+    path: str  # without its ending
+    markdown: str
+    json_text: str
+
+
+def find_report(listing: Listing, repository: Repository, run: str) -> StoredReport:
+    """The newest report of a run whose id begins like this; empty: of any run.
+
+    Args:
+        listing: what stands below `reports/`.
+        repository: reads the contents.
+        run: run id or its beginning.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    stems = sorted(path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
+    # File names carry the first characters of the run id after the time.
+    wanted = [
+        s
+        for s in stems
+        if not run or run.startswith(s.rpartition("-")[2]) or s.rpartition("-")[2].startswith(run)
+    ]
+    if not wanted:
+        what = f"no report of a run {run}" if run else "no report yet"
+        raise NotFoundError(f"{what}: uici status shows what is known of each target")
+    shas = {end: listing.files[wanted[-1] + end].sha for end in (".md", ".json")}
+    contents = repository.read(shas.values())
+    texts = {end: contents[sha].decode(errors="replace") for end, sha in shas.items()}
+    return StoredReport(wanted[-1], texts[".md"], texts[".json"])
 
 
 def _status(path: str, content: bytes) -> TargetStatus:

@@ -29,7 +29,7 @@ from flows.git_contract import (
     Repository,
     Tips,
 )
-from flows.git_memory import read_memory
+from flows.git_memory import StoredReport, find_report, read_memory
 from flows.guard import Verdict
 from flows.plan import Plan
 from flows.report import (
@@ -239,6 +239,16 @@ class GitState:
     def open_intents(self) -> tuple[OpenIntent, ...]:
         """Intents without an outcome, by run id."""
         return self.reported().intents
+
+    def report(self, run: str) -> StoredReport:
+        """A run's report: by its id's beginning, or the newest.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        tip = self._look().reports
+        listing = self._repository.tree(tip.sha, (REPORT_FOLDER,)) if tip else Listing({})
+        return find_report(listing, self._repository, run)
 
     def _look(self) -> Tips:
         self._tips = self._repository.tips(self._settings.branch, self._settings.reports_branch)

@@ -51,6 +51,9 @@ def client_environment(api_url: str, home: Path) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         # Prefect's own INFO lines say what UICI's say already, and each costs a request.
         "PREFECT_LOGGING_LEVEL": "WARNING",
+        # UICI sends the run's lines itself (`flows.prefect_listener`), and tells outages once.
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_CLI_PROMPT": "false",
     }
 

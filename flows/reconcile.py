@@ -257,7 +257,7 @@ def _run_result(world: World, sight: Sight, ending: Ending) -> RunResult:
         or sight.comparison.pending
         or any(state.health is HealthStatus.UNKNOWN for state in sight.comparison.states.values())
         or _held_drift(sight.comparison)
-        or world.desired.problems
+        or world.desired.refused_revision is not None
     )
     return RunResult.DRIFT_REMAINS if drifting else RunResult.CONVERGED
 

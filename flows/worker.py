@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,10 +29,11 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed, Pending
+from prefect.utilities.engine import propose_state
 from prefect.workers.base import (
     BaseJobConfiguration,
     BaseVariables,
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 WORKER_TYPE = "uici"
-_WORKER_LABEL = "prefect.worker.name"
+_SEPARATOR = ":"  # between worker and process id
 _LIVE = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
 _HEARTBEAT_SECONDS = 30  # Prefect calls a worker offline after three that were missed
-# A pending run without a worker's name may be another worker's, just being taken.
+# A pending run that names no worker may be another worker's, just being taken.
 _UNCLAIMED = timedelta(seconds=3 * _HEARTBEAT_SECONDS)
 _MAX_BACKOFF_SECONDS = 30.0
 
@@ -64,10 +64,10 @@ class UiciWorkerResult(BaseWorkerResult):
 
 @dataclass(slots=True)
 class _OwnRun:
-    """A run of this process: how to ask it to end, and whether it has."""
+    """A run of this process: how to ask it to end, and its task."""
 
     stop: threading.Event = field(default_factory=threading.Event)
-    done: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
 
 
 @dataclass(slots=True)
@@ -137,23 +137,56 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
                 await self._drain(grace)
         self._log.info("worker_stopped", worker=self.name)
 
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Take what is due. Returns the runs that were begun now.
+
+        Prefect's own way asks for deployment, flow and job template of each run, which
+        this process needs none of, and lets an API that fails end the worker.
+        """
+        due = await self.client.get_scheduled_flow_runs_for_work_pool(
+            self._work_pool_name, scheduled_before=datetime.now(UTC)
+        )
+        begun = [entry.flow_run for entry in due if entry.flow_run.id not in self._running]
+        for flow_run in begun:
+            own = self._running[flow_run.id] = _OwnRun()
+            own.task = asyncio.create_task(self._take(flow_run))
+        return begun
+
     async def run(
         self,
         flow_run: FlowRun,
         configuration: BaseJobConfiguration,  # noqa: ARG002 - nothing of it applies in this process
         task_status: TaskStatus[Any] | None = None,
     ) -> UiciWorkerResult:
-        """Run the flow here. Its failure is a state in Prefect and never leaves this method."""
-        identifier = f"{socket.gethostname()}:{os.getpid()}"
+        """Run the flow here; how it ended is its state in Prefect.
+
+        Raises:
+            Abort: it was cancelled, or taken by another worker, before it began.
+        """
         if task_status is not None:
-            task_status.started(identifier)
-        own = self._running[flow_run.id] = _OwnRun()
+            task_status.started(self._identifier)
+        own = self._running.setdefault(flow_run.id, _OwnRun())
         token = stop_requested.set(own.stop.is_set)
         watch = asyncio.create_task(self._watch_cancellation(flow_run.id, own.stop))
         try:
             result: Any = run_flow(self._flow, flow_run=flow_run, return_type="state")
             await result
-        except Abort as exc:  # cancelled or taken by another before it began
+        finally:
+            watch.cancel()
+            stop_requested.reset(token)
+        return UiciWorkerResult(identifier=self._identifier, status_code=0)
+
+    async def _take(self, flow_run: FlowRun) -> None:
+        """From due to done. Whatever Prefect's API does, it does not leave this method."""
+        try:
+            # Here the server enforces the deployment's concurrency limit.
+            state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
+            if state.is_pending():
+                await self.client.update_flow_run(flow_run.id, infrastructure_pid=self._identifier)
+                await self.run(flow_run, self.job_configuration())
+            else:
+                self._log.info("run_not_taken", flow_run=str(flow_run.id), state=state.name)
+        except Abort as exc:
             self._log.info("run_not_started", flow_run=str(flow_run.id), reason=str(exc))
         except API_ERRORS as exc:
             self._log.warning(
@@ -163,11 +196,7 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
                 consequence="Prefect may show this run as running until its API is back",
             )
         finally:
-            watch.cancel()
-            stop_requested.reset(token)
             self._running.pop(flow_run.id, None)
-            own.done.set()
-        return UiciWorkerResult(identifier=identifier, status_code=0)
 
     async def sync_with_backend(self) -> None:
         """Heartbeat; and whatever a dead worker of this pool left running is ended."""
@@ -208,14 +237,16 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
             )
 
     async def _drain(self, grace: float) -> None:
-        running = dict(self._running)
-        for own in running.values():
+        tasks = [own.task for own in self._running.values() if own.task is not None]
+        for own in self._running.values():
             own.stop.set()
-        try:
-            async with asyncio.timeout(grace):
-                await asyncio.gather(*(own.done.wait() for own in running.values()))
-        except TimeoutError:
-            self._log.warning("runs_abandoned", flow_runs=[str(run) for run in self._running])
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            if late:
+                self._log.warning("runs_abandoned", count=len(late))
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         if self._runs_task_group is not None:
             self._runs_task_group.cancel_scope.cancel()
 
@@ -235,8 +266,7 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_LIVE)))
             ),
         )
-        mine = self._running.keys() | self._submitting_flow_run_ids
-        foreign = [run for run in runs if run.id not in mine]
+        foreign = [run for run in runs if run.id not in self._running]
         if not foreign:
             return
         workers = await self.client.read_workers_for_work_pool(self._work_pool_name)
@@ -246,14 +276,20 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
                 await self._end_orphan(run)
 
     async def _end_orphan(self, run: FlowRun) -> None:
-        state: Crashed = Crashed(message="its worker ended before the run did")  # type: ignore[valid-type]
+        message = "its worker ended before the run did"
+        cancelling = run.state is not None and run.state.type is StateType.CANCELLING
+        state: State[None] = Cancelled(message=message) if cancelling else Crashed(message=message)
         await self.client.set_flow_run_state(run.id, state, force=True)
         self._log.warning("orphan_run_ended", flow_run=str(run.id), name=run.name)
 
+    @property
+    def _identifier(self) -> str:
+        """What a run's `infrastructure_pid` says: whose it is."""
+        return f"{self.name}{_SEPARATOR}{os.getpid()}"
+
 
 def _is_orphan(run: FlowRun, alive: set[str]) -> bool:
-    worker = run.labels.get(_WORKER_LABEL)
-    if worker is not None:
-        return worker not in alive
+    if run.infrastructure_pid:
+        return run.infrastructure_pid.rpartition(_SEPARATOR)[0] not in alive
     since = run.state.timestamp if run.state else run.expected_start_time
     return since is not None and datetime.now(UTC) - since > _UNCLAIMED

@@ -11,7 +11,7 @@ marked by a label and joined by `or`, so that any number of checks is one reques
 * `steps`, with a `for` window: for how many steps the expectation was broken.
 
 Checks of the commonest shape, one selector with one label (`up{job="x"}`), share their
-expressions: ten thousand of them cost Prometheus what fifty others do.
+expressions, which costs Prometheus a fifth to a tenth of what other shapes cost.
 
 NaN is no value. A series that is NaN does not count; if all are, the reading is unknown.
 """
@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from infrastructure.config_models import MetricSettings
 from infrastructure.quantities import format_duration
@@ -37,7 +38,7 @@ _SIMPLE = re.compile(
     r'\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\{\s*((?!__)[a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"([\w.:/-]+)"\s*\}\s*',
     re.ASCII,
 )
-# Values in one regular expression; Prometheus 3 looks up to 256 of them up in its index.
+# Values in one regular expression; Prometheus looks at most 256 up in its index.
 _VALUES = 200
 _OPERATORS = {
     "==": operator.eq,
@@ -72,6 +73,7 @@ class Expectation:
     value: float
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> Expectation:
         """`"== 1"` → Expectation. The text has passed MetricCheck's own pattern."""
         match = _EXPECTATION.fullmatch(text)
@@ -119,7 +121,7 @@ def batch(checks: Mapping[int, MetricCheck], settings: MetricSettings) -> Batch:
     Joined as a balanced tree: a chain of `or` copies what it has so far at each link.
     Large trees are cut into subqueries of one moment: Prometheus before 3 spends on every
     node a time that grows with the nodes evaluated before it, and a subquery counts anew.
-    A thousand checks take 0.6 s then instead of 6.
+    A thousand checks take 0.5 CPU seconds of Prometheus 2.42 then instead of 3.3.
     """
     owners: dict[tuple[str, str], int] = {}
     level: list[str] = []
@@ -214,7 +216,10 @@ def flaw(query: str) -> str | None:
 
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
-# A comment, a whole string, or one character that is not a quote.
+# A comment, a whole string, one bracket, or text without meaning here.
 _TOKEN = re.compile(
-    r"""\#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | `[^`]*` | [^"'`#]""", re.VERBOSE
+    r"""
+    \#[^\n]* | "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | `[^`]*` | [()\[\]{}] | [^"'`#()\[\]{}]+
+    """,
+    re.VERBOSE,
 )

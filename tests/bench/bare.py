@@ -151,3 +151,8 @@ class BareClone:
 def git(*words: str, stdin: bytes = b"") -> bytes:
     """Run git; its stdout. CalledProcessError if it fails."""
     return subprocess.run(["git", *words], input=stdin, capture_output=True, check=True).stdout
+
+
+def stored_bytes(repository: Path) -> int:
+    """What the objects and packs of a bare repository take, by the sizes of their files."""
+    return sum(p.stat().st_size for p in (repository / "objects").rglob("*") if p.is_file())

@@ -15,7 +15,7 @@ from typing import Any
 
 from flows.git_import import Edit, authored, import_stream
 from flows.report import RunReport, RunResult, report_files
-from tests.bench.bare import BareClone, git
+from tests.bench.bare import BareClone, git, stored_bytes
 from tests.bench.sampling import interleaved
 from tests.bench.table import Aim, Row
 from tests.fakes.loop import LoopWorld, loop_world, service_yaml
@@ -55,19 +55,19 @@ def _service(name: str) -> str:
 
 
 def _sizes(world: LoopWorld, names: list[str], incidents: int) -> Iterator[Row]:
-    before = _bytes(world.remote)
+    before = stored_bytes(world.remote)
     for _ in range(5):
         world.run()
-    yield Row(NAME, "bytes a no-op adds", _bytes(world.remote) - before, "B", aim=_NOTHING)
+    yield Row(NAME, "bytes a no-op adds", stored_bytes(world.remote) - before, "B", aim=_NOTHING)
     packed = _packed(world.remote)
-    loose = _bytes(world.remote)
+    loose = stored_bytes(world.remote)
     for number in range(incidents):
         heal(world, names[number % len(names)])
     note = f"mean of {incidents}, two commits each"
     yield Row(
         NAME,
         "bytes an incident adds, as pushed",
-        (_bytes(world.remote) - loose) / incidents,
+        (stored_bytes(world.remote) - loose) / incidents,
         "B",
         aim=_INCIDENT,
         note=note,
@@ -101,7 +101,7 @@ def _times(world: LoopWorld, name: str, rounds: int) -> Iterator[Row]:
 
     def fresh() -> RunReport:
         """The same incident, told by another run."""
-        return replace(_retold(report), run_id=str(uuid.uuid4()))
+        return replace(report, run_id=str(uuid.uuid4()), finished_at=datetime.now(UTC))
 
     def commit() -> None:
         if state.commit_report(fresh(), now=datetime.now(UTC)) is None:
@@ -122,19 +122,9 @@ def _times(world: LoopWorld, name: str, rounds: int) -> Iterator[Row]:
     yield Row(NAME, "CPU", costs["uici"].cpu, "s", against, costs["bare"].cpu)
 
 
-def _retold(report: RunReport) -> RunReport:
-    """With another result of the incident, so that it is news each time."""
-    return replace(report, started_at=datetime.now(UTC), finished_at=datetime.now(UTC))
-
-
-def _bytes(repository: Path) -> int:
-    """Sizes of all objects and packs on disk."""
-    return sum(p.stat().st_size for p in (repository / "objects").rglob("*") if p.is_file())
-
-
 def _packed(repository: Path) -> int:
     """The size after a garbage collection of a copy."""
     copy = repository.with_name(f"{uuid.uuid4()}.git")
     git("clone", "--quiet", "--mirror", "--no-local", str(repository), str(copy))
     git(f"--git-dir={copy}", "gc", "--quiet", "--prune=now")
-    return _bytes(copy)
+    return stored_bytes(copy)

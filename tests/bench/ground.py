@@ -21,6 +21,7 @@ import yaml
 from flows import local_stack
 from flows.demo.place import ROOT, edited, set_values
 from flows.local_stack.remote import bare_remote
+from infrastructure.config_loader import UniversalConfigLoader
 from tests.bench.bare import BareEngine
 
 ENVIRONMENT = "local-docker"
@@ -32,7 +33,7 @@ _TAG = "uici-bench"
 
 @dataclass
 class Ground:
-    """See the module. `largest` is the number of services that Prometheus knows of."""
+    """See the module. `concurrency`: inspects at the same time, for both sides alike."""
 
     scratch: Path
     host: str
@@ -111,7 +112,6 @@ class Ground:
         with edited(folder / "environments.yml") as document:
             place = document["environments"][ENVIRONMENT]
             place["connection"]["host"] = self.host
-            place["concurrency"] = self.concurrency
             place["prometheus"][0]["url"] = self.prometheus_url
             place["alertmanager"][0]["url"] = self.alertmanager_url
             document["environments"] = {ENVIRONMENT: place}
@@ -135,7 +135,7 @@ def _env(name: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def ground(scratch: Path, *, largest: int, own_engine: bool, concurrency: int) -> Iterator[Ground]:
+def ground(scratch: Path, *, largest: int, own_engine: bool) -> Iterator[Ground]:
     """Start everything; ended and removed with the context.
 
     Args:
@@ -143,18 +143,16 @@ def ground(scratch: Path, *, largest: int, own_engine: bool, concurrency: int) -
         largest: services that will be needed at most.
         own_engine: start an engine of our own even where one runs, so that the list has
             our containers only.
-        concurrency: inspects at the same time, on both sides of a comparison.
     """
     stack = f"bench-{os.getpid()}"
+    shipped = UniversalConfigLoader().load().environments.environments[ENVIRONMENT]
     with contextlib.ExitStack() as running:
-        host = running.enter_context(
-            local_stack.docker_engine(scratch, reuse=not own_engine)
-        ).host
+        host = running.enter_context(local_stack.docker_engine(scratch, reuse=not own_engine)).host
         image = f"{_TAG}:{os.getpid()}"
         running.callback(local_stack.remove_stack, host, stack)
         local_stack.build_demo_image(host, image, stack=stack)
         engine = running.enter_context(
-            contextlib.closing(BareEngine(host, concurrency=concurrency))
+            contextlib.closing(BareEngine(host, concurrency=shipped.concurrency))
         )
         prefix = f"{_TAG}-{os.getpid()}-"
         config = _prometheus_config(scratch, [f"{prefix}{n}" for n in range(largest)])
@@ -168,7 +166,7 @@ def ground(scratch: Path, *, largest: int, own_engine: bool, concurrency: int) -
             ),
             engine=engine,
             image=image,
-            concurrency=concurrency,
+            concurrency=shipped.concurrency,
         )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from flows.listener import RunRequest
@@ -37,39 +37,39 @@ _ALERTS = "/api/v2/alerts?active=true&silenced=true&inhibited=true&unprocessed=f
 
 def measure(ground: Ground, *, sizes: tuple[int, ...], rounds: int) -> Iterator[Row]:
     """Rows for each size, and how cost grows with it."""
-    walls: dict[str, dict[int, float]] = {"uici": {}, "bare": {}, "SDK": {}}
-    cpus: dict[str, dict[int, float]] = {"uici": {}, "bare": {}, "SDK": {}}
+    taken: dict[int, dict[str, Cost]] = {}
     for size in sizes:
         ground.grow(size)
-        costs = _costs(ground, size, rounds)
-        for name in walls:
-            walls[name][size] = costs[name].wall
-            cpus[name][size] = costs[name].cpu
-        yield from _rows(size, costs, largest=size == max(sizes))
-    for what, points in (("wall", walls), ("CPU", cpus)):
+        taken[size] = _costs(ground, size, rounds)
+        yield from _rows(size, taken[size], largest=size == max(sizes))
+    for what, part in (("wall", attrgetter("wall")), ("CPU", attrgetter("cpu"))):
+        points = {
+            name: {size: part(costs[name]) for size, costs in taken.items()}
+            for name in ("uici", "bare", "SDK")
+        }
+        yield from _growth(what, sizes, points)
+
+
+def _growth(
+    what: str, sizes: tuple[int, ...], points: Mapping[str, Mapping[int, float]]
+) -> Iterator[Row]:
+    """Seconds per further container, of all, and whether the last stretch is steeper."""
+    uici, bare, sdk = (slope(points[name]) for name in ("uici", "bare", "SDK"))
+    note = f"SDK {sdk * 1e3:.2f} ms"
+    yield Row(NAME, f"{what} per further container", uici, "s", "bare", bare, note=note)
+    if len(sizes) > 2:
+        first, last = (
+            slope({size: points["uici"][size] for size in pair}) for pair in (sizes[:2], sizes[-2:])
+        )
         yield Row(
             NAME,
-            f"{what} per further container",
-            slope(points["uici"]),
+            f"linear: {what} per container at {sizes[-2]}–{sizes[-1]}",
+            last,
             "s",
-            "bare",
-            slope(points["bare"]),
-            note=f"SDK {slope(points['SDK']) * 1e3:.2f} ms",
+            f"at {sizes[0]}–{sizes[1]}",
+            first,
+            _LINEAR,
         )
-        if len(sizes) > 2:
-            first, last = (
-                slope({n: points["uici"][n] for n in pair}) for pair in (sizes[:2], sizes[-2:])
-            )
-            stretch = f"{sizes[-2]}–{sizes[-1]}"
-            yield Row(
-                NAME,
-                f"linear: {what} per container at {stretch}",
-                last,
-                "s",
-                f"at {sizes[0]}–{sizes[1]}",
-                first,
-                _LINEAR,
-            )
 
 
 def _rows(size: int, costs: dict[str, Cost], *, largest: bool) -> Iterator[Row]:
@@ -94,24 +94,27 @@ def _costs(ground: Ground, size: int, rounds: int) -> dict[str, Cost]:
     services = [ground.service(ground.name(number)) for number in range(size)]
     remote = ground.remote(name, *services)
     config = UniversalConfigLoader(ground.config(name, remote)).load()
-    with open_runtime(config) as runtime, Bare(ground, runtime, remote, name) as bare:
+    with contextlib.ExitStack() as stack:
+        runtime = stack.enter_context(open_runtime(config))
+        bare = stack.enter_context(contextlib.closing(Bare(ground, runtime, remote, name)))
+        sdk = stack.enter_context(
+            contextlib.closing(SdkEngine(ground.host, concurrency=ground.concurrency))
+        )
         wait_for(lambda: run(runtime).result is RunResult.CONVERGED, timeout=120, what="no drift")
         if run(runtime).report_commit is not None:
             raise RuntimeError("a run without drift has committed something")
-        sdk = SdkEngine(ground.host, concurrency=ground.concurrency)
-        with contextlib.closing(sdk):
-            costs = interleaved(
-                {
-                    "uici": lambda: run(runtime),
-                    "bare": lambda: bare.run(bare.engine),
-                    "SDK": lambda: bare.run(sdk),
-                    "bare git fetch": bare.fetch,
-                    "bare Docker": lambda: bare.engine.look(ground.prefix),
-                    "bare Prometheus": bare.query,
-                    "bare Alertmanager": bare.alerts,
-                },
-                rounds=rounds,
-            )
+        costs = interleaved(
+            {
+                "uici": lambda: run(runtime),
+                "bare": lambda: bare.run(bare.engine),
+                "SDK": lambda: bare.run(sdk),
+                "bare git fetch": bare.fetch,
+                "bare Docker": lambda: bare.engine.look(ground.prefix),
+                "bare Prometheus": bare.query,
+                "bare Alertmanager": bare.alerts,
+            },
+            rounds=rounds,
+        )
         if run(runtime).report_commit is not None:
             raise RuntimeError("a run without drift has committed something")
     return costs
@@ -145,15 +148,7 @@ class Bare:
         settings = runtime.config.platform.observe.metrics
         self._query = batch(dict(enumerate(checks)), settings).expression
 
-    def __enter__(self) -> Bare:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._threads.shutdown()
         for part in (self.engine, self._prometheus, self._alertmanager):
             part.close()
@@ -161,12 +156,8 @@ class Bare:
     def run(self, engine: _Looker) -> None:
         """Everything that a run asks for."""
         self.fetch()
-        asked = [
-            self._threads.submit(self.query),
-            self._threads.submit(self.alerts),
-            self._threads.submit(engine.look, self._ground.prefix),
-        ]
-        for future in asked:
+        works = (self.query, self.alerts, lambda: engine.look(self._ground.prefix))
+        for future in [self._threads.submit(work) for work in works]:
             future.result()
 
     def fetch(self) -> None:

@@ -23,6 +23,7 @@ from flows.report import RunResult
 from flows.runtime import Runtime, open_runtime
 from flows.verify import Verification, VerificationResult
 from infrastructure.config_loader import UniversalConfigLoader
+from tests.bench.bare import stored_bytes
 from tests.bench.ground import Ground
 from tests.bench.noop import run
 from tests.bench.table import Aim, Of, Row
@@ -30,6 +31,7 @@ from tests.bench.waiting import wait_for
 
 NAME = "recovery"
 _AIM = Aim(1.0, Of.EXCESS)
+_BYTES = Aim(6_000)
 
 
 @dataclass(slots=True)
@@ -73,11 +75,14 @@ def measure(ground: Ground, *, rounds: int) -> Iterator[Row]:
         with open_runtime(config) as runtime:
             # The product makes the container itself: it is missing at first.
             wait_for(
-                lambda: run(runtime).result is RunResult.CONVERGED,  # noqa: B023 - called here only
+                lambda: run(runtime).result is RunResult.CONVERGED,
                 timeout=60,
                 what="the first container",
             )
-            yield from _rows(_series(ground, runtime, name, port, rounds), series)
+            stored = stored_bytes(remote)
+            yield from _rows(_series(ground, runtime, name, port=port, rounds=rounds), series)
+            added = (stored_bytes(remote) - stored) / rounds
+            yield Row(NAME, "bytes each adds to the remote", added, "B", aim=_BYTES)
 
 
 def _rows(taken: dict[str, float], series: str) -> Iterator[Row]:
@@ -101,7 +106,7 @@ def _rows(taken: dict[str, float], series: str) -> Iterator[Row]:
 
 
 def _series(
-    ground: Ground, runtime: Runtime, name: str, port: int, rounds: int
+    ground: Ground, runtime: Runtime, name: str, *, port: int, rounds: int
 ) -> dict[str, float]:
     """Medians of seconds since `docker kill` returned, and the engine's own."""
     all_taken: list[dict[str, float]] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 import time
 import urllib.request
@@ -21,7 +22,7 @@ from typing import Any
 from flows import local_stack
 from infrastructure.config_loader import UniversalConfigLoader
 from tests.bench.ground import Ground
-from tests.bench.sampling import Process
+from tests.bench.sampling import Process, cost
 from tests.bench.table import Aim, Row
 from tests.bench.waiting import wait_for
 
@@ -29,6 +30,7 @@ NAME = "scheduled run"
 _AIM = Aim(0.5)
 _NOT_IN_USE = ("kubernetes", "oci", "openai")
 _INTERVAL = 5
+_IMPORTS = 3
 _COMMAND_LINE = "from flows.cli import main; main()"
 _IMPORT = re.compile(r"^import time:.*\| +([\w.]+)$", re.MULTILINE)
 
@@ -81,6 +83,7 @@ def measure(ground: Ground, *, services: int, runs: int, idle: float) -> Iterato
         peaks = agent.peak_memory, server.peak_memory
     shipped = UniversalConfigLoader().load().platform.reconcile.interval.total_seconds()
     yield from _rows(busy, resting, shipped, services)
+    yield from _fresh_process(busy)
     yield Row(NAME, "agent: peak memory", peaks[0], "B")
     yield Row(NAME, "Prefect server: peak memory", peaks[1], "B")
     imported = set(_IMPORT.findall(log.read_text(errors="replace")))
@@ -127,6 +130,22 @@ def _rows(busy: _Spent, resting: _Spent, shipped: float, services: int) -> Itera
     server = (busy.server - idle_server * busy.wall) / busy.runs
     yield Row(NAME, "Prefect server: CPU a run, idling apart", server, "s")
     yield Row(NAME, "Prefect server: CPU a second while nothing is due", idle_server, "s")
+
+
+def _fresh_process(busy: _Spent) -> Iterator[Row]:
+    """What a process a run would cost at the least, as Prefect's own workers start them."""
+    imports = "import prefect.flow_engine, prefect.workers.base"
+    with cost() as taken:
+        for _ in range(_IMPORTS):
+            subprocess.run([sys.executable, "-c", imports], check=True)
+    yield Row(
+        NAME,
+        "agent: CPU a run, everything included",
+        busy.agent / busy.runs,
+        "s",
+        "importing Prefect",
+        taken.cpu / _IMPORTS,
+    )
 
 
 def _watch(

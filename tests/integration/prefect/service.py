@@ -19,7 +19,7 @@ FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], *, timeout: float = 45, what: str = "it") -> T:
+def wait_for(look: Callable[[], T | None], *, timeout: float = 90, what: str = "it") -> T:
     """The first answer that is neither None nor empty nor False."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
@@ -80,7 +80,7 @@ class Api:
     def run(self, run_id: str) -> Any:
         return self.get(f"/flow_runs/{run_id}")
 
-    def wait_for_end(self, run_id: str, *, timeout: float = 45) -> Any:
+    def wait_for_end(self, run_id: str, *, timeout: float = 90) -> Any:
         def look() -> Any:
             run = self.run(run_id)
             return run if run["state_type"] in FINAL else None

@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.run_reports import SECRET, TARGET
 from tests.integration.prefect.service import Service, wait_for
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 
 def test_a_quiet_run_leaves_a_name_and_one_line_and_nothing_else(service: Service) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.prefect.service import Service, wait_for
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 
 def test_the_schedule_produces_runs_that_run(new_service: Callable[..., Service]) -> None:

@@ -20,7 +20,7 @@ from flows.prefect_server import prefect_server
 from infrastructure.errors import PermanentError
 from tests.integration.prefect.service import Api, Service, is_gone, wait_for
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -174,6 +174,22 @@ def test_a_batch_holds_every_part_once_and_stays_shallow(count: int) -> None:
     assert made.owners == {(str(n), ""): n for n in range(count)}
 
 
+@pytest.mark.parametrize(
+    ("expect", "asked"),
+    [
+        ("> 1", ["time", "low"]),
+        (">= 1", ["time", "low"]),
+        ("< 1", ["time", "high"]),
+        ("<= 1", ["time", "high"]),
+        ("== 1", ["time", "low", "high"]),
+        ("!= 1", ["time", "high"]),
+    ],
+)
+def test_a_check_asks_for_what_its_expectation_needs(expect: str, asked: list[str]) -> None:
+    made = batch({0: check(expect=expect)}, METRICS)
+    assert [part for _, part in PART.findall(made.expression)] == asked
+
+
 def test_selectors_that_differ_in_one_label_share_their_expressions() -> None:
     checks = {n: check(f'up{{job="s.{n}"}}') for n in range(450)}
     made = batch(checks, METRICS)

@@ -16,9 +16,18 @@ from flows.log_listener import LogListener
 from flows.report_values import IncidentResult, RunResult
 from flows.run_summary import run_fields, run_name
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.observed import Alert, AlertState
 from tests.fakes import run_reports as fake
 
 REQUEST = RunRequest(environments=None, targets=None, mode=None, run_id="r1")
+OWN_ALERT = Alert(
+    fingerprint="f1",
+    name="DevOpsAIAgentDown",
+    labels={"service": "devops-ai-agent"},
+    annotations={},
+    starts_at=datetime(2026, 11, 22, tzinfo=UTC),
+    state=AlertState.ACTIVE,
+)
 UNDECIDED = {"result": IncidentResult.HELD, "decision": Decision.DENIED}
 
 
@@ -81,7 +90,7 @@ def test_the_canonical_line_counts() -> None:
 def test_an_alert_about_the_agent_and_an_open_breaker_are_warned_of() -> None:
     compared = replace(
         fake.comparison(),
-        ignored_alerts=("DevOpsAIAgentDown",),
+        own_alerts=(OWN_ALERT,),
         breaker={"local-docker": "9 of 12 targets drift at once"},
     )
     with capture_logs() as lines:
@@ -100,7 +109,7 @@ def test_every_listener_is_told_in_order() -> None:
         def __init__(self, name: str) -> None:
             self.name = name
 
-        def run_finished(self, report: object) -> None:
+        def run_finished(self, *_: object) -> None:
             told.append(self.name)
 
     fake.quiet_run(REQUEST, Listeners(Teller("first"), Teller("second")))
