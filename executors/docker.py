@@ -3,7 +3,7 @@
 `connect` is what the executor contract asks of an environment's module. `_SdkSession` is
 the engine as the procedures see it (`executors.docker_session.DockerSession`), made of the
 SDK's low-level client. The SDK is imported at first use: a run that only looks at a local
-engine does without it.
+engine does without it. Longer than its neighbours because the SDK may be named here only.
 """
 
 from __future__ import annotations

@@ -101,6 +101,8 @@ class UnixReader:
             # A time-out counts from one packet to the next: an answer that drips needs this.
             while chunk := response.read1(_CHUNK):
                 body += chunk
+                if response.length == 0:
+                    break
                 left = end - time.monotonic()
                 if left <= 0:
                     raise TimeoutError("the answer goes on and on")

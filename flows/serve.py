@@ -66,6 +66,8 @@ def open_configured_loop(config: UniversalConfig) -> Iterator[Loop]:
     from flows.runtime import open_runtime  # noqa: PLC0415 - the same
 
     with open_runtime(config) as runtime:
+        # The runtime's redactor also learns what desired state's references resolve to.
+        configure_logging(config.platform.log, runtime.redactor)
         yield Loop(
             run=lambda request, listener: reconcile(request, runtime, listener),
             render=lambda report: render_markdown(report, runtime.redactor.text),

@@ -141,15 +141,19 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
         """Take what is due. Returns the runs that were begun now.
 
         Prefect's own way asks for deployment, flow and job template of each run, which
-        this process needs none of, and lets an API that fails end the worker.
+        this process needs none of, and lets an API that fails end the worker. Runs are
+        claimed one after the other: after an outage many are due, and SQLite has one
+        writer.
         """
         due = await self.client.get_scheduled_flow_runs_for_work_pool(
             self._work_pool_name, scheduled_before=datetime.now(UTC)
         )
-        begun = [entry.flow_run for entry in due if entry.flow_run.id not in self._running]
-        for flow_run in begun:
-            own = self._running[flow_run.id] = _OwnRun()
-            own.task = asyncio.create_task(self._take(flow_run))
+        begun = []
+        for flow_run in (entry.flow_run for entry in due):
+            if flow_run.id not in self._running and await self._claim(flow_run):
+                own = self._running[flow_run.id] = _OwnRun()
+                own.task = asyncio.create_task(self._run_claimed(flow_run))
+                begun.append(flow_run)
         return begun
 
     async def run(
@@ -176,18 +180,25 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
             stop_requested.reset(token)
         return UiciWorkerResult(identifier=self._identifier, status_code=0)
 
-    async def _take(self, flow_run: FlowRun) -> None:
-        """From due to done. Whatever Prefect's API does, it does not leave this method."""
+    async def _claim(self, flow_run: FlowRun) -> bool:
+        """Whether the run is ours; the server holds the concurrency limit up to here."""
         try:
-            # Here the server enforces the deployment's concurrency limit.
             state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
-            if state.is_pending():
-                await self.client.update_flow_run(flow_run.id, infrastructure_pid=self._identifier)
-                await self.run(flow_run, self.job_configuration())
-            else:
-                self._log.info("run_not_taken", flow_run=str(flow_run.id), state=state.name)
         except Abort as exc:
-            self._log.info("run_not_started", flow_run=str(flow_run.id), reason=str(exc))
+            self._log.info("run_not_taken", flow_run=str(flow_run.id), reason=str(exc))
+            return False
+        if not state.is_pending():
+            reason = state.message or state.name
+            self._log.info("run_not_taken", flow_run=str(flow_run.id), reason=reason)
+        return state.is_pending()
+
+    async def _run_claimed(self, flow_run: FlowRun) -> None:
+        """From claimed to done. Whatever Prefect's API does, it does not leave this method."""
+        try:
+            await self.client.update_flow_run(flow_run.id, infrastructure_pid=self._identifier)
+            await self.run(flow_run, self.job_configuration())
+        except Abort as exc:
+            self._log.info("run_not_begun", flow_run=str(flow_run.id), reason=str(exc))
         except API_ERRORS as exc:
             self._log.warning(
                 "prefect_unreachable",

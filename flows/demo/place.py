@@ -140,7 +140,7 @@ def _write_config(place: Place) -> None:
             "observe/metrics/step": _SCRAPE,
             "observe/metrics/staleness": "10s",
             "compare/grace/stopped": "1s",
-            "compare/grace/starting": "5s",
+            "compare/grace/starting": "2s",
             "guard/policy/backoff/initial": "2s",
             "verify/deadline": "20s",
             "verify/interval": "200ms",

@@ -9,6 +9,7 @@ from flows.demo import proof
 from flows.demo.feed import Event, Feed, Run
 from flows.demo.place import AGENT, GATEWAY, PREDICTOR, Place
 from flows.demo.view import View, short
+from infrastructure.operations import ESCALATION_ALERT
 
 SERVICES = frozenset({PREDICTOR, GATEWAY})
 _ALERT_POLL_SECONDS = 0.5
@@ -165,7 +166,9 @@ class Watch:
         return True
 
     def _firing(self) -> list[proof.FiringAlert]:
-        return [a for name in sorted(SERVICES) for a in proof.firing_alerts(self._place, name)]
+        """Alerts about our services; what the agent itself told people is none of them."""
+        found = [a for name in sorted(SERVICES) for a in proof.firing_alerts(self._place, name)]
+        return [alert for alert in found if alert.name != ESCALATION_ALERT]
 
     def _ask_for_alerts(self, repair: Repair) -> None:
         if not self._due():

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scratch = Path(folder)
         with _logged(scratch / "runs.log"):
             bench.run(asked.only or SHOWN, scratch, own_engine=asked.own_engine)
+        if bench.failures:
+            _keep_logs(scratch, asked.json.parent)
     document = {
         "quick": asked.quick,
         "begin": begin,
@@ -145,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{document['end']['load'][0]:.1f} at the end; medians; also in {asked.json}"
     )
     for name, reason in bench.failures.items():
-        console.print(f"could not run {name}: {reason}", style="red")
+        console.print(f"could not run {name}: {reason}; logs: {asked.json.parent}", style="red")
     return 1 if bench.failures else 0
 
 
@@ -173,6 +176,13 @@ def _logged(path: Path) -> Iterator[None]:
 
 def _moment() -> dict[str, Any]:
     return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "load": os.getloadavg()}
+
+
+def _keep_logs(scratch: Path, folder: Path) -> None:
+    """Whoever looks for the reason of a failure needs what the runs and servers wrote."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for log in scratch.rglob("*.log"):
+        shutil.copy(log, folder / f"bench-{log.name}")
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -215,14 +215,13 @@ def import_images(host: str, stack_label: str) -> tuple[str, str]:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
-        for directory in ("tmp", "data"):
-            entry = tarfile.TarInfo(directory)
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
-            archive.addfile(entry)
+        entry = tarfile.TarInfo("tmp")
+        entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
+        archive.addfile(entry)
     command = "CMD [" + ", ".join(f'"{word}"' for word in LOOP) + "]"
     tags = tuple(f"{stack_label.partition('=')[2]}:{version}" for version in ("1", "2"))
     for tag in tags:
-        changes = (command, f"ENV DEFAULT={tag[-1]}", "VOLUME /data", f"LABEL {stack_label}")
+        changes = (command, f"ENV DEFAULT={tag[-1]}", f"LABEL {stack_label}")
         options = [option for change in changes for option in ("--change", change)]
         docker(host, "import", *options, "-", tag, stdin=buffer.getvalue())
     return tags[0], tags[1]

@@ -78,13 +78,23 @@ def test_recreate_keeps_what_desired_state_does_not_speak_of(world: DockerWorld)
     executor = world.executor()
     name = unique()
     volume, network, other = (unique(kind) for kind in ("vol", "net", "net"))
+    anonymous: list[str] = []
     world.docker("volume", "create", volume)
     for created in (network, other):
         world.docker("network", "create", created)
     try:
         world.docker(
             *("run", "--detach", "--name", name, "--label", "team=trading", "--hostname", "chosen"),
-            *("--volume", f"{volume}:/named", "--tmpfs", "/scratch", "--restart", "on-failure:3"),
+            *(
+                "--volume",
+                f"{volume}:/named",
+                "--volume",
+                "/data",
+                "--tmpfs",
+                "/scratch",
+                "--restart",
+                "on-failure:3",
+            ),
             *("--network", network, "--network-alias", "alias", "--cap-drop", "NET_RAW"),
             *("--user", "65534", "--stop-timeout", "7", "--log-opt", "max-size=1m"),
             *("--publish", "127.0.0.1::9000", "--env", "MINE=1", world.image),
@@ -92,6 +102,8 @@ def test_recreate_keeps_what_desired_state_does_not_speak_of(world: DockerWorld)
         world.docker("network", "connect", "--alias", "second", other, name)
         world.docker("exec", "--user", "0", name, "sh", "-c", "echo a > /data/f; echo b > /named/f")
         before = json.loads(world.docker("inspect", name))[0]
+        anonymous = [m["Name"] for m in before["Mounts"] if m["Destination"] == "/data"]
+        assert len(anonymous) == 1
         service = declare(world, name, resources={"memory": "32Mi"}, env={"A": "1"}, ports=["8000"])
 
         assert do(executor, service, "recreate").changed
@@ -111,7 +123,7 @@ def test_recreate_keeps_what_desired_state_does_not_speak_of(world: DockerWorld)
         assert set(networks) == {network, other}
         assert "alias" in networks[network]["Aliases"]
         assert "second" in networks[other]["Aliases"]
-        # The anonymous volume of the image and the named one are there with their data.
+        # The anonymous volume and the named one are there with their data.
         assert world.docker("exec", name, "cat", "/data/f", "/named/f") == "a\nb"
         # A second time from its own result: nothing piles up.
         do(executor, service, "recreate")
@@ -122,7 +134,7 @@ def test_recreate_keeps_what_desired_state_does_not_speak_of(world: DockerWorld)
     finally:
         world.docker("rm", "--force", "--volumes", name)
         world.docker("network", "rm", network, other)
-        world.docker("volume", "rm", volume)
+        world.docker("volume", "rm", volume, *anonymous)
 
 
 def test_a_new_image_brings_its_own_defaults(world: DockerWorld) -> None:
