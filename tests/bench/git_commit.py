@@ -92,34 +92,46 @@ def heal(world: LoopWorld, name: str) -> RunReport:
 
 
 def _times(world: LoopWorld, name: str, rounds: int) -> Iterator[Row]:
-    report = heal(world, name)
-    state, redactor = world.runtime.git, world.runtime.redactor
-    bare = BareClone(world.root / "bare.git", world.remote)
-    git("init", "--quiet", "--bare", str(world.root / "bare-remote.git"))
-    bare.run("remote", "set-url", "origin", str(world.root / "bare-remote.git"))
-    author = world.config.platform.git.author
-
-    def fresh() -> RunReport:
-        """The same incident, told by another run."""
-        return replace(report, run_id=str(uuid.uuid4()), finished_at=datetime.now(UTC))
-
-    def commit() -> None:
-        if state.commit_report(fresh(), now=datetime.now(UTC)) is None:
-            raise RuntimeError("there was nothing to commit")
-
-    def commit_bare() -> None:
-        files = report_files(fresh(), state.reported(), redactor=redactor)
-        edits = tuple(Edit(path, content=content) for path, content in files.items())
-        new = authored("told\n", author, datetime.now(UTC), edits)
-        parent = bare.run("for-each-ref", "--format=%(objectname)", _REF).decode().strip()
-        stream = import_stream(_REF, parent or None, [new])
-        bare.run("fast-import", "--quiet", "--done", stdin=stream)
-        bare.run("push", "--quiet", "origin", _REF)
-
-    costs = interleaved({"uici": commit, "bare": commit_bare}, rounds=rounds)
+    prepared = _Prepared(world, heal(world, name))
+    works = {"uici": prepared.commit, "bare": prepared.commit_bare}
+    costs = interleaved(works, rounds=rounds, prepare=prepared.again)
     against = "fast-import + push"
     yield Row(NAME, "wall", costs["uici"].wall, "s", against, costs["bare"].wall, _WALL)
     yield Row(NAME, "CPU", costs["uici"].cpu, "s", against, costs["bare"].cpu)
+
+
+class _Prepared:
+    """The same incident, told by one run after the other; by the product, or by bare Git."""
+
+    def __init__(self, world: LoopWorld, report: RunReport) -> None:
+        self._world = world
+        self._report = report
+        remote = world.root / "bare-remote.git"
+        git("init", "--quiet", "--bare", str(remote))
+        self._bare = BareClone(world.root / "bare.git", remote)
+
+    def again(self) -> None:
+        """What a run has at hand before its report: statuses read, the files rendered."""
+        self._report = replace(
+            self._report, run_id=str(uuid.uuid4()), finished_at=datetime.now(UTC)
+        )
+        before = self._world.runtime.git.reported()
+        files = report_files(self._report, before, redactor=self._world.runtime.redactor)
+        edits = tuple(Edit(path, content=content) for path, content in files.items())
+        author = self._world.config.platform.git.author
+        commit = authored("told\n", author, datetime.now(UTC), edits)
+        tip = self._bare.run("for-each-ref", "--format=%(objectname)", _REF).decode().strip()
+        self._stream = import_stream(_REF, tip or None, [commit])
+
+    def commit(self) -> None:
+        """The product's."""
+        if self._world.runtime.git.commit_report(self._report, now=datetime.now(UTC)) is None:
+            raise RuntimeError("there was nothing to commit")
+
+    def commit_bare(self) -> None:
+        """The same files by two commands."""
+        self._bare.run("fast-import", "--quiet", "--done", stdin=self._stream)
+        self._bare.run("push", "--quiet", "origin", _REF)
 
 
 def _packed(repository: Path) -> int:

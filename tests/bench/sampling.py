@@ -40,15 +40,21 @@ def _cpu() -> float:
 
 
 def interleaved(
-    works: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+    works: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = 2,
+    prepare: Callable[[], object] = lambda: None,
 ) -> dict[str, Cost]:
     """The median cost of each work.
 
     All works take turns, so that what else goes on at the machine falls on all alike.
+    `prepare` is called before each of them and does not count.
     """
     costs: dict[str, list[Cost]] = {name: [] for name in works}
     for number in range(warm_up + rounds):
         for name, work in works.items():
+            prepare()
             with cost() as taken:
                 work()
             if number >= warm_up:
