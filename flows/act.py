@@ -12,16 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from flows.cases import Case
+from flows.comparison.incidents import depends_on_any, waves
 from flows.execute import Execution, changing, execute
 from flows.guard import Decision, Verdict
-from flows.incidents import depends_on_any, waves
 from flows.listener import Listener, RunStoppedError
 from flows.report import IncidentReport, IncidentResult
-from flows.verify import Verification, VerificationResult, VerifyInput, verify
+from flows.verify import CheckState, Verification, VerificationResult, VerifyInput, verify
 from flows.world import World
 from infrastructure.observed import ObservedInstance
 from infrastructure.operations import OperationCall, OutcomeStatus, Risk
 
+_NOT_WELL = (CheckState.FAILED, CheckState.UNKNOWN)
 # Denials that end by themselves; the next run tries again without telling anybody.
 _PASSING_RULES = frozenset({"blast-radius", "held", "breaker", "mode", "attempts"})
 
@@ -108,7 +109,8 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
     verification = _verify(case, execution, acting)
     acting.listener.verified(case.incident, verification)
     result = _result(execution, verification)
-    return replace(report, verification=verification, result=result)
+    summary = _summary(execution, verification, result)
+    return replace(report, verification=verification, result=result, summary=summary)
 
 
 def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
@@ -151,6 +153,18 @@ def _result(execution: Execution, verification: Verification) -> IncidentResult:
     return IncidentResult.FAILED
 
 
+def _summary(execution: Execution, verification: Verification, result: IncidentResult) -> str:
+    """What was done and what came of it, in one line."""
+    done = ", ".join(dict.fromkeys(o.call.operation for o in execution.outcomes))
+    if result is IncidentResult.RECOVERED:
+        return f"{done}: recovered"
+    error = next((o.error for o in execution.outcomes if o.error), "")
+    wrong = next((f"{c.name}: {c.detail}" for c in verification.checks if c.state in _NOT_WELL), "")
+    why = error or wrong or "nothing told whether it works"
+    verdict = "did not help" if result is IncidentResult.FAILED else "not known to have helped"
+    return f"{done}: {verdict}: {why}"
+
+
 def _without_change(case: Case, report: IncidentReport, acting: Acting) -> IncidentReport:
     """Nothing was done to the world: does a person have to know, to approve, or time to pass?"""
     stopped = [v for v in case.verdicts if v.decision is not Decision.ALLOWED]
@@ -161,7 +175,8 @@ def _without_change(case: Case, report: IncidentReport, acting: Acting) -> Incid
         return replace(report, result=IncidentResult.HELD, summary=denied[0].reason)
     if denied:
         _escalate(case, denied[0], acting)
-    return replace(report, result=IncidentResult.ESCALATED)
+    summary = denied[0].reason if denied else case.plan.planner_reason
+    return replace(report, result=IncidentResult.ESCALATED, summary=summary)
 
 
 def _escalate(case: Case, denied: Verdict, acting: Acting) -> None:

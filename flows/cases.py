@@ -11,16 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from flows.compare import Comparison
-from flows.drift import Incident
-from flows.evidence import collect_evidence
+from flows.comparison.drift import Incident
 from flows.execute import changing, runnable
 from flows.guard import GuardInput, Verdict, attempts_gate, judge
 from flows.listener import Listener
 from flows.observe import Observation
 from flows.plan import Evidence, Plan, PlannerKind, PlanStep
-from flows.planning import plan_incident
+from flows.planners.evidence import collect_evidence
+from flows.planners.order import plan_incident
 from flows.report import IncidentResult
-from flows.status import Attempts, LastIncident
+from flows.reporting.status import Attempts, LastIncident
 from flows.world import World
 from infrastructure.observed import NativeObject
 from infrastructure.service import Mode

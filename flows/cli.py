@@ -90,11 +90,11 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check configuration and a folder of desired state. Exit code 0: valid, 1: not."""
-    from flows import cli_validate  # noqa: PLC0415 - see the module
+    from flows.command_line import validation  # noqa: PLC0415 - see the module
 
-    problems, count = cli_validate.validate(path, config)
+    problems, count = validation.validate(path, config)
     if as_json:
-        _print_json(cli_validate.as_data(problems, count))
+        _print_json(validation.as_data(problems, count))
     else:
         for problem in problems:
             print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a command line speaks
@@ -115,15 +115,15 @@ def plan(
 
     Exit code 0: in sync, 2: drift, 1: error.
     """
-    from flows import cli_output  # noqa: PLC0415 - see the module
-    from flows.preview import preview  # noqa: PLC0415 - see the module
+    from flows.command_line import output  # noqa: PLC0415 - see the module
+    from flows.command_line.preview import preview  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
         seen = preview(_request(environment, target, None), opened.runtime)
         if as_json:
-            _print_json(opened.runtime.redactor.data(cli_output.preview_data(seen)))
+            _print_json(opened.runtime.redactor.data(output.preview_data(seen)))
         else:
-            cli_output.print_preview(seen)
+            output.print_preview(seen)
     raise typer.Exit(DRIFT if seen.differs else OK)
 
 
@@ -162,15 +162,15 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """The newest status of every target, as committed to Git. Asks no engine."""
-    from flows import cli_output  # noqa: PLC0415 - see the module
+    from flows.command_line import output  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
         desired = opened.runtime.git.desired()
-        statuses = cli_output.chosen(opened.runtime.git.statuses(), environment, target)
+        statuses = output.chosen(opened.runtime.git.statuses(), environment, target)
         if as_json:
-            _print_json(cli_output.status_data(desired, statuses))
+            _print_json(output.status_data(desired, statuses))
         else:
-            cli_output.print_status(desired, statuses)
+            output.print_status(desired, statuses)
 
 
 @app.command()
@@ -181,7 +181,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run report from Git."""
-    from flows import cli_output  # noqa: PLC0415 - see the module
+    from flows.command_line import output  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
         opened.runtime.git.desired()  # brings the newest reports along
@@ -189,7 +189,7 @@ def report(
         if as_json:
             print(found.json_text)  # noqa: T201 - a command line speaks
         else:
-            cli_output.print_markdown(found.markdown)
+            output.print_markdown(found.markdown)
 
 
 @app.command()
@@ -201,13 +201,13 @@ def operations(
     as_json: JsonOption = False,
 ) -> None:
     """The universal operations: risk, parameters, and where each can be done."""
-    from flows import cli_operations  # noqa: PLC0415 - see the module
+    from flows.command_line import operations as catalogue  # noqa: PLC0415 - see the module
 
-    listed = cli_operations.listing(_load(config), environment)
+    listed = catalogue.listing(_load(config), environment)
     if as_json:
         _print_json(listed.data)
     else:
-        cli_operations.show(listed)
+        catalogue.show(listed)
 
 
 @app.command("run")
@@ -226,7 +226,7 @@ def run_operation(
 
     Exit code 0: done and verified, 2: not allowed or not recovered, 1: error.
     """
-    from flows import cli_output, manual  # noqa: PLC0415 - see the module
+    from flows.command_line import manual, output  # noqa: PLC0415 - see the module
     from flows.log_listener import LogListener  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
@@ -236,11 +236,11 @@ def run_operation(
             _show_report(done.report, opened.runtime.redactor, as_json=as_json)
             raise typer.Exit(_exit_code(done.report))
         assert done.outcome is not None  # noqa: S101  # without a report there is an answer
-        data = opened.runtime.redactor.data(cli_output.outcome_data(done.outcome))
+        data = opened.runtime.redactor.data(output.outcome_data(done.outcome))
         if as_json:
             _print_json(data)
         else:
-            cli_output.print_outcome(data)
+            output.print_outcome(data)
         raise typer.Exit(OK if done.succeeded else ERROR)
 
 
@@ -249,14 +249,14 @@ def doctor(
     config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
     """Check everything that UICI lives on, and say how to mend it. Exit code 0: all well."""
-    from flows import cli_doctor  # noqa: PLC0415 - see the module
+    from flows.command_line import doctor as diagnosis  # noqa: PLC0415 - see the module
 
-    findings = cli_doctor.examine(_with_state(_load(config), state))
+    findings = diagnosis.examine(_with_state(_load(config), state))
     if as_json:
-        _print_json(cli_doctor.as_data(findings))
+        _print_json(diagnosis.as_data(findings))
     else:
-        cli_doctor.show(findings)
-    raise typer.Exit(OK if cli_doctor.well(findings) else ERROR)
+        diagnosis.show(findings)
+    raise typer.Exit(OK if diagnosis.well(findings) else ERROR)
 
 
 @app.command()
@@ -281,7 +281,7 @@ def demo(
 
 @contextlib.contextmanager
 def _loop(config: Path | None, state: str | None) -> Iterator[Any]:
-    from flows.cli_session import open_session  # noqa: PLC0415 - see the module
+    from flows.command_line.session import open_session  # noqa: PLC0415 - see the module
 
     with open_session(_with_state(_load(config), state)) as session:
         yield session
@@ -323,13 +323,13 @@ def _run_id() -> str:
 
 
 def _show_report(report: RunReport, redactor: Any, *, as_json: bool) -> None:
-    from flows import cli_output  # noqa: PLC0415 - see the module
+    from flows.command_line import output  # noqa: PLC0415 - see the module
     from flows.report import render_markdown, report_to_dict  # noqa: PLC0415 - see the module
 
     if as_json:
         _print_json(redactor.data(report_to_dict(report)))
     else:
-        cli_output.print_markdown(redactor.text(render_markdown(report)))
+        output.print_markdown(redactor.text(render_markdown(report)))
 
 
 def _exit_code(report: RunReport) -> int:

@@ -1,7 +1,7 @@
 """Stage 2, compare: desired state × observation → drifts, states, incidents.
 
 Pure: values in, values out; `now` is an argument. The judgement of one target is in
-`flows.target_judgement`, the grouping in `flows.incidents`. Next stage: plan.
+`flows.comparison.target_judgement`, the grouping in `flows.comparison.incidents`. Next stage: plan.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from flows.drift import Drift, Incident, TargetState
-from flows.incidents import group
+from flows.comparison.drift import Drift, Incident, TargetState
+from flows.comparison.incidents import group, unsettled_cause
+from flows.comparison.target_judgement import (
+    TargetFacts,
+    TargetJudgement,
+    judge_target,
+    waiting,
+)
 from flows.observe import EnvironmentObservation, Observation
-from flows.target_judgement import TargetFacts, TargetJudgement, judge_target
 from infrastructure.config_models import BreakerSettings, CompareSettings
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.identity import AgentIdentity
@@ -66,21 +71,21 @@ class CompareInput:
 
 def compare(given: CompareInput, observation: Observation, *, now: datetime) -> Comparison:
     """Judge every selected target, then what only the whole can tell."""
-    states: dict[str, TargetState] = {}
-    drifts: list[Drift] = []
-    pending: list[Drift] = []
     facts = _facts(given, observation)
-    for target in sorted(given.selected):
-        judged = judge_target(
+    judged = {
+        target: judge_target(
             given.services[target],
             facts[target],
             settings=given.settings,
             secrets=given.secrets,
             now=now,
         )
-        states[target] = judged.state
-        drifts.extend(judged.drifts)
-        pending.extend(judged.pending)
+        for target in sorted(given.selected)
+    }
+    settled = [_settled(each, judged, given.services) for each in judged.values()]
+    states = {each.state.target: each.state for each in settled}
+    drifts = [drift for each in settled for drift in each.drifts]
+    pending = [drift for each in settled for drift in each.pending]
     drifts.extend(_orphans(observation))
     actionable = [d for d in drifts if d.target in states and states[d.target].held is None]
     breaker = _breaker(actionable, given, states)
@@ -92,6 +97,15 @@ def compare(given: CompareInput, observation: Observation, *, now: datetime) -> 
         own_alerts=tuple(_own_alerts(given.identity, observation)),
         breaker=breaker,
     )
+
+
+def _settled(
+    judged: TargetJudgement,
+    everything: Mapping[str, TargetJudgement],
+    services: Mapping[str, Service],
+) -> TargetJudgement:
+    cause = unsettled_cause(judged, everything, services)
+    return judged if cause is None else waiting(judged, cause)
 
 
 def unconfirmed(incident: Incident, confirm_after: timedelta, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from flows.drift import Incident
+from flows.comparison.drift import Incident
 from flows.guard import Decision, GuardedInterface, Verdict
 from flows.listener import Listener
 from infrastructure.operations import OperationOutcome, OutcomeStatus

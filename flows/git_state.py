@@ -2,7 +2,7 @@
 
 Desired state is read at a commit; reports go to a branch of their own, committed here
 first and then pushed, never by force. What the branches and files *mean* stands here;
-commands and processes are `flows.git_repository`'s, which is passed in: this module is
+commands and processes are `flows.repository.clone`'s, which is passed in: this module is
 part of the pure centre's imports and does not know GitPython.
 """
 
@@ -18,18 +18,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from flows.drift import Incident
-from flows.git_contract import (
-    Commit,
-    CommitResult,
-    DesiredState,
-    Durability,
-    Listing,
-    NewTip,
-    Repository,
-    Tips,
-)
-from flows.git_memory import StoredReport, find_report, read_memory
+from flows.comparison.drift import Incident
 from flows.guard import Verdict
 from flows.plan import Plan
 from flows.report import (
@@ -40,7 +29,7 @@ from flows.report import (
     intent_message,
     report_files,
 )
-from flows.status import (
+from flows.reporting.status import (
     HEARTBEAT_PATH,
     INTENT_FOLDER,
     REFUSED_PATH,
@@ -51,6 +40,17 @@ from flows.status import (
     TargetStatus,
     intent_path,
 )
+from flows.repository.contract import (
+    Commit,
+    CommitResult,
+    DesiredState,
+    Durability,
+    Listing,
+    NewTip,
+    Repository,
+    Tips,
+)
+from flows.repository.memory import StoredReport, find_report, read_memory
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import Problem, UiciError
 from infrastructure.service import Service

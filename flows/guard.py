@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 from pydantic.alias_generators import to_snake
 
-from flows.drift import Incident
+from flows.comparison.drift import Incident
 from flows.plan import Plan, PlanStep
-from flows.status import Attempts
+from flows.reporting.status import Attempts
 from infrastructure.config_models import BlastRadius, Operation, Policy
 from infrastructure.errors import PermanentError, UiciError
 from infrastructure.identity import AgentIdentity

@@ -5,7 +5,7 @@ demo's live view are listeners, so that the run itself knows none of them. A lis
 only listens: its own failures stay its own. One exception is meant:
 `RunStoppedError` from `planned` or `operation_started` ends the run before its next
 change (a person cancelled it, or the process is about to end). `flows.log_listener`
-writes the log, `flows.prefect_listener` fills Prefect's UI.
+writes the log, `flows.prefect_edge.listener` fills Prefect's UI.
 
 Incidents are worked on concurrently: methods are called from several threads.
 """
@@ -23,11 +23,11 @@ from infrastructure.service import Mode
 # For annotations only: the stages themselves import this module.
 if TYPE_CHECKING:
     from flows.compare import Comparison
-    from flows.drift import Incident
-    from flows.git_contract import CommitResult
+    from flows.comparison.drift import Incident
     from flows.guard import Verdict
     from flows.plan import Plan
-    from flows.report_values import RunReport
+    from flows.reporting.values import RunReport
+    from flows.repository.contract import CommitResult
     from flows.verify import Verification
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 
 from flows.compare import Comparison
-from flows.drift import Incident
-from flows.git_contract import CommitResult
+from flows.comparison.drift import Incident
 from flows.guard import Verdict
 from flows.listener import NullListener, RunRequest
 from flows.plan import Plan
-from flows.report_values import RunReport, RunResult
-from flows.run_summary import drift_fields, run_fields
+from flows.reporting.run_summary import drift_fields, run_fields
+from flows.reporting.values import RunReport, RunResult
+from flows.repository.contract import CommitResult
 from flows.verify import Verification
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from flows.drift import Incident
+from flows.comparison.drift import Incident
 from infrastructure.observed import empty
 from infrastructure.operations import OperationCall
 
@@ -106,4 +106,3 @@ class Planner(Protocol):
     def plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
         """A Plan, or the reason why this planner has none (one line)."""
         ...
-

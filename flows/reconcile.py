@@ -1,6 +1,6 @@
 """One run of the loop, from Git to Git. Wiring only: each stage is a module of its own.
 
-Plain Python without Prefect: `flows.prefect_flow` calls it at the edge, the command line
+Plain Python without Prefect: `flows.prefect_edge.flow` calls it at the edge, the command line
 and the tests directly. A run needs no memory but Git: it re-reads the world, and a
 trigger only says "look now".
 """
@@ -16,19 +16,19 @@ import structlog
 from flows.act import Acting, act
 from flows.cases import Case, LeftAlone, open_cases
 from flows.compare import Comparison, compare, confirm, unconfirmed
-from flows.conditions import (
+from flows.comparison.drift import HealthStatus
+from flows.listener import Listener, RunRequest
+from flows.observe import Observation
+from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
+from flows.reporting.conditions import (
     RunFacts,
     agent_status,
     next_status,
     with_attempt,
 )
-from flows.drift import HealthStatus
-from flows.git_contract import CommitResult, Durability
-from flows.listener import Listener, RunRequest
-from flows.observe import Observation
-from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
+from flows.reporting.status import AGENT_FOLDER, TargetStatus
+from flows.repository.contract import CommitResult, Durability
 from flows.runtime import Runtime
-from flows.status import AGENT_FOLDER, TargetStatus
 from flows.world import World
 from infrastructure.errors import UiciError
 

@@ -13,19 +13,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from flows.drift import Incident
+from flows.comparison.drift import Incident
 from flows.guard import Verdict
 from flows.plan import Plan
-from flows.report_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
-from flows.report_markdown import render_markdown
-from flows.report_text import changing, headline, plain, short_name
-from flows.report_values import (
-    IncidentReport,
-    IncidentResult,
-    RunReport,
-    RunResult,
-)
-from flows.status import (
+from flows.reporting.as_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
+from flows.reporting.markdown import render_markdown
+from flows.reporting.status import (
     AGENT_FOLDER,
     REFUSED_PATH,
     REPORT_FOLDER,
@@ -35,6 +28,13 @@ from flows.status import (
     file_name,
     intent_path,
     status_path,
+)
+from flows.reporting.text import changing, headline, plain, short_name
+from flows.reporting.values import (
+    IncidentReport,
+    IncidentResult,
+    RunReport,
+    RunResult,
 )
 
 __all__ = [

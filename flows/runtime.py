@@ -18,18 +18,18 @@ from typing import Any
 from executors.contract import Executor
 from executors.translator import CommandTranslator
 from flows.compare import CompareInput
-from flows.git_contract import DesiredState
-from flows.git_repository import GitRepository
 from flows.git_state import GitState
 from flows.guard import GuardedInterface
 from flows.listener import RunRequest
-from flows.llm_planner import PlanningWorld, make_llm_planner
+from flows.llm.planner import PlanningWorld, make_llm_planner
 from flows.observe import Observation, observe
 from flows.open_executors import open_executors
 from flows.plan import Planner
+from flows.planners.runbook import RunbookPlanner
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
-from flows.runbook_planner import RunbookPlanner
-from flows.status import AGENT_FOLDER
+from flows.reporting.status import AGENT_FOLDER
+from flows.repository.clone import GitRepository
+from flows.repository.contract import DesiredState
 from flows.world import Clock, World, policies, select
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.desired_state import DesiredStateParser

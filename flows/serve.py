@@ -29,7 +29,7 @@ import structlog
 
 from flows.local_stack.child import Child
 from flows.logging_setup import LOGGER_NAME, configure_logging
-from flows.prefect_server import client_environment, prefect_server
+from flows.prefect_edge.server import client_environment, prefect_server
 from infrastructure.config_loader import (
     UniversalConfig,
 )
@@ -37,7 +37,7 @@ from infrastructure.config_models import Platform
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 
 if TYPE_CHECKING:
-    from flows.prefect_flow import Loop, OpenLoop
+    from flows.prefect_edge.flow import Loop, OpenLoop
 
 # Docker and most supervisors kill after ten seconds: a run gets five of them, the
 # teardown of the worker one, the embedded server three.
@@ -60,7 +60,7 @@ def serve(config: UniversalConfig) -> int:
 @contextlib.contextmanager
 def open_configured_loop(config: UniversalConfig) -> Iterator[Loop]:
     """The real loop, for as long as the context lasts."""
-    from flows.prefect_flow import Loop  # noqa: PLC0415 - after Prefect's settings
+    from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - after Prefect's settings
     from flows.reconcile import reconcile  # noqa: PLC0415 - the whole pipeline, imported once
     from flows.report import render_markdown  # noqa: PLC0415 - the same
     from flows.runtime import open_runtime  # noqa: PLC0415 - the same
@@ -200,8 +200,8 @@ class _WorkerThread:
             self._failure = exc
 
     async def _work(self) -> None:
-        from flows.prefect_flow import build_flow  # noqa: PLC0415 - after Prefect's settings
-        from flows.worker import UiciWorker  # noqa: PLC0415 - the same
+        from flows.prefect_edge.flow import build_flow  # noqa: PLC0415 - after Prefect's settings
+        from flows.prefect_edge.worker import UiciWorker  # noqa: PLC0415 - the same
 
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -226,7 +226,7 @@ async def _register(platform: Platform, flow: Any) -> None:
     import httpx  # noqa: PLC0415 - Prefect has imported it anyway
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its settings
 
-    from flows.prefect_deployment import DeploymentSpec, ensure_deployment  # noqa: PLC0415
+    from flows.prefect_edge.deployment import DeploymentSpec, ensure_deployment  # noqa: PLC0415
 
     settings = platform.prefect
     spec = DeploymentSpec(

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from flows.compare import CompareInput, compare
-from flows.drift import Drift, Incident
+from flows.comparison.drift import Drift, Incident
 from flows.observe import EnvironmentObservation, Observation
 from infrastructure.config_models import VerifySettings
 from infrastructure.drift_kinds import DriftKind

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flows.compare import CompareInput
-from flows.git_contract import DesiredState
 from flows.guard import GuardedInterface, GuardInput
 from flows.listener import RunRequest
 from flows.observe import Observation
 from flows.plan import Planner
 from flows.policy import effective_policy
-from flows.status import TargetStatus
+from flows.reporting.status import TargetStatus
+from flows.repository.contract import DesiredState
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import Policy
 from infrastructure.errors import InvalidInputError, Problem

@@ -17,7 +17,6 @@ from typing import Any
 
 from infrastructure.observed import empty
 
-
 # Name of the alert by which UICI tells people. Made by escalate_to_human, and never taken
 # for a fault when it is read back from Alertmanager.
 ESCALATION_ALERT = "UICIEscalation"

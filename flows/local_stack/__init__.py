@@ -3,7 +3,7 @@
 Each is a context manager: it starts one child on a free port of 127.0.0.1 (or a Unix
 socket) inside a scratch directory, waits for that child's own readiness, and ends it by
 its pid. Nothing is left behind, also when the body raises. A Prefect server is started
-by `flows.prefect_server`, the same way. Production uses none of this.
+by `flows.prefect_edge.server`, the same way. Production uses none of this.
 """
 
 from flows.local_stack.child import Child, child, free_port

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.git_import import Edit, authored, import_stream
 from flows.report import RunReport, RunResult, report_files
+from flows.repository.fast_import import Edit, authored, import_stream
 from tests.bench.bare import BareClone, git, stored_bytes
 from tests.bench.sampling import interleaved
 from tests.bench.table import Aim, Row

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from flows import local_stack
-from flows.drift import Incident
+from flows.comparison.drift import Incident
 from flows.listener import Listeners, NullListener, RunRequest
 from flows.log_listener import LogListener
 from flows.reconcile import reconcile

@@ -25,8 +25,8 @@ from flows.compare import CompareInput, Comparison, compare, confirm, unconfirme
 from flows.guard import Decision, GuardInput, Verdict, judge
 from flows.observe import Observation
 from flows.plan import Evidence, Plan
+from flows.planners.runbook import RunbookPlanner
 from flows.policy import effective_policy
-from flows.runbook_planner import RunbookPlanner
 from infrastructure.config_loader import UniversalConfig, UniversalConfigLoader
 from infrastructure.config_models import BlastRadius
 from infrastructure.observed import MetricReading, ObservedService, Reading

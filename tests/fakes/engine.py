@@ -15,8 +15,8 @@ from decimal import Decimal
 from typing import Any
 
 from executors.contract import Primitive
-from executors.docker_executor import PRIMITIVES
-from executors.docker_membership import (
+from executors.docker.executor import PRIMITIVES
+from executors.docker.membership import (
     SERVICE_LABEL,
     TARGET_LABEL,
     Listed,

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from flows.drift import Drift, Incident
-from flows.llm_budget import DayLedger, LlmBudget
-from flows.llm_client import LlmClient
-from flows.llm_planner import LlmPlanner, PlanningWorld
-from flows.llm_prompt import Prompt, load_prompt
+from flows.comparison.drift import Drift, Incident
+from flows.llm.budget import DayLedger, LlmBudget
+from flows.llm.client import LlmClient
+from flows.llm.planner import LlmPlanner, PlanningWorld
+from flows.llm.prompt import Prompt, load_prompt
 from infrastructure.config_models import (
     Agent,
     AgentIdentity,

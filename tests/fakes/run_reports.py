@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from flows.compare import Comparison
-from flows.drift import Drift, HealthStatus, Incident, Sync, TargetState
+from flows.comparison.drift import Drift, HealthStatus, Incident, Sync, TargetState
 from flows.execute import Execution
-from flows.git_contract import CommitResult, DesiredState, Durability
 from flows.guard import Decision, Verdict
 from flows.listener import Listener, RunRequest
 from flows.plan import Evidence, Plan, PlannerKind, PlanStep
-from flows.report_values import IncidentReport, IncidentResult, RunReport, RunResult
+from flows.reporting.values import IncidentReport, IncidentResult, RunReport, RunResult
+from flows.repository.contract import CommitResult, DesiredState, Durability
 from flows.verify import Check, CheckState, Verification, VerificationResult
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus

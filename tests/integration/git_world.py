@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flows.git_repository import GitRepository
 from flows.git_state import GitState
+from flows.repository.clone import GitRepository
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import Problem
 from infrastructure.redaction import Redactor

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from executors.contract import Executor, ExecutorContext, load_executor_module
-from executors.docker import Connection, TlsFiles, connect
-from executors.docker_membership import old_name
+from executors.docker.membership import old_name
+from executors.docker.sdk import Connection, TlsFiles, connect
 from infrastructure.errors import (
     DeadlineExceededError,
     OutcomeUnknownError,

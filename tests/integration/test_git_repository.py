@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.git_repository import GitRepository
+from flows.repository.clone import GitRepository
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 from tests.integration.git_world import (
     NOW,

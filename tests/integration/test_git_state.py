@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.git_contract import DesiredState, Durability
 from flows.git_state import GitState
 from flows.report import IncidentResult
-from flows.status import TargetStatus
+from flows.reporting.status import TargetStatus
+from flows.repository.contract import DesiredState, Durability
 from infrastructure.errors import TemporaryError
 from tests.integration.git_world import (
     NOW,

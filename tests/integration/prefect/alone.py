@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from flows.logging_setup import configure_logging
-from flows.prefect_flow import build_flow
+from flows.prefect_edge.flow import build_flow
 from infrastructure.config_models import LogSettings
 from infrastructure.redaction import Redactor
 from tests.integration.prefect.stub import SECRET_PATTERN, open_stub

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.prefect_server import prefect_server
+from flows.prefect_edge.server import prefect_server
 from tests.integration.prefect.service import Api, Service
 
 

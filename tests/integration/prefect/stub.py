@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from flows.guard import Decision
 from flows.listener import Listener, RunRequest
 from flows.logging_setup import configure_logging
-from flows.report_values import IncidentResult, RunReport, RunResult
+from flows.reporting.values import IncidentResult, RunReport, RunResult
 from flows.serve import run_service
 from infrastructure.config_loader import DEFAULT_DIRECTORY
 from infrastructure.config_models import Platform
@@ -38,7 +38,7 @@ from tests.fakes.run_reports import (
 )
 
 if TYPE_CHECKING:
-    from flows.prefect_flow import Loop
+    from flows.prefect_edge.flow import Loop
 
 SECRET_PATTERN = r"sk-[a-z]{16,}"
 LOOK_EVERY = 0.05
@@ -134,7 +134,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def open_stub(data: Path, redactor: Redactor) -> Iterator[Loop]:
-    from flows.prefect_flow import Loop  # noqa: PLC0415 - after Prefect's settings
+    from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - after Prefect's settings
 
     yield Loop(run=Stub(data).run, render=markdown, redactor=redactor)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows import prefect_server as module
 from flows.local_stack.child import free_port
-from flows.prefect_server import prefect_server
+from flows.prefect_edge import server as module
+from flows.prefect_edge.server import prefect_server
 from infrastructure.errors import PermanentError
 from tests.integration.prefect.service import Api, Service, is_gone, wait_for
 

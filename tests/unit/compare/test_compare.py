@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.compare import Comparison, compare, confirm, unconfirmed
-from flows.drift import HealthStatus, Sync
+from flows.comparison.drift import HealthStatus, Sync
+from flows.comparison.target_judgement import normal_image
 from flows.observe import SourceFailure
-from flows.target_judgement import normal_image
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import (
     AlertState,
@@ -390,3 +390,42 @@ def test_any_damage_is_seen_and_its_repair_makes_the_comparison_empty(damage: li
     seen = () if "remove" in damage else (hurt,)
     assert judged(wanted, *seen).incidents
     assert judged(wanted, instance_of(wanted)).drifts == ()
+
+
+def test_a_dependent_waits_while_what_it_needs_is_within_its_grace() -> None:
+    needed = service("db", health={"http": {"port": 80}})
+    dependent = service("web", dependsOn=["db"], health={"http": {"port": 80}})
+    both = services(needed, dependent)
+    fresh = instance_of(needed, started_at=NOW - timedelta(seconds=5))
+    old = instance_of(dependent)
+    probes = [
+        ProbeReading(s.target, s.metadata.name, Reading.FAILED, "503") for s in (needed, dependent)
+    ]
+    engine = [ObservedService(needed.target, (fresh,)), ObservedService(dependent.target, (old,))]
+    comparison = compare(comparing(both), observation(engine, probes=probes), now=NOW)
+    assert comparison.incidents == ()
+    state = comparison.states[dependent.target]
+    assert (state.health, state.reason) == (HealthStatus.PROGRESSING, "WaitsForDependency")
+
+
+def test_a_lagging_alert_of_a_dependent_is_pending_after_its_cause_was_started() -> None:
+    needed = service("db")
+    dependent = service("web", dependsOn=["db"], alerts=[{"matchers": {"service": "web"}}])
+    both = services(needed, dependent)
+    for ago, held in ((5, True), (600, False)):
+        started = instance_of(needed, started_at=NOW - timedelta(seconds=ago))
+        engine = [ObservedService(needed.target, (started,)), as_declared(dependent)]
+        seen = observation(engine, alerts=[alert("WebDown", service="web")])
+        comparison = compare(comparing(both), seen, now=NOW)
+        assert (comparison.incidents == ()) is held
+
+
+def test_a_dependents_own_fault_does_not_wait() -> None:
+    needed, dependent = service("db"), service("web", dependsOn=["db"])
+    started = instance_of(needed, started_at=NOW - timedelta(seconds=5))
+    engine = [
+        ObservedService(needed.target, (started,)),
+        ObservedService(dependent.target, (instance_of(dependent, image="other:1"),)),
+    ]
+    comparison = compare(comparing(services(needed, dependent)), observation(engine), now=NOW)
+    assert [i.root for i in comparison.incidents] == [dependent.target]

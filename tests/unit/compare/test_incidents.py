@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.drift import Drift
-from flows.incidents import dependency_order, depends_on_any, fingerprint, group, waves
+from flows.comparison.drift import Drift
+from flows.comparison.incidents import dependency_order, depends_on_any, fingerprint, group, waves
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.service import Service
 from tests.builders import service, services

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import infrastructure.config
-from flows.drift import Drift, Incident
+from flows.comparison.drift import Drift, Incident
 from flows.execute import execute, runnable
 from flows.guard import Decision, GuardedInterface, Verdict
 from flows.listener import NullListener

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from executors.docker_carry_over import (
+from executors.docker.carry_over import (
     PREVIOUS_IMAGE_ID_LABEL,
     PREVIOUS_IMAGE_LABEL,
     extra_networks,
@@ -11,7 +11,7 @@ from executors.docker_carry_over import (
     remember_image,
     replacement_body,
 )
-from executors.docker_spec import Container
+from executors.docker.spec import Container
 from tests.builders import service
 
 ID = "c" * 64

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from executors.docker_errors import MEANINGS, Meaning, error_of_status, meaning_of, translate
+from executors.docker.errors import MEANINGS, Meaning, error_of_status, meaning_of, translate
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.docker_membership import (
+from executors.docker.membership import (
     Listed,
     Roster,
     listed,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.docker_spec import (
+from executors.docker.spec import (
     Container,
     Reach,
     cores,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors.docker_stream import STDERR, STDOUT, Frame, demultiplex, first, newest
+from executors.docker.stream import STDERR, STDOUT, Frame, demultiplex, first, newest
 
 frames_of = st.lists(st.tuples(st.sampled_from([STDOUT, STDERR]), st.binary(max_size=40)))
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.git_import import Edit, authored, check_path, import_stream
-from flows.git_plumbing import blob_id
+from flows.repository.fast_import import Edit, authored, check_path, import_stream
+from flows.repository.plumbing import blob_id
 from infrastructure.config_models import Author
 from infrastructure.errors import PermanentError
 from tests.unit.report.made import NOW

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.git_remote import (
+from flows.repository.remote import (
     normalise_remote,
     reason_line,
     redact_url,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import infrastructure.config
-from flows.drift import Drift, Incident
+from flows.comparison.drift import Drift, Incident
 from flows.guard import (
     Decision,
     GuardDeniedError,
@@ -25,7 +25,7 @@ from flows.guard import (
     judge,
 )
 from flows.plan import Plan, PlannerKind, PlanStep
-from flows.status import Attempts
+from flows.reporting.status import Attempts
 from infrastructure.config_models import BlastRadius, Operations, Policy
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import NativeObject

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.drift import Drift, Incident
-from flows.evidence import clean, collect_evidence, cut_middle
+from flows.comparison.drift import Drift, Incident
 from flows.observe import EnvironmentObservation, Observation, SourceFailure
 from flows.plan import Evidence
+from flows.planners.evidence import clean, collect_evidence, cut_middle
 from infrastructure.config_models import EvidenceSettings, Platform
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flows.llm_answer import Draft, Offer, UnfitAnswerError, answer_schema, read_answer
+from flows.llm.answer import Draft, Offer, UnfitAnswerError, answer_schema, read_answer
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import PermanentError
 from infrastructure.operations import Risk

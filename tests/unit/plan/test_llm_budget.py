@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.llm_budget import BudgetSpentError, DayLedger, LlmBudget, Spending
-from flows.llm_protocol import NOT_BILLED, TokenUsage
+from flows.llm.budget import BudgetSpentError, DayLedger, LlmBudget, Spending
+from flows.llm.protocol import NOT_BILLED, TokenUsage
 from infrastructure.config_models import Budget, Budgets, LlmPrice
 from tests.fakes.llm_setting import NOW, budgets
 
@@ -235,7 +235,7 @@ def test_several_processes_share_the_day(tmp_path: Path) -> None:
     program = f"""
 from datetime import datetime, UTC
 from pathlib import Path
-from flows.llm_budget import DayLedger, Spending
+from flows.llm.budget import DayLedger, Spending
 from infrastructure.config_models import Budget
 ledger = DayLedger(Path({str(tmp_path)!r}) / "day.json", lambda: datetime(2026, 11, 3, tzinfo=UTC))
 for _ in range(20):

@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from flows.llm_client import LlmAnswer, LlmClient, Meter
-from flows.llm_errors import ERRORS, map_error
-from flows.llm_protocol import AnswerFormat, Dialect, TokenUsage
+from flows.llm.client import LlmAnswer, LlmClient, Meter
+from flows.llm.errors import ERRORS, map_error
+from flows.llm.protocol import AnswerFormat, Dialect, TokenUsage
 from infrastructure.config_models import Retry
 from infrastructure.errors import (
     DeadlineExceededError,

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from flows.drift import Incident
-from flows.llm_planner import LlmPlanner, NoLlm, PlanningWorld, make_llm_planner
+from flows.comparison.drift import Incident
+from flows.llm.planner import LlmPlanner, NoLlm, PlanningWorld, make_llm_planner
 from flows.plan import Evidence, Plan, PlannerKind
 from infrastructure.config_models import Budget, Platform
 from infrastructure.drift_kinds import DriftKind

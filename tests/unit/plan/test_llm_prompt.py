@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.drift import Drift, Incident
-from flows.llm_prompt import (
+from flows.comparison.drift import Drift, Incident
+from flows.llm.prompt import (
     Question,
     build_question,
     estimate_tokens,

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from flows.drift import Incident
-from flows.llm_planner import NoLlm
+from flows.comparison.drift import Incident
+from flows.llm.planner import NoLlm
 from flows.plan import Evidence, Plan, Planner, PlannerKind, PlanStep
-from flows.planning import plan_incident
+from flows.planners.order import plan_incident
 from flows.report import IncidentResult
-from flows.status import LastIncident
+from flows.reporting.status import LastIncident
 from tests.fakes.llm_setting import NOW, ROOT, incident, registry
 
 
@@ -127,7 +127,7 @@ def test_only_the_model_is_passed_over() -> None:
 
 def test_a_run_that_asks_no_model_imports_no_sdk() -> None:
     program = (
-        "import sys, flows.planning, flows.llm_planner, flows.llm_client\n"
+        "import sys, flows.planners.order, flows.llm.planner, flows.llm.client\n"
         "print([m for m in ('openai', 'httpx2', 'httpcore2', 'httpx') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from executors.translator import CommandTranslator
-from flows.drift import Drift, Incident
+from flows.comparison.drift import Drift, Incident
 from flows.plan import Evidence, Plan, PlannerKind
-from flows.runbook_planner import RunbookPlanner, condition_holds
+from flows.planners.runbook import RunbookPlanner, condition_holds
 from infrastructure.config_models import RunbookCondition, Runbooks
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operation_registry import OperationRegistry

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from flows.drift import Sync
+from flows.comparison.drift import Sync
 from flows.guard import Decision
 from flows.listener import Listeners, NullListener, RunRequest, RunStoppedError, StopListener
 from flows.log_listener import LogListener
-from flows.report_values import IncidentResult, RunResult
-from flows.run_summary import run_fields, run_name
+from flows.reporting.run_summary import run_fields, run_name
+from flows.reporting.values import IncidentResult, RunResult
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import Alert, AlertState
 from tests.fakes import run_reports as fake

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.compare import Comparison
-from flows.drift import Drift, Incident
+from flows.comparison.drift import Drift, Incident
 from flows.execute import Execution
-from flows.git_contract import DesiredState
 from flows.guard import Decision, Verdict
 from flows.plan import Evidence, Plan, PlannerKind, PlanStep
-from flows.report_values import IncidentReport, IncidentResult, RunReport, RunResult
-from flows.status import Condition, ConditionType, LastIncident, TargetStatus
+from flows.reporting.status import Condition, ConditionType, LastIncident, TargetStatus
+from flows.reporting.values import IncidentReport, IncidentResult, RunReport, RunResult
+from flows.repository.contract import DesiredState
 from flows.verify import Check, CheckState, Verification, VerificationResult
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome, OutcomeStatus

@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 
 from flows.execute import Execution
-from flows.git_contract import DesiredState
 from flows.guard import Decision
 from flows.observe import SourceFailure
 from flows.plan import LlmUsage, PlannerKind
@@ -25,8 +24,9 @@ from flows.report import (
     report_to_dict,
     same_news,
 )
-from flows.report_text import came_of_it, fault_seconds, planner, waits
-from flows.status import Attempts, OpenIntent, Reported
+from flows.reporting.status import Attempts, OpenIntent, Reported
+from flows.reporting.text import came_of_it, fault_seconds, planner, waits
+from flows.repository.contract import DesiredState
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import Problem
 from infrastructure.operations import OutcomeStatus

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from flows.guard import Decision
 from flows.plan import Evidence, LlmUsage, PlannerKind
 from flows.report import IncidentResult, render_markdown, report_to_dict
-from flows.report_json import json_bytes
-from flows.report_text import cell, plain, seconds
+from flows.reporting.as_json import json_bytes
+from flows.reporting.text import cell, plain, seconds
 from tests.unit.report.made import (
     TARGET,
     drift,

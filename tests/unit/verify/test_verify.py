@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.drift import Drift, Incident
+from flows.comparison.drift import Drift, Incident
 from flows.observe import Observation, SourceFailure
 from flows.verify import (
     CheckState,

@@ -1,0 +1,10 @@
+"""The Docker executor. `sdk` is the only home of the Docker SDK.
+
+`executor` is the contract; the procedures (`lifecycle`, `capacity`, `replace_container`,
+`evidence`) work over the protocol of `session`; what needs no engine (`spec`,
+`membership`, `carry_over`, `errors`) is pure.
+"""
+
+from executors.docker.sdk import Connection, connect
+
+__all__ = ["Connection", "connect"]

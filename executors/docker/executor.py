@@ -1,0 +1,345 @@
+"""DockerExecutor: observes a Docker Engine and carries out primitives on it.
+
+Observation is one list and bounded concurrent inspects. A primitive call looks up the
+target's containers, has self-exclusion refuse the agent's own, and only then hands over to
+the procedure (`lifecycle`, `capacity`, `replace_container`, `evidence`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import structlog
+
+from executors.contract import ExecutorContext, Primitive
+from executors.docker import capacity, evidence, lifecycle, replace_container
+from executors.docker.membership import Listed, Members, Roster, compose_project, listed
+from executors.docker.session import Deadline, DockerSession, Handler, Job, Json, Toolbox
+from executors.docker.spec import Container, Reach, observed_instance
+from infrastructure.errors import (
+    DeadlineExceededError,
+    NotFoundError,
+    PermanentError,
+    TemporaryError,
+)
+from infrastructure.observed import EngineSnapshot, NativeObject, ObservedInstance, ObservedService
+from infrastructure.operations import PrimitiveCall, PrimitiveResult
+from infrastructure.service import Service
+
+log = structlog.get_logger("uici")
+
+_GRACE, _NONE = ("grace_seconds",), ()
+# name → (procedure, mutates, arguments)
+_TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
+    {
+        "inspect": (evidence.inspect, False, _NONE),
+        "logs": (
+            evidence.logs,
+            False,
+            ("lines", "since", "level", "filter", "source"),
+        ),
+        "stats": (evidence.stats, False, _NONE),
+        "events": (evidence.events, False, ("since",)),
+        "wait_healthy": (lifecycle.wait_healthy, False, ("stable_seconds",)),
+        "start": (lifecycle.start, True, _NONE),
+        "stop": (lifecycle.stop, True, _GRACE),
+        "restart": (lifecycle.restart, True, _GRACE),
+        "pause": (lifecycle.pause, True, _NONE),
+        "resume": (lifecycle.resume, True, _NONE),
+        "create": (capacity.create, True, _NONE),
+        "scale": (capacity.scale, True, ("replicas",)),
+        "update_resources": (capacity.update_resources, True, ("memory", "cpu")),
+        "recreate": (replace_container.recreate, True, ("image", "env")),
+        "rollback": (replace_container.rollback, True, _NONE),
+        "exec": (
+            evidence.execute,
+            True,
+            ("argv", "workdir", "user", "timeout_seconds", "max_output_bytes"),
+        ),
+    }
+)
+PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
+    {name: Primitive(name, mutates, args) for name, (_, mutates, args) in _TABLE.items()}
+)
+# Primitives that give names to new containers.
+_NAMING = frozenset({"create", "scale"})
+
+
+class Engine(Protocol):
+    """The engine behind an executor; `executors.docker.SdkEngine` is the one."""
+
+    address: str
+
+    def get(self, path: str, *, what: str, timeout: float) -> Any:
+        """A GET, as decoded JSON."""
+        ...
+
+    def open(
+        self, deadline: Deadline, names: dict[str, str]
+    ) -> AbstractContextManager[DockerSession]:
+        """A conversation for changes."""
+        ...
+
+    def version(self, timeout: float) -> Json:
+        """What the engine says about itself."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class DockerExecutor:
+    """One Docker Engine. See `executors.contract.Executor` for what is promised."""
+
+    def __init__(
+        self, engine: Engine, context: ExecutorContext, *, reach: Reach, pull: bool
+    ) -> None:
+        self.environment = context.environment
+        self._engine = engine
+        self._context = context
+        self._reach = reach
+        self._pull = pull
+        self._declared: frozenset[str] = frozenset()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    # ── observation ─────────────────────────────────────────────────────────────
+
+    def observe(
+        self, services: Sequence[Service], *, all_services: bool, timeout: float
+    ) -> EngineSnapshot:
+        """One list, then inspects of the asked targets' containers only."""
+        deadline = Deadline(timeout)
+        names = frozenset(service.metadata.name for service in services)
+        # Remembered, so that a call on one target knows what the others may claim.
+        self._declared = names if all_services else self._declared | names
+        roster = self._roster(deadline, self._declared)
+        members = {service.target: self._members(roster, service) for service in services}
+        wanted = {
+            entry.id: bool(service.spec.native)
+            for service in services
+            for entry in members[service.target].visible
+        }
+        seen = self._inspect_all(wanted, deadline)
+        return EngineSnapshot(
+            environment=self.environment,
+            services={
+                target: ObservedService(
+                    target, tuple(seen[entry.id] for entry in found.visible if entry.id in seen)
+                )
+                for target, found in members.items()
+            },
+            orphans=roster.orphans(names) if all_services else (),
+        )
+
+    def look(self, service: Service, *, timeout: float) -> ObservedService:
+        """One target, now."""
+        snapshot = self.observe((service,), all_services=False, timeout=timeout)
+        return snapshot.services[service.target]
+
+    def check(self, *, timeout: float) -> str:
+        """One line about the engine."""
+        found = self._engine.version(timeout)
+        return (
+            f"Docker Engine {found.get('Version', '?')} (API {found['ApiVersion']})"
+            f" at {self._engine.address}"
+        )
+
+    def close(self) -> None:
+        """Release threads and connections. Idempotent."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._engine.close()
+
+    def _roster(self, deadline: Deadline, declared: frozenset[str]) -> Roster:
+        what = "list containers"
+        entries = self._engine.get(
+            "/containers/json?all=1", what=what, timeout=deadline.require(what)
+        )
+        try:
+            found = [listed(entry) for entry in entries]
+        except (TypeError, KeyError, AttributeError) as exc:
+            raise TemporaryError(
+                f"{what}: {self._engine.address} answers, but not as a Docker Engine does"
+            ) from exc
+        return Roster(self.environment, found, declared=declared)
+
+    def _members(self, roster: Roster, service: Service) -> Members:
+        return roster.members(
+            service.metadata.name, project=compose_project(service.metadata.labels)
+        )
+
+    def _inspect(self, container_id: str, deadline: Deadline) -> Json | None:
+        """The engine's answer, or None: it vanished since it was listed."""
+        what = "inspect a container"
+        try:
+            found: Json = self._engine.get(
+                f"/containers/{container_id}/json", what=what, timeout=deadline.require(what)
+            )
+        except NotFoundError:
+            return None
+        return found
+
+    def _inspect_all(
+        self, wanted: Mapping[str, bool], deadline: Deadline
+    ) -> dict[str, ObservedInstance]:
+        """Inspect with bounded concurrency; id → instance, without those that vanished."""
+        seen: dict[str, ObservedInstance] = {}
+        waiting = deque(wanted.items())
+
+        def work() -> None:
+            while True:
+                try:
+                    container_id, keep_native = waiting.popleft()
+                except IndexError:
+                    return
+                inspect = self._inspect(container_id, deadline)
+                if inspect is not None:
+                    seen[container_id] = observed_instance(
+                        inspect, self._reach, keep_native=keep_native
+                    )
+
+        self._side_by_side(work, len(wanted), deadline, give_up=waiting.clear)
+        return seen
+
+    def _side_by_side(
+        self,
+        work: Callable[[], None],
+        size: int,
+        deadline: Deadline,
+        *,
+        give_up: Callable[[], None],
+    ) -> None:
+        """Run `work` on as many threads as there is work for; raise what the first one did."""
+        workers = min(self._context.concurrency, size)
+        if workers <= 1:
+            work()
+            return
+        pool = self._threads()
+        futures: list[Future[None]] = [pool.submit(work) for _ in range(workers)]
+        finished, unfinished = wait(futures, timeout=deadline.left + 0.5)
+        failed = next((f for f in finished if f.exception() is not None), None)
+        if failed is not None or unfinished:
+            give_up()
+            for future in unfinished:
+                future.cancel()
+        if failed is not None:
+            failed.result()
+        if unfinished:
+            raise DeadlineExceededError(
+                f"inspect containers: {self._engine.address} did not answer in time"
+            )
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(
+                    self._context.concurrency, thread_name_prefix="uici-docker"
+                )
+            return self._pool
+
+    # ── primitives ──────────────────────────────────────────────────────────────
+
+    def primitives(self) -> Mapping[str, Primitive]:
+        """The verbs of Docker."""
+        return PRIMITIVES
+
+    def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
+        """Look up, refuse what is protected, then act."""
+        handler, mutates, arguments = _lookup(call)
+        strange = sorted(set(call.arguments) - set(arguments))
+        if strange:
+            raise PermanentError(
+                f"{call.primitive} takes no {', '.join(strange)}; it takes"
+                f" {', '.join(arguments) or 'nothing'}"
+            )
+        deadline = Deadline(timeout)
+        job = self._prepare(service, call, deadline)
+        settled: tuple[str, ...] = ()
+        if mutates:
+            self._refuse_protected(job)
+            if job.leftovers:
+                settled = replace_container.settle(job)
+                job = self._prepare(service, call, deadline)
+                self._refuse_protected(job)
+        result = handler(job)
+        if settled:
+            result = replace(result, changed=True, native_ids=settled + result.native_ids)
+        log.debug(
+            "docker_primitive",
+            target=service.target,
+            primitive=call.primitive,
+            changed=result.changed,
+        )
+        return result
+
+    def _prepare(self, service: Service, call: PrimitiveCall, deadline: Deadline) -> Job:
+        declared = self._declared | {service.metadata.name}
+        roster = self._roster(deadline, declared)
+        members = self._members(roster, service)
+        names = {entry.id: entry.name for entry in members.all}
+        return Job(
+            service=service,
+            call=call,
+            mutates=PRIMITIVES[call.primitive].mutates,
+            members=members,
+            containers=self._containers(_chosen(service, members, call.instance), deadline),
+            leftovers=self._containers(members.leftovers, deadline),
+            names=roster.names,
+            owns=partial(self._owns, service, declared),
+            deadline=deadline,
+            tools=Toolbox(
+                open=lambda within: self._engine.open(within, names),
+                resolve_secret=self._context.resolve_secret,
+                concurrency=self._context.concurrency,
+                pull=self._pull,
+            ),
+        )
+
+    def _containers(self, entries: Iterable[Listed], deadline: Deadline) -> tuple[Container, ...]:
+        found = (self._inspect(entry.id, deadline) for entry in entries)
+        return tuple(Container(inspect) for inspect in found if inspect is not None)
+
+    def _owns(self, service: Service, declared: frozenset[str], entry: Listed) -> bool:
+        roster = Roster(self.environment, (entry,), declared=declared)
+        return bool(self._members(roster, service).all)
+
+    def _refuse_protected(self, job: Job) -> None:
+        """Layer 5 of self-exclusion, for the whole target, before anything changes."""
+        name = job.service.metadata.name
+        objects = [entry.native for entry in job.members.all]
+        # What was inspected may have been renamed since it was listed.
+        objects += [container.native for container in (*job.containers, *job.leftovers)]
+        planned = capacity.planned_names(job) if job.call.primitive in _NAMING else ()
+        objects += [NativeObject("container", "", new) for new in (name, *planned)]
+        self._context.identity.refuse(objects, action=job.call.primitive)
+
+
+def _lookup(call: PrimitiveCall) -> tuple[Handler, bool, tuple[str, ...]]:
+    try:
+        return _TABLE[call.primitive]
+    except KeyError:
+        raise PermanentError(
+            f"docker has no primitive {call.primitive}; it has {', '.join(sorted(_TABLE))}"
+        ) from None
+
+
+def _chosen(service: Service, members: Members, instance: str | None) -> tuple[Listed, ...]:
+    """The containers that a call is about."""
+    if instance is None:
+        return members.visible
+    found = tuple(entry for entry in members.all if entry.id == instance)
+    if not found:
+        raise NotFoundError(f"{service.target} has no such container any more: observe again")
+    return found

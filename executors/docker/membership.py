@@ -1,0 +1,195 @@
+"""Which containers belong to which target. Pure; read by observation and by every primitive.
+
+A container belongs to the target of its `uici.target` label. Containers that UICI did not
+make have no such label; they are adopted by name or by the service label of Compose, so
+that a team can put what already runs under desired state without a restart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infrastructure.observed import NativeObject
+from infrastructure.service import target_id
+
+TARGET_LABEL = "uici.target"
+SERVICE_LABEL = "uici.service"
+DIGEST_LABEL = "uici.spec-digest"
+# A replaced container keeps this mark until its successor runs; see `replace_container`.
+OLD_MARK = ".uici-old-"
+
+_COMPOSE_SERVICE = "com.docker.compose.service"
+_COMPOSE_PROJECT = "com.docker.compose.project"
+_COMPOSE_ONEOFF = "com.docker.compose.oneoff"
+_REPLICA_SUFFIX = re.compile(r"[-_](\d+)$")
+_NUMBERS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of the engine's list."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+
+    @property
+    def native(self) -> NativeObject:
+        """For self-exclusion and audit."""
+        return NativeObject("container", self.id, self.name, self.labels)
+
+    @property
+    def is_leftover(self) -> bool:
+        """Whether it was being replaced when something broke off."""
+        return OLD_MARK in self.name
+
+
+def listed(entry: Mapping[str, Any]) -> Listed:
+    """From an entry of `GET /containers/json`.
+
+    A legacy link gives a container more names (`/other/alias`); its own has one slash.
+    """
+    names = entry.get("Names") or ()
+    own = next((n for n in names if n.count("/") == 1), names[0] if names else "")
+    return Listed(entry["Id"], own.lstrip("/"), entry.get("Labels") or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The containers of one target; leftovers apart. Both in the order of their names."""
+
+    instances: tuple[Listed, ...] = ()
+    leftovers: tuple[Listed, ...] = ()
+
+    @property
+    def all(self) -> tuple[Listed, ...]:
+        """Everything that self-exclusion has to look at."""
+        return self.instances + self.leftovers
+
+    @property
+    def visible(self) -> tuple[Listed, ...]:
+        """What counts as the target's instances: a leftover only while nothing else is there."""
+        return self.instances or self.leftovers
+
+
+class Roster:
+    """One list of an engine, sorted by target.
+
+    Args:
+        environment: environment name, first part of every target id.
+        entries: the engine's list.
+        declared: names of services that desired state has in this environment, as far as
+            known: an unlabelled `web-1` is a replica of `web` unless `web-1` is a service.
+    """
+
+    def __init__(
+        self, environment: str, entries: Iterable[Listed], *, declared: Collection[str]
+    ) -> None:
+        self._environment = environment
+        self._labelled: dict[str, list[Listed]] = defaultdict(list)
+        self._named: dict[str, list[Listed]] = defaultdict(list)
+        self._composed: dict[str, list[Listed]] = defaultdict(list)
+        names = set()
+        for entry in entries:
+            names.add(entry.name)
+            target = entry.labels.get(TARGET_LABEL)
+            if target is not None:
+                self._labelled[target].append(entry)
+            else:
+                self._adopt(entry, declared)
+        self.names = frozenset(names)
+
+    def _adopt(self, entry: Listed, declared: Collection[str]) -> None:
+        """File an unlabelled container under the one declared service that may claim it."""
+        name = entry.name.partition(OLD_MARK)[0]
+        service = entry.labels.get(_COMPOSE_SERVICE, "")
+        if name in declared:
+            self._named[name].append(entry)
+        elif service in declared and entry.labels.get(_COMPOSE_ONEOFF, "").lower() != "true":
+            self._composed[service].append(entry)
+        elif (stem := _REPLICA_SUFFIX.sub("", name)) in declared:
+            self._named[stem].append(entry)
+
+    def members(self, name: str, *, project: str | None = None) -> Members:
+        """The containers of a service.
+
+        Args:
+            name: a declared service.
+            project: Compose project to adopt from. Without it, containers of two projects
+                that have a service of this name are left alone: nobody knows which is meant.
+        """
+        composed = self._composed.get(name, ())
+        projects = {entry.labels.get(_COMPOSE_PROJECT, "") for entry in composed}
+        wanted = {project} if project else projects if len(projects) == 1 else set()
+        found = [
+            *self._labelled.get(target_id(self._environment, name), ()),
+            *self._named.get(name, ()),
+            *(e for e in composed if e.labels.get(_COMPOSE_PROJECT, "") in wanted),
+        ]
+        if len(found) > 1:
+            found.sort(key=lambda entry: natural(entry.name))
+        return Members(
+            tuple(e for e in found if not e.is_leftover),
+            tuple(e for e in found if e.is_leftover),
+        )
+
+    def orphans(self, declared: Collection[str]) -> tuple[NativeObject, ...]:
+        """Containers that carry this environment's label and a target nobody declares."""
+        prefix = self._environment + "/"
+        strays = [
+            entry
+            for target, entries in self._labelled.items()
+            if target.startswith(prefix) and target[len(prefix) :] not in declared
+            for entry in entries
+        ]
+        return tuple(e.native for e in sorted(strays, key=lambda e: natural(e.name)))
+
+
+def compose_project(labels: Mapping[str, str]) -> str | None:
+    """The project that a Service names in its own labels, if it does."""
+    return labels.get(_COMPOSE_PROJECT)
+
+
+def natural(name: str) -> tuple[str | int, ...]:
+    """Sort key: `web-2` before `web-10`. Text and numbers alternate, so keys compare."""
+    parts = _NUMBERS.split(name)
+    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
+
+
+def replica_index(name: str) -> int:
+    """The number at the end of a container's name; 0 where there is none."""
+    match = _REPLICA_SUFFIX.search(name)
+    return int(match[1]) if match else 0
+
+
+def is_adopted(entry: Listed) -> bool:
+    """Whether somebody else made it."""
+    return TARGET_LABEL not in entry.labels
+
+
+def names_for(name: str, *, replicas: int, count: int, taken: Collection[str]) -> tuple[str, ...]:
+    """Names of the next `count` instances: `web` alone, or the lowest free `web-1`, `web-2` …
+
+    A lone name that is taken falls back to a numbered one.
+    """
+    found = [name] if replicas == 1 and count == 1 and name not in taken else []
+    index = 0
+    while len(found) < count:
+        index += 1
+        if f"{name}-{index}" not in taken:
+            found.append(f"{name}-{index}")
+    return tuple(found)
+
+
+def old_name(name: str, container_id: str) -> str:
+    """Under what name a container waits while it is replaced."""
+    return f"{name}{OLD_MARK}{container_id[:12]}"
+
+
+def original_name(name: str) -> str:
+    """The name a leftover had."""
+    return name.partition(OLD_MARK)[0]

@@ -1,0 +1,1 @@
+"""The command line behind `uici`: what each command does and how it looks."""

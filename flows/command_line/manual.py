@@ -1,0 +1,127 @@
+"""`uici run`: one operation that a person asks for, by the same way as the loop's own.
+
+Through the guard, with an intent before and a report after; a read is only answered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.act import act
+from flows.cases import Case, natives
+from flows.comparison.drift import Incident
+from flows.comparison.incidents import fingerprint
+from flows.execute import runnable
+from flows.guard import judge
+from flows.listener import Listener, RunRequest
+from flows.plan import Evidence, Plan, PlannerKind, PlanStep
+from flows.reconcile import Ending, acting, close, commit_intent, look
+from flows.report import RunReport
+from flows.runtime import Runtime
+from flows.world import World
+from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus, Risk
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a person typed. `target` may be a name alone."""
+
+    operation: str
+    target: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A report where the world was to be changed, else what the read has answered."""
+
+    outcome: OperationOutcome | None = None
+    report: RunReport | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Of a read."""
+        return self.outcome is not None and self.outcome.status is OutcomeStatus.SUCCEEDED
+
+
+def parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """Pairs such as `replicas=2` as parameters; a value that is JSON is read as JSON.
+
+    Raises:
+        InvalidInputError: a pair without an equals sign.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            problem = Problem("--param", 0, 0, f"{pair} is no pair", "write --param name=value")
+            raise InvalidInputError([problem])
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> Done:
+    """Carry it out.
+
+    Raises:
+        InvalidInputError: no such target.
+        UnsupportedOperationError: no such operation.
+        PermanentError: the parameters do not fit, or a read on a protected target.
+    """
+    operation = runtime.registry.get(asked.operation)
+    request = RunRequest(None, (asked.target,), None, run_id)
+    given = runtime.registry.validate(asked.operation, asked.parameters)
+    if operation.risk is Risk.READ:
+        world = runtime.open_world(request)
+        call = OperationCall(asked.operation, world.selected[0], given)
+        return Done(outcome=world.guarded.read(call, deadline=world.deadline))
+    started = runtime.clock.now()
+    with runtime.one_run_at_a_time():
+        world = runtime.open_world(request)
+        sight = look(world)
+        step = PlanStep(asked.operation, world.selected[0], given, "a person asked for it")
+        incident = _incident(world, step, sight.comparison.drifts)
+        plan = _plan(incident, step)
+        verdicts = judge(
+            plan,
+            incident,
+            # A suspension or silence holds the loop, not the person who asks by hand.
+            world.guard_input(natives(sight.seen), held={}, breaker=sight.comparison.breaker),
+        )
+        listener.judged(incident, verdicts)
+        case = Case(incident, Evidence(), plan, verdicts, runnable(verdicts))
+        intent = commit_intent(runtime, world, sight, [case], listener=listener)
+        reports = act(intent.cases, acting(world, listener, sight, intent))
+        report = close(runtime, world, sight, Ending(started, intent, reports, ()))
+    listener.run_finished(report)
+    return Done(report=report)
+
+
+def _incident(world: World, step: PlanStep, drifts: Sequence[Any]) -> Incident:
+    own = tuple(drift for drift in drifts if drift.target == step.target)
+    return Incident(
+        fingerprint=fingerprint(own, world.services),
+        environment=world.services[step.target].metadata.environment,
+        root=step.target,
+        targets=(step.target,),
+        drifts=own,
+    )
+
+
+def _plan(incident: Incident, step: PlanStep) -> Plan:
+    return Plan(
+        fingerprint=incident.fingerprint,
+        planner=PlannerKind.PERSON,
+        planner_reason="uici run",
+        diagnosis="a person asked for this operation",
+        confidence=1.0,
+        evidence=(),
+        steps=(step,),
+    )

@@ -1,0 +1,450 @@
+"""One target: what was observed of it against what Git says. Part of stage 2, pure.
+
+`judge_target` is called once a target a run; `flows.compare` adds what only the whole
+can tell (breaker, incidents, strays).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from flows.comparison.drift import Drift, HealthStatus, Sync, TargetState
+from infrastructure.config_models import CompareSettings
+from infrastructure.drift_kinds import DriftKind
+from infrastructure.observed import (
+    Alert,
+    AlertState,
+    EngineHealth,
+    InstanceState,
+    MetricReading,
+    ObservedInstance,
+    ObservedService,
+    ProbeReading,
+    Reading,
+    Silence,
+)
+from infrastructure.quantities import format_cpu, format_memory
+from infrastructure.service import SecretRef, Service
+
+_HIDDEN = "(secret)"
+# Reason and message of a target that is as it should be.
+WELL = ("Healthy", "every instance and every health check is well")
+_CONFIG_KINDS = frozenset({DriftKind.MISSING, DriftKind.CONFIG_DRIFT, DriftKind.SCALE_DRIFT})
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """Everything that was observed about one target. `engine` None: it did not answer."""
+
+    engine: ObservedService | None
+    engine_error: str = ""
+    probes: tuple[ProbeReading, ...] = ()
+    metrics: tuple[MetricReading, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    silence: Silence | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetJudgement:
+    """What stage 2 says about one target. `pending`: differs, but within its grace.
+
+    `starting`: an instance was started so lately that signals may still be of before.
+    """
+
+    state: TargetState
+    drifts: tuple[Drift, ...]
+    pending: tuple[Drift, ...]
+    starting: bool = False
+
+
+def judge_target(
+    service: Service,
+    facts: TargetFacts,
+    *,
+    settings: CompareSettings,
+    secrets: Mapping[str, str],
+    now: datetime,
+) -> TargetJudgement:
+    """Judge one target.
+
+    Args:
+        service: desired state.
+        facts: observation.
+        settings: grace periods and thresholds.
+        secrets: secret reference → value, for comparing environment variables; a
+            reference that is absent could not be resolved and is not compared.
+        now: the moment of judgement, with time zone.
+    """
+    if facts.engine is None:
+        state = TargetState(
+            service.target,
+            service.spec_digest,
+            Sync.UNKNOWN,
+            HealthStatus.UNKNOWN,
+            "EngineUnreachable",
+            facts.engine_error or "the engine did not answer",
+            held=_held(service, facts, now),
+        )
+        return TargetJudgement(state, (), ())
+    look = _Look(service, facts.engine, facts, settings, now)
+    found = [d for d in _all_drifts(look, secrets) if not _ignored(service, d)]
+    starting = _is_starting(facts.engine, settings, now)
+    drifts: list[Drift] = []
+    pending: list[Drift] = []
+    for drift in _deduplicated(found):
+        waits = _within_grace(drift, settings, starting=starting, now=now)
+        (pending if waits else drifts).append(drift)
+    state = _state(look, tuple(drifts), tuple(pending))
+    return TargetJudgement(state, tuple(drifts), tuple(pending), starting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One target at one moment, with an engine that answered."""
+
+    service: Service
+    engine: ObservedService
+    facts: TargetFacts
+    settings: CompareSettings
+    now: datetime
+
+
+def waiting(judged: TargetJudgement, cause: str) -> TargetJudgement:
+    """The judgement of a target whose symptoms may be explained by what it needs.
+
+    Args:
+        judged: all of its drifts are symptoms.
+        cause: the dependency that differs within its grace, or has only just started.
+    """
+    message = f"it needs {cause}, which is not settled yet"
+    state = replace(
+        judged.state,
+        health=HealthStatus.PROGRESSING,
+        reason="WaitsForDependency",
+        message=message,
+    )
+    return replace(judged, state=state, drifts=(), pending=(*judged.drifts, *judged.pending))
+
+
+def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
+    service = look.service
+    yield from _scale(service, look.engine.instances)
+    for instance in look.engine.instances:
+        yield from _lifecycle(look, instance)
+        yield from _config(service, instance, secrets)
+    for probe in look.facts.probes:
+        if probe.reading is Reading.FAILED:
+            yield Drift(
+                service.target,
+                DriftKind.UNHEALTHY,
+                field="/health/http",
+                desired="answers 200–399",
+                observed=probe.detail,
+                message=f"health probe of {probe.instance}: {probe.detail}",
+                instance=probe.instance,
+            )
+    yield from _signals(service, look.facts)
+
+
+def _scale(service: Service, instances: tuple[ObservedInstance, ...]) -> Iterator[Drift]:
+    wanted, seen = service.spec.replicas, len(instances)
+    if not seen and wanted:
+        yield Drift(
+            service.target,
+            DriftKind.MISSING,
+            desired=f"{wanted} instance{'s' if wanted > 1 else ''}",
+            observed="none",
+            message="no instance exists",
+        )
+    elif seen != wanted:
+        yield Drift(
+            service.target,
+            DriftKind.SCALE_DRIFT,
+            field="/replicas",
+            desired=str(wanted),
+            observed=str(seen),
+            message=f"{seen} instances exist, {wanted} are declared",
+        )
+
+
+def _lifecycle(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
+    name, target = instance.native.name, look.service.target
+    match instance.state:
+        case InstanceState.STOPPED | InstanceState.PENDING | InstanceState.PAUSED:
+            yield Drift(
+                target,
+                DriftKind.STOPPED,
+                desired="running",
+                observed=_ending(instance),
+                message=f"{name} is {instance.state.value}" + _because(instance),
+                instance=name,
+                since=instance.finished_at,
+            )
+        case InstanceState.RESTARTING:
+            looping = instance.restart_count >= look.settings.crash_loop.restarts
+            yield Drift(
+                target,
+                DriftKind.CRASH_LOOPING if looping else DriftKind.STOPPED,
+                desired="running",
+                observed=f"restarting, {instance.restart_count} restarts",
+                message=f"{name} restarts again and again" + _because(instance),
+                instance=name,
+                since=instance.finished_at,
+            )
+        case InstanceState.RUNNING:
+            yield from _running(look, instance)
+        case InstanceState.UNKNOWN:
+            return
+
+
+def _running(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
+    name, target = instance.native.name, look.service.target
+    loop = look.settings.crash_loop
+    # Restarts of long ago are history: an instance that has stayed up since is well.
+    if instance.restart_count >= loop.restarts and _younger(
+        instance.started_at, loop.within, look.now
+    ):
+        yield Drift(
+            target,
+            DriftKind.CRASH_LOOPING,
+            desired="running",
+            observed=f"{instance.restart_count} restarts",
+            message=f"{name} was restarted {instance.restart_count} times" + _because(instance),
+            instance=name,
+            since=instance.started_at,
+        )
+    if instance.health in (EngineHealth.UNHEALTHY, EngineHealth.STARTING):
+        yield Drift(
+            target,
+            DriftKind.UNHEALTHY,
+            field="/health",
+            desired="healthy",
+            observed=instance.health.value,
+            message=f"the engine's health check of {name} says {instance.health.value}",
+            instance=name,
+        )
+
+
+def _ending(instance: ObservedInstance) -> str:
+    if instance.state is not InstanceState.STOPPED:
+        return instance.state.value
+    if instance.oom_killed:
+        return "stopped: out of memory"
+    return "stopped" + (f" (exit {instance.exit_code})" if instance.exit_code is not None else "")
+
+
+def _because(instance: ObservedInstance) -> str:
+    if instance.oom_killed:
+        return ": killed for using too much memory"
+    if instance.reason:
+        return f": {instance.reason}"
+    return f", exit code {instance.exit_code}" if instance.exit_code is not None else ""
+
+
+def _config(
+    service: Service, instance: ObservedInstance, secrets: Mapping[str, str]
+) -> Iterator[Drift]:
+    spec, seen = service.spec, instance.spec
+    fields: list[tuple[str, str, str]] = []
+    if seen.image is not None and normal_image(seen.image) != normal_image(spec.image):
+        fields.append(("/image", spec.image, seen.image))
+    if spec.command is not None and seen.command is not None and spec.command != seen.command:
+        fields.append(("/command", " ".join(spec.command), " ".join(seen.command)))
+    memory, cpu = spec.resources.memory, spec.resources.cpu
+    if memory is not None and seen.memory is not None and seen.memory != memory:
+        shown = format_memory(seen.memory) if seen.memory else "unlimited"
+        fields.append(("/resources/memory", format_memory(memory), shown))
+    if cpu is not None and seen.cpu is not None and seen.cpu != cpu:
+        fields.append(
+            ("/resources/cpu", format_cpu(cpu), format_cpu(seen.cpu) if seen.cpu else "unlimited")
+        )
+    fields.extend(_env(service, seen.env, secrets))
+    missing = sorted({str(port) for port in spec.ports} - set(seen.ports))
+    if missing:
+        fields.append(("/ports", ", ".join(missing), ", ".join(seen.ports) or "none"))
+    fields.extend(_native(spec.native, instance.native_config, "/native"))
+    for field, desired, observed in fields:
+        yield Drift(
+            service.target,
+            DriftKind.CONFIG_DRIFT,
+            field=field,
+            desired=desired,
+            observed=observed,
+            message=f"{field[1:]} of {instance.native.name} is {observed}, Git says {desired}",
+            instance=instance.native.name,
+        )
+
+
+def _env(
+    service: Service, seen: Mapping[str, str], secrets: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    for key, wanted in service.spec.env.items():
+        pointer = f"/env/{key}"
+        if isinstance(wanted, SecretRef):
+            value = secrets.get(wanted.secret)
+            if value is not None and seen.get(key) != value:
+                yield pointer, _HIDDEN, f"{_HIDDEN}, another value" if key in seen else "not set"
+        elif seen.get(key) != wanted:
+            yield pointer, wanted, seen.get(key, "not set")
+
+
+def _native(wanted: Any, seen: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
+    """Subset comparison: only what is declared is looked at."""
+    if isinstance(wanted, Mapping):
+        for key, value in wanted.items():
+            below = seen.get(key) if isinstance(seen, Mapping) else None
+            yield from _native(value, below, f"{pointer}/{key}")
+    elif wanted != seen:
+        yield pointer, str(wanted), "not set" if seen is None else str(seen)
+
+
+def normal_image(reference: str) -> str:
+    """One spelling for one image: registry, `library/` and `latest` made explicit.
+
+    Source: the reference grammar of the OCI distribution project.
+    """
+    name, at, digest = reference.partition("@")
+    first, slash, rest = name.partition("/")
+    if not slash or not ("." in first or ":" in first or first == "localhost"):
+        first, rest = "docker.io", name
+    if first in ("docker.io", "index.docker.io"):
+        first, rest = "docker.io", rest if "/" in rest else f"library/{rest}"
+    if not at and ":" not in rest.rsplit("/", 1)[-1]:
+        rest += ":latest"
+    return f"{first}/{rest}{at}{digest}"
+
+
+def _signals(service: Service, facts: TargetFacts) -> Iterator[Drift]:
+    expectations = {check.name: check for check in service.spec.health.metrics}
+    for metric in facts.metrics:
+        if metric.reading is Reading.FAILED and metric.check in expectations:
+            check = expectations[metric.check]
+            yield Drift(
+                service.target,
+                DriftKind.METRIC_BREACH,
+                field=metric.check,
+                desired=check.expect,
+                observed=f"{metric.value:g}" if metric.value is not None else "breached",
+                message=f"metric {metric.check}: {metric.detail or 'breached'}",
+            )
+    for alert in facts.alerts:
+        if alert.state is AlertState.ACTIVE:
+            yield Drift(
+                service.target,
+                DriftKind.ALERT_FIRING,
+                field=alert.name,
+                desired="silent",
+                observed="firing",
+                message=alert.annotations.get("summary", alert.name),
+                since=alert.starts_at,
+            )
+
+
+def _ignored(service: Service, drift: Drift) -> bool:
+    return any(
+        drift.field == pointer or drift.field.startswith(pointer + "/")
+        for pointer in service.spec.ignore_differences
+    )
+
+
+def _deduplicated(drifts: Iterable[Drift]) -> Iterator[Drift]:
+    """One drift a kind, field and instance: probe and engine may say the same."""
+    seen: set[tuple[DriftKind, str | None]] = set()
+    for drift in drifts:
+        key = (drift.kind, drift.instance)
+        if drift.kind is DriftKind.UNHEALTHY and key in seen:
+            continue
+        seen.add(key)
+        yield drift
+
+
+def _is_starting(engine: ObservedService, settings: CompareSettings, now: datetime) -> bool:
+    """Whether an instance was started so lately that its signals may still be of before."""
+    started = [i.started_at for i in engine.instances if i.started_at is not None]
+    return bool(started) and now - max(started) < settings.grace.starting
+
+
+def _within_grace(
+    drift: Drift, settings: CompareSettings, *, starting: bool, now: datetime
+) -> bool:
+    grace = settings.grace
+    match drift.kind:
+        case DriftKind.STOPPED:
+            return _younger(drift.since, grace.stopped, now)
+        case DriftKind.MISSING:
+            return _younger(drift.since, grace.missing, now)
+        case DriftKind.UNHEALTHY | DriftKind.METRIC_BREACH | DriftKind.ALERT_FIRING:
+            return starting or _younger(drift.since, grace.unhealthy, now)
+        case (
+            DriftKind.CONFIG_DRIFT
+            | DriftKind.SCALE_DRIFT
+            | DriftKind.ORPHAN
+            | DriftKind.CRASH_LOOPING
+        ):
+            return False
+
+
+def _younger(since: datetime | None, grace: timedelta, now: datetime) -> bool:
+    return since is not None and now - since < grace
+
+
+def _held(service: Service, facts: TargetFacts, now: datetime) -> str | None:
+    suspend = service.spec.suspend
+    if suspend is not None and (suspend.until is None or now < suspend.until):
+        until = f" until {suspend.until.isoformat()}" if suspend.until else ""
+        return f"suspended{until}: {suspend.reason}"
+    if facts.silence is not None:
+        silence = facts.silence
+        until = silence.ends_at.isoformat(timespec="seconds")
+        return f"silenced by {silence.created_by} until {until}: {silence.comment}"
+    return None
+
+
+def _state(look: _Look, drifts: tuple[Drift, ...], pending: tuple[Drift, ...]) -> TargetState:
+    held = _held(look.service, look.facts, look.now)
+    configured = any(d.kind in _CONFIG_KINDS for d in (*drifts, *pending))
+    health, reason, message = _health(look, drifts, pending)
+    state = TargetState(
+        look.service.target,
+        look.service.spec_digest,
+        Sync.DRIFTED if configured else Sync.SYNCED,
+        health,
+        reason,
+        message,
+        held=held,
+    )
+    if held and held.startswith("suspended"):
+        state = replace(state, health=HealthStatus.SUSPENDED, reason="Suspended", message=held)
+    return state
+
+
+def _health(
+    look: _Look, drifts: tuple[Drift, ...], pending: tuple[Drift, ...]
+) -> tuple[HealthStatus, str, str]:
+    if drifts:
+        first = min(drifts, key=lambda d: list(DriftKind).index(d.kind))
+        if first.kind is DriftKind.MISSING:
+            return HealthStatus.MISSING, first.kind.value, first.message
+        works = all(d.kind in _CONFIG_KINDS for d in drifts)
+        status = HealthStatus.HEALTHY if works else HealthStatus.DEGRADED
+        return status, first.kind.value, first.message
+    if pending:
+        return HealthStatus.PROGRESSING, "WithinGracePeriod", pending[0].message
+    return _unknown(look) or (HealthStatus.HEALTHY, *WELL)
+
+
+def _unknown(look: _Look) -> tuple[HealthStatus, str, str] | None:
+    """What keeps a target without any drift from being called healthy."""
+    if any(i.state is InstanceState.UNKNOWN for i in look.engine.instances):
+        return HealthStatus.UNKNOWN, "EngineStateUnknown", "the engine does not know the state"
+    signals = [(s.reading, s.detail) for s in look.facts.probes]
+    signals += [(s.reading, s.detail) for s in look.facts.metrics]
+    unknown = [detail for reading, detail in signals if reading is Reading.UNKNOWN]
+    if unknown and _is_starting(look.engine, look.settings, look.now):
+        return HealthStatus.PROGRESSING, "WithinGracePeriod", "its first samples are not due yet"
+    if unknown:
+        return HealthStatus.UNKNOWN, "SignalsUnknown", unknown[0] or "no fresh sample"
+    return None

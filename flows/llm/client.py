@@ -1,0 +1,360 @@
+"""One question to an OpenAI-compatible endpoint. The only module that imports `openai`.
+
+It knows nothing of incidents and plans: text and a JSON Schema in, text out. It bounds
+time, size, attempts and requests, learns which dialect of Chat Completions an endpoint
+speaks, and maps everything that can go wrong to `infrastructure.errors`. Neighbours:
+`flows.llm.protocol` (bodies and envelopes), `flows.llm.transport` (bounded HTTP),
+`flows.llm.budget` (the meter), `flows.llm.planner`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+import structlog
+
+from flows.llm.errors import map_error, retry_after_seconds
+from flows.llm.protocol import NOT_BILLED, Dialect, Question, Reply, TokenUsage, read_reply
+from infrastructure.config_models import LlmSettings
+from infrastructure.errors import (
+    PermanentError,
+    TemporaryError,
+    UiciError,
+)
+
+if TYPE_CHECKING:
+    from openai import OpenAI  # noqa: TID251 - this module is its home; types only
+
+_log = structlog.get_logger("uici")
+
+# An endpoint's own words are outside data: enough of them for a person, in one line.
+_MAX_DETAIL = 200
+
+
+class Meter(Protocol):
+    """Asked before each HTTP request, told after it."""
+
+    def before_request(self) -> None:
+        """Raises a UiciError when the request may not be made."""
+        ...
+
+    def after_request(self, usage: TokenUsage | None) -> None:
+        """`usage` None: nobody knows what it cost; assume the worst."""
+        ...
+
+
+class Unmetered:
+    """A meter for questions that cost nothing that anyone counts, such as a check."""
+
+    def before_request(self) -> None:
+        """Always allowed."""
+
+    def after_request(self, usage: TokenUsage | None) -> None:
+        """Not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmAnswer:
+    """What a model said. Tokens are those of the successful request; 0 if not told."""
+
+    text: str
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+    requests: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A request without an answer. `endpoint_is_bad`: others would fare no better."""
+
+    error: UiciError
+    usage: TokenUsage | None
+    cause: BaseException | None = None
+    retry_after: float | None = None
+    endpoint_is_bad: bool = False
+    dialect_lowered: bool = False
+
+
+# Fixed only by a person, and the same for every question.
+_BAD_ENDPOINT_STATUS = frozenset({401, 403, 404})
+_DIALECT_STATUS = frozenset({400, 422})
+
+
+class LlmClient:
+    """Asks one endpoint. Make one a run: what it learned and gave up ends with it.
+
+    After the attempts on a question are spent, or the endpoint refuses the key or the
+    model, the endpoint is left alone: every further question fails at once. Safe to use
+    from several threads. Holds no connection between questions.
+    """
+
+    def __init__(
+        self,
+        settings: LlmSettings,
+        *,
+        redact: Callable[[str], str] = lambda text: text,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[float, float], float] = random.uniform,  # noqa: S311 - no secret, a wait
+    ) -> None:
+        """Talk to nothing yet.
+
+        Args:
+            settings: endpoint, key, retries, size limit.
+            redact: applied to an endpoint's own words before they stand in an error.
+            clock: seconds, monotonic.
+            sleep: waits between attempts.
+            jitter: (low, high) → a wait between them.
+        """
+        self._settings = settings
+        self._redact = redact
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._dialect = Dialect()
+        self._left_alone: str | None = None
+
+    def __repr__(self) -> str:
+        return f"LlmClient({self.endpoint})"
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL without user, password and query: fit for a report."""
+        parts = urlsplit(self._settings.base_url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the endpoint is known to understand by now."""
+        return self._dialect
+
+    @property
+    def missing(self) -> str | None:
+        """Why no LLM is configured, or None."""
+        if self._settings.key_required and not self._settings.api_key.strip():
+            return "no LLM configured: llm.apiKey in platform.yml is empty"
+        return None
+
+    def complete(
+        self,
+        *,
+        model: str,
+        temperature: float,
+        max_output_tokens: int,
+        system: str,
+        user: str,
+        schema_name: str,
+        schema: Mapping[str, Any],
+        timeout: float,
+        meter: Meter | None = None,
+    ) -> LlmAnswer:
+        """Ask once, retrying what may pass.
+
+        Args:
+            model: name of the model at the endpoint.
+            temperature: left out where the endpoint takes none.
+            max_output_tokens: upper limit of the answer.
+            system: system message; the stable part of the prompt.
+            user: user message.
+            schema_name: name of the schema, `[a-zA-Z0-9_-]+`.
+            schema: JSON Schema, of the strict subset, that the answer is asked to fit. The
+                text of the answer is not checked against it here.
+            timeout: seconds for everything together, retries and waits too. Only the
+                system's name resolution is outside of it.
+            meter: allows and counts each HTTP request.
+
+        Raises:
+            TemporaryError: no answer after all attempts, or the endpoint is left alone.
+            DeadlineExceededError: no answer in time.
+            PermanentError: no key, a refused request, or an answer that is no answer
+                (refusal, nothing, too large, cut off).
+            UiciError: whatever the meter raised.
+        """
+        self._refuse_early()
+        meter = meter or Unmetered()
+        question = Question(
+            model, temperature, max_output_tokens, system, user, schema_name, schema
+        )
+        _load_sdk()
+        started = self._clock()
+        ends = started + timeout
+        requests = failures = 0
+        with self._connection(lambda: ends - self._clock()) as openai_client:
+            while True:
+                meter.before_request()
+                requests += 1
+                result = self._request(openai_client, question, left=ends - self._clock())
+                meter.after_request(result.usage)
+                if isinstance(result, Reply):
+                    return self._answer(result, requests, self._clock() - started)
+                if result.dialect_lowered:
+                    continue
+                failures += 1
+                self._wait_or_raise(result, failures, left=ends - self._clock())
+
+    def _refuse_early(self) -> None:
+        if self.missing:
+            raise PermanentError(self.missing)
+        key = self._settings.api_key
+        if key != key.strip() or not key.isascii() or not key.isprintable():
+            raise PermanentError("llm.apiKey has characters that no HTTP header can carry")
+        if self._left_alone:
+            raise TemporaryError(
+                f"the LLM endpoint is left alone for the rest of this run: {self._left_alone}"
+            )
+
+    @contextmanager
+    def _connection(self, left: Callable[[], float]) -> Iterator[OpenAI]:
+        import httpx2  # noqa: PLC0415 - see _load_sdk
+        from openai import OpenAI  # noqa: PLC0415, TID251 - see _load_sdk; this is its one home
+
+        from flows.llm.transport import BoundedTransport, tls_context  # noqa: PLC0415 - see above
+
+        transport = BoundedTransport(
+            api_key=self._settings.api_key,
+            left=left,
+            max_bytes=self._settings.max_response_bytes,
+            tls=tls_context(self._settings.base_url),
+        )
+        http = httpx2.Client(transport=transport, trust_env=False, follow_redirects=False)
+        with OpenAI(
+            api_key="set-by-the-transport",
+            base_url=self._settings.base_url,
+            max_retries=0,
+            http_client=http,
+        ) as client:
+            yield client
+
+    def _request(self, client: OpenAI, question: Question, *, left: float) -> Reply | _Failure:
+        import httpx2  # noqa: PLC0415 - see _load_sdk
+        import openai  # noqa: PLC0415, TID251 - see _load_sdk
+
+        dialect = self._dialect
+        try:
+            raw = client.chat.completions.with_raw_response.create(
+                **question.body(dialect), timeout=max(left, 0.001)
+            )
+            return self._read(raw.text)
+        except UiciError as exc:  # from the transport: too large, compressed
+            return _Failure(exc, usage=None)
+        except openai.APIStatusError as exc:
+            return self._refused(exc, dialect)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as exc:
+            # Nothing was sent when there was no connection; else nobody knows the cost.
+            unsent = isinstance(exc.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
+            usage = NOT_BILLED if unsent else None
+            return _Failure(self._mapped(exc), usage=usage, cause=exc)
+
+    def _read(self, text: str) -> Reply | _Failure:
+        reply = read_reply(text)
+        if reply is None:
+            error = PermanentError(
+                f"{self.endpoint} does not speak Chat Completions; check llm.baseUrl"
+            )
+            return _Failure(error, usage=None, endpoint_is_bad=True)
+        if reply.problem:
+            words = f": {self._plain(reply.refusal)}" if reply.refusal else ""
+            return _Failure(PermanentError(reply.problem + words), reply.usage)
+        return reply
+
+    def _refused(self, exc: Any, dialect: Dialect) -> _Failure:
+        status: int = exc.status_code
+        lowered = dialect.lowered(exc.message) if status in _DIALECT_STATUS else None
+        if lowered:
+            with self._lock:
+                if self._dialect == dialect:  # else another thread has lowered it already
+                    self._dialect = lowered
+            _log.info("llm_dialect_lowered", endpoint=self.endpoint, format=lowered.format.value)
+        error = self._mapped(exc)
+        no_quota = status == 429 and isinstance(error, PermanentError)
+        return _Failure(
+            error,
+            usage=NOT_BILLED,
+            cause=exc,
+            retry_after=retry_after_seconds(exc.response.headers),
+            endpoint_is_bad=no_quota or status in _BAD_ENDPOINT_STATUS,
+            dialect_lowered=lowered is not None,
+        )
+
+    def _mapped(self, exc: BaseException) -> UiciError:
+        error_type, words = map_error(exc)
+        status = getattr(exc, "status_code", None)
+        text = f"{self.endpoint} {words}"
+        if status is not None:
+            text += f" (HTTP {status})"
+        if status is None and exc.__cause__ is not None:
+            text += f": {self._plain(str(exc.__cause__))}"
+        elif status is not None and issubclass(error_type, PermanentError):
+            text += f": {self._plain(str(getattr(exc, 'message', '')))}"
+        return error_type(text)
+
+    def _plain(self, text: str) -> str:
+        """An endpoint's own words: one line, short, without anything secret."""
+        if self._settings.api_key:
+            text = text.replace(self._settings.api_key, "[redacted]")
+        words = "".join(
+            c if c.isprintable() else " " for c in self._redact(text[: _MAX_DETAIL * 4])
+        )
+        return " ".join(words.split())[:_MAX_DETAIL]
+
+    def _wait_or_raise(self, failure: _Failure, failures: int, *, left: float) -> None:
+        """Sleep before the next attempt, or raise the failure as the end of the question."""
+        if isinstance(failure.error, PermanentError):
+            if failure.endpoint_is_bad:
+                self._leave_alone(failure.error)
+            raise failure.error from self._shown_cause(failure)
+        retry = self._settings.retry
+        longest = min(
+            retry.backoff.max.total_seconds(),
+            retry.backoff.initial.total_seconds() * 2 ** (failures - 1),
+        )
+        wait = max(self._jitter(0.0, longest), failure.retry_after or 0.0)
+        if failures >= retry.attempts or wait >= left:
+            self._leave_alone(failure.error)
+            raise failure.error from self._shown_cause(failure)
+        _log.info(
+            "llm_retry", endpoint=self.endpoint, error=str(failure.error), wait=round(wait, 3)
+        )
+        self._sleep(wait)
+
+    def _leave_alone(self, error: UiciError) -> None:
+        self._left_alone = str(error)
+        _log.warning("llm_left_alone", endpoint=self.endpoint, error=str(error))
+
+    def _shown_cause(self, failure: _Failure) -> BaseException | None:
+        """The cause for the traceback, unless the endpoint put our key into it."""
+        key = self._settings.api_key
+        leaks = bool(key) and key in f"{failure.cause!r} {failure.cause}"
+        return None if leaks else failure.cause
+
+    def _answer(self, reply: Reply, requests: int, seconds: float) -> LlmAnswer:
+        usage = reply.usage or NOT_BILLED
+        return LlmAnswer(
+            text=reply.text,
+            prompt_tokens=usage.prompt,
+            output_tokens=usage.output,
+            seconds=seconds,
+            requests=requests,
+            model=reply.model,
+        )
+
+
+def _load_sdk() -> None:
+    """Import what is needed to ask: 1.3 CPU-s, paid by a run only when a model is asked.
+
+    Not on the question's own time: the endpoint is not to blame for a slow machine.
+    """
+    import openai.resources.chat.completions  # noqa: PLC0415, TID251, F401 - see above
+
+    import flows.llm.transport  # noqa: PLC0415, F401 - see above

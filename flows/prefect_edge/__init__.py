@@ -1,0 +1,1 @@
+"""Prefect at the edge: server, deployment, warm worker, flow, listener."""

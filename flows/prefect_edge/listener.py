@@ -1,0 +1,326 @@
+"""A run as Prefect's UI shows it: task runs, log lines, events, artifacts, the run's name.
+
+The run never waits for Prefect: what is to be shown goes into an `Outbox`, and a task on
+the flow's event loop sends it, in order, with the client that the flow run has anyway. A
+Prefect API that is slow or dies in the middle costs the showing, never the healing.
+Everything is redacted here before it leaves. Neighbour: `flows.prefect_edge.flow`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import httpx
+import structlog
+from prefect import Task
+from prefect.client.schemas.actions import ArtifactCreate, LogCreate
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.exceptions import PrefectException
+from prefect.states import Completed, Crashed, Failed, Running
+
+from flows.compare import Comparison
+from flows.comparison.drift import Incident
+from flows.listener import NullListener
+from flows.logging_setup import plain_line
+from flows.plan import Plan
+from flows.reporting.run_summary import drift_fields, run_name
+from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.verify import Verification, VerificationResult
+from infrastructure.operations import OperationOutcome, OutcomeStatus
+from infrastructure.redaction import Redactor
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+
+REPORT_KEY = "uici-report"
+DRIFT_KEY = "uici-drift"
+LOGGER = "uici"
+
+# What Prefect's client raises for an API that is gone, refuses, or answers nonsense
+# (pydantic's ValidationError and json's JSONDecodeError are ValueErrors).
+API_ERRORS = (httpx.HTTPError, PrefectException, TimeoutError, ValueError, OSError)
+
+# A request that takes longer is a Prefect API that hangs; the run's end waits for it once.
+# Prefect's client asks again itself where SQLite was busy, which takes a few seconds.
+_REQUEST_SECONDS = 10.0
+_LOG_BATCH = 100  # lines a request; Prefect refuses bodies of more than a megabyte
+
+Send = Callable[["PrefectClient"], Awaitable[object]]
+
+
+async def _incident() -> None:
+    """Never called: Prefect wants a function behind each task run."""
+
+
+_INCIDENT_TASK = Task(_incident, name="incident")
+
+
+class Outbox:
+    """What is to be sent to the Prefect API, sent in order by the flow's event loop.
+
+    `put` and `log` may be called from any thread and return at once. After the first
+    failure everything else is dropped, with one warning.
+    """
+
+    def __init__(self, client: PrefectClient, flow_run_id: UUID) -> None:
+        self.flow_run_id = flow_run_id
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Send | None] = asyncio.Queue()
+        self._lines: list[LogCreate] = []
+        self._broken = False
+        self._pump = asyncio.create_task(self._send_all())
+
+    def put(self, send: Send) -> None:
+        """Send this after all that was put before."""
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, send)
+
+    def log(self, level: int, text: str, *, task_run_id: UUID | None) -> None:
+        """A line in the run's log."""
+        line = LogCreate(
+            name=LOGGER,
+            level=level,
+            message=text,
+            timestamp=datetime.now(UTC),
+            flow_run_id=self.flow_run_id,
+            task_run_id=task_run_id,
+        )
+        self._loop.call_soon_threadsafe(self._lines.append, line)
+
+    async def close(self) -> None:
+        """Send what is left; returns when it is sent or given up."""
+        await self._queue.put(None)
+        await self._pump
+
+    async def _send_all(self) -> None:
+        while (send := await self._queue.get()) is not None:
+            await self._send(send)
+            await self._send_lines()
+        await self._send_lines()
+
+    async def _send_lines(self) -> None:
+        while self._lines and not self._broken:
+            batch, self._lines = self._lines[:_LOG_BATCH], self._lines[_LOG_BATCH:]
+            await self._send(lambda client, batch=batch: client.create_logs(batch))  # type: ignore[misc]  # bound now, not when called
+
+    async def _send(self, send: Send) -> None:
+        if self._broken:
+            return
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                await send(self._client)
+        except API_ERRORS as exc:
+            self._broken = True
+            structlog.get_logger(LOGGER).warning(
+                "prefect_unreachable",
+                error=f"{type(exc).__name__}: {exc}",
+                consequence="this run is not shown further in Prefect; its report is in Git",
+            )
+
+
+@dataclass(slots=True)
+class Told:
+    """What Prefect was told in earlier runs of this process: events tell what is new.
+
+    Lost when the process ends, and then told once more. Used by one run at a time, and
+    by a run's threads under its lock.
+    """
+
+    drifts: set[tuple[str, str, str]] = field(default_factory=set)
+    escalated: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def new_drifts(self, comparison: Comparison) -> list[dict[str, Any]]:
+        """Rows of the drifts that the last look at their target did not have."""
+        rows = [drift_fields(drift) for drift in comparison.drifts]
+        keys = [(row["target"], row["kind"], row["field"]) for row in rows]
+        with self.lock:
+            fresh = [row for row, key in zip(rows, keys, strict=True) if key not in self.drifts]
+            kept = {key for key in self.drifts if key[0] not in comparison.states}
+            self.drifts = kept | set(keys)
+        return fresh
+
+    def new_escalation(self, fingerprint: str) -> bool:
+        """Whether this is the first time that this incident is escalated."""
+        with self.lock:
+            if fingerprint in self.escalated:
+                return False
+            self.escalated.add(fingerprint)
+            return True
+
+
+class PrefectListener(NullListener):
+    """Shows one run in Prefect. See the module's text for what it promises."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        redactor: Redactor,
+        render: Callable[[RunReport], str],
+        told: Told,
+    ) -> None:
+        self._outbox = outbox
+        self._redactor = redactor
+        self._render = render
+        self._told = told
+        self._tasks: dict[str, UUID] = {}  # fingerprint → open or ended task run
+        self._ended: set[str] = set()
+
+    def log_line(self, level: int, event: Mapping[str, Any]) -> None:
+        """Takes UICI's log lines (see `flows.logging_setup.mirrored_to`)."""
+        text = self._text(plain_line(event))
+        self._outbox.log(level, text, task_run_id=self._tasks.get(str(event.get("incident"))))
+
+    def drifts_found(self, comparison: Comparison) -> None:
+        """One event for each target that has a new drift."""
+        by_target: dict[str, list[dict[str, Any]]] = {}
+        for row in self._told.new_drifts(comparison):
+            by_target.setdefault(row["target"], []).append(row)
+        for target, rows in by_target.items():
+            self._emit("uici.drift.detected", target, {"drifts": rows})
+
+    def planned(self, incident: Incident, plan: Plan) -> None:
+        """One task run an incident, named after it."""
+        kinds = ", ".join(dict.fromkeys(drift.kind.value for drift in incident.drifts))
+        name = self._text(f"{incident.root}: {kinds}")
+        message = self._text(plan.diagnosis)
+        task_run_id = uuid4()
+        self._tasks[incident.fingerprint] = task_run_id
+        flow_run_id = self._outbox.flow_run_id
+        self._outbox.put(
+            lambda client: client.create_task_run(
+                _INCIDENT_TASK,
+                flow_run_id=flow_run_id,
+                dynamic_key=incident.fingerprint,
+                id=task_run_id,
+                name=name,
+                state=Running(message=message),
+            )
+        )
+
+    def operation_finished(self, incident: Incident, outcome: OperationOutcome) -> None:
+        """One event for each operation that was sent."""
+        if outcome.status is OutcomeStatus.SKIPPED:
+            return
+        payload = {
+            "operation": outcome.call.operation,
+            "status": outcome.status.value,
+            "seconds": outcome.seconds,
+            "changed": outcome.changed,
+            "error": outcome.error,
+            "incident": incident.fingerprint,
+        }
+        self._emit("uici.operation.executed", outcome.call.target, payload)
+
+    def verified(self, incident: Incident, verification: Verification) -> None:
+        """A recovery is told at once; anything else waits for the end of the run."""
+        if verification.result is not VerificationResult.RECOVERED:
+            return
+        payload = {"incident": incident.fingerprint, "seconds": verification.seconds}
+        for target in incident.targets:
+            self._emit("uici.target.recovered", target, payload)
+        text = f"verified after {verification.seconds:.1f} s"
+        self._end_task(incident.fingerprint, Completed(name="Recovered", message=text))
+
+    def run_finished(self, report: RunReport) -> None:
+        """Ends the task runs, tells escalations, writes artifacts if anything happened."""
+        for incident in report.incidents:
+            fingerprint = incident.incident.fingerprint
+            self._end_task(fingerprint, _task_state(incident, self._text(incident.summary)))
+            if incident.result is IncidentResult.ESCALATED and self._told.new_escalation(
+                fingerprint
+            ):
+                payload = {"incident": fingerprint, "summary": incident.summary}
+                self._emit("uici.escalated", incident.incident.root, payload)
+        if _eventful(report):
+            self._artifact(REPORT_KEY, "markdown", self._text(self._render(report)))
+        if report.comparison.drifts:
+            rows = self._redactor.data(list(_drift_rows(report)))
+            self._artifact(DRIFT_KEY, "table", json.dumps(rows))
+        self.name_run(run_name(report))
+
+    def name_run(self, name: str) -> None:
+        """Give the flow run a name that says what happened."""
+        text = self._text(name)
+        flow_run_id = self._outbox.flow_run_id
+        self._outbox.put(lambda client: client.set_flow_run_name(flow_run_id, text))
+
+    def abandon(self, reason: str) -> None:
+        """The run ended without a report: no task run may look as if it still worked."""
+        for fingerprint in list(self._tasks):
+            self._end_task(fingerprint, Crashed(message=self._text(reason)))
+
+    def _text(self, text: str) -> str:
+        return self._redactor.text(text)
+
+    def _end_task(self, fingerprint: str, state: State[None]) -> None:
+        task_run_id = self._tasks.get(fingerprint)
+        if task_run_id is None or fingerprint in self._ended:
+            return
+        self._ended.add(fingerprint)
+        self._outbox.put(lambda client: client.set_task_run_state(task_run_id, state, force=True))
+
+    def _artifact(self, key: str, kind: str, data: Any) -> None:
+        artifact = ArtifactCreate(
+            key=key, type=kind, data=data, flow_run_id=self._outbox.flow_run_id
+        )
+        self._outbox.put(lambda client: client.create_artifact(artifact))
+
+    def _emit(self, event: str, target: str, payload: Mapping[str, Any]) -> None:
+        clean = self._redactor.data(dict(payload))
+
+        async def send(_: PrefectClient) -> None:
+            emit_event(event=event, resource=resource(target), payload=clean)
+
+        self._outbox.put(send)
+
+
+def resource(target: str) -> dict[str, str]:
+    """A target as Prefect's events name it: `uici.target.<environment>.<name>`."""
+    environment, _, name = target.partition("/")
+    return {
+        "prefect.resource.id": f"uici.target.{environment}.{name}",
+        "prefect.resource.name": target,
+        "uici.environment": environment,
+    }
+
+
+def _eventful(report: RunReport) -> bool:
+    return bool(
+        report.comparison.drifts
+        or report.incidents
+        or report.failures
+        or report.errors
+        or report.desired.problems
+    )
+
+
+def _drift_rows(report: RunReport) -> Sequence[dict[str, Any]]:
+    results = {
+        target: incident.result.value
+        for incident in report.incidents
+        for target in incident.incident.targets
+    }
+    return [
+        {**drift_fields(drift), "result": results.get(drift.target, "")}
+        for drift in report.comparison.drifts
+    ]
+
+
+def _task_state(report: IncidentReport, summary: str) -> State[None]:
+    match report.result:
+        case IncidentResult.FAILED:
+            return Failed(message=summary)
+        case IncidentResult.UNKNOWN:
+            return Failed(name="OutcomeUnknown", message=summary)
+        case result:
+            return Completed(name=result.value.capitalize(), message=summary)

@@ -1,0 +1,1 @@
+"""Parts of stage 7: statuses, and reports as text, Markdown and JSON. All pure."""

@@ -1,0 +1,222 @@
+"""What is remembered of a target: the next status from the last one and this run. Pure.
+
+Conditions follow the Kubernetes conventions; attempts are counted before an operation
+runs, so that a crash counts, and reset by a verified recovery or another spec digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from flows.comparison.drift import HealthStatus, Sync, TargetState
+from flows.comparison.target_judgement import WELL
+from flows.report import IncidentReport, IncidentResult
+from flows.reporting.status import Attempts, Condition, ConditionType, LastIncident, TargetStatus
+from infrastructure.config_models import Policy
+from infrastructure.observed import Alert
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+_READY: dict[HealthStatus, ConditionStatus] = {
+    HealthStatus.HEALTHY: "True",
+    HealthStatus.DEGRADED: "False",
+    HealthStatus.MISSING: "False",
+    HealthStatus.PROGRESSING: "Unknown",
+    HealthStatus.SUSPENDED: "Unknown",
+    HealthStatus.UNKNOWN: "Unknown",
+}
+_NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What every status of a run has in common."""
+
+    run_id: str
+    revision: str
+    now: datetime
+
+
+def with_attempt(
+    state: TargetState, previous: TargetStatus | None, policy: Policy, run: RunFacts
+) -> TargetStatus:
+    """The status with one attempt more; it is committed before the attempt is made."""
+    status = previous or next_status(state, None, None, run)
+    attempts = count_attempt(state.spec_digest, policy, status.attempts, run.now)
+    return status.model_copy(update={"attempts": attempts, "spec_digest": state.spec_digest})
+
+
+def count_attempt(
+    spec_digest: str, policy: Policy, before: Attempts | None, now: datetime
+) -> Attempts:
+    """The attempts with one more, on this spec."""
+    same = before is not None and before.spec_digest == spec_digest
+    count = (before.count if before is not None and same else 0) + 1
+    backoff = policy.backoff
+    # 2^30 × the shortest back-off is beyond any sensible maximum.
+    delay = min(backoff.max, backoff.initial * 2 ** min(count - 1, 30))
+    return Attempts(spec_digest=spec_digest, count=count, last_at=now, not_before=now + delay)
+
+
+def next_status(
+    state: TargetState,
+    previous: TargetStatus | None,
+    report: IncidentReport | None,
+    run: RunFacts,
+) -> TargetStatus:
+    """The status after a run.
+
+    Args:
+        state: what compare said.
+        previous: the status as last written (with this run's attempt counted), None for
+            a new target.
+        report: of the incident that this target is the root of, if there was one.
+        run: facts of the run.
+    """
+    if report is not None and report.result is IncidentResult.RECOVERED:
+        state = replace(
+            state, sync=Sync.SYNCED, health=HealthStatus.HEALTHY, reason=WELL[0], message=WELL[1]
+        )
+    elif _concludes_nothing(state, previous, report):
+        assert previous is not None  # noqa: S101  # _concludes_nothing has looked
+        return previous
+    last = _last_incident(state, previous, report, run)
+    attempts = _attempts(state, previous, report, run.now)
+    conditions = tuple(_conditions(state, attempts, last))
+    return TargetStatus(
+        target=state.target,
+        observed_revision=run.revision,
+        spec_digest=state.spec_digest,
+        sync=state.sync.value,
+        health=state.health.value,
+        conditions=tuple(_timed(conditions, previous, run.now)),
+        attempts=attempts,
+        last_incident=last,
+    )
+
+
+def agent_status(
+    agent: str, alerts: Iterable[Alert], previous: TargetStatus | None, run: RunFacts
+) -> TargetStatus | None:
+    """The agent's own line among the statuses: its alerts are told, and never acted upon."""
+    names = sorted({alert.name for alert in alerts})
+    if not names and previous is None:
+        return None
+    message = (
+        f"{', '.join(names)} fires about the agent itself: a person or its supervisor must act"
+        if names
+        else "no alert about the agent"
+    )
+    ready = Condition(
+        type=ConditionType.READY,
+        status="False" if names else "True",
+        reason="OwnAlertFiring" if names else "Silent",
+        message=message,
+        last_transition_time=run.now,
+    )
+    return TargetStatus(
+        target=f"agent/{agent}",
+        observed_revision=run.revision,
+        spec_digest="",
+        sync=Sync.SYNCED.value,
+        health=(HealthStatus.DEGRADED if names else HealthStatus.HEALTHY).value,
+        conditions=tuple(_timed([ready], previous, run.now)),
+    )
+
+
+def _concludes_nothing(
+    state: TargetState, previous: TargetStatus | None, report: IncidentReport | None
+) -> bool:
+    """Within a grace period the last word stands: else every repair were two commits more."""
+    return (
+        report is None
+        and previous is not None
+        and previous.spec_digest == state.spec_digest
+        and state.health is HealthStatus.PROGRESSING
+    )
+
+
+def _is_well(state: TargetState) -> bool:
+    return state.health is HealthStatus.HEALTHY and state.sync is Sync.SYNCED
+
+
+def _attempts(
+    state: TargetState,
+    previous: TargetStatus | None,
+    report: IncidentReport | None,
+    now: datetime,
+) -> Attempts | None:
+    attempts = previous.attempts if previous else None
+    if attempts is None or attempts.spec_digest != state.spec_digest:
+        return None
+    if report is not None:
+        return None if report.result is IncidentResult.RECOVERED else attempts
+    # Well without a verification of ours: believed once it has outlasted the back-off.
+    return None if _is_well(state) and now >= attempts.not_before else attempts
+
+
+def _last_incident(
+    state: TargetState,
+    previous: TargetStatus | None,
+    report: IncidentReport | None,
+    run: RunFacts,
+) -> LastIncident | None:
+    last = previous.last_incident if previous else None
+    if report is not None:
+        return LastIncident(
+            fingerprint=report.incident.fingerprint,
+            run_id=run.run_id,
+            plan_digest=report.plan.digest,
+            planner=report.plan.planner.value,
+            result=report.result.value,
+            at=run.now,
+            escalated=report.result is IncidentResult.ESCALATED,
+        )
+    if last is not None and _is_well(state) and last.result != IncidentResult.RECOVERED.value:
+        # Over without us: the same fault, should it come again, is a new one.
+        return last.model_copy(
+            update={"result": IncidentResult.RECOVERED.value, "escalated": False}
+        )
+    return last
+
+
+def _conditions(
+    state: TargetState, attempts: Attempts | None, last: LastIncident | None
+) -> Iterator[Condition]:
+    def condition(
+        kind: ConditionType, status: ConditionStatus, reason: str, message: str
+    ) -> Condition:
+        return Condition(
+            type=kind,
+            status=status,
+            reason=reason,
+            message=message,
+            last_transition_time=_NO_TIME,
+        )
+
+    yield condition(ConditionType.READY, _READY[state.health], state.reason, state.message)
+    if state.sync is Sync.DRIFTED:
+        yield condition(ConditionType.DRIFTED, "True", state.reason, state.message)
+    stalled = last is not None and last.escalated
+    if attempts is not None and not stalled and not _is_well(state):
+        message = f"attempt {attempts.count} did not help; the next one comes after its back-off"
+        yield condition(ConditionType.RECONCILING, "True", "AttemptFailed", message)
+    if stalled:
+        yield condition(
+            ConditionType.STALLED, "True", "Escalated", "a person must look at the last report"
+        )
+
+
+def _timed(
+    conditions: Iterable[Condition], previous: TargetStatus | None, now: datetime
+) -> Iterator[Condition]:
+    """A transition time changes only with the condition's status."""
+    before = {c.type: c for c in previous.conditions} if previous else {}
+    for condition in conditions:
+        old = before.get(condition.type)
+        same = old is not None and old.status == condition.status
+        at = old.last_transition_time if old is not None and same else now
+        yield condition.model_copy(update={"last_transition_time": at})

@@ -1,0 +1,73 @@
+"""Values of stage 7: one run and its incidents, from drift to result.
+
+Made by `flows.reconcile`, rendered by `flows.report`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from flows.compare import Comparison
+from flows.comparison.drift import Incident
+from flows.execute import Execution
+from flows.guard import Verdict
+from flows.observe import SourceFailure
+from flows.plan import Evidence, Plan
+from flows.reporting.status import TargetStatus
+from flows.repository.contract import DesiredState
+from flows.verify import Verification
+
+
+class IncidentResult(StrEnum):
+    """How an incident stands at the end of the run."""
+
+    RECOVERED = "recovered"
+    FAILED = "failed"  # tried and not recovered; tried again after its back-off
+    WAITING = "waiting"  # a person has to approve, or a back-off or window has to pass
+    HELD = "held"  # suspended, silenced, observe mode, breaker, budget of the run spent
+    ESCALATED = "escalated"  # a person has to act
+    UNKNOWN = "unknown"  # an operation's or verification's result was never seen
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentReport:
+    """One incident from drift to result. Later stages are None when they were not reached."""
+
+    incident: Incident
+    evidence: Evidence
+    plan: Plan
+    verdicts: tuple[Verdict, ...]
+    execution: Execution | None
+    verification: Verification | None
+    result: IncidentResult
+    summary: str  # one sentence: what was wrong, what was done, what waits for a person
+
+
+class RunResult(StrEnum):
+    """Sum of a run; decides the exit code (0, 2, 1) and the Prefect state."""
+
+    CONVERGED = "converged"
+    DRIFT_REMAINS = "drift_remains"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The whole run."""
+
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    mode: str
+    desired: DesiredState
+    comparison: Comparison
+    failures: tuple[SourceFailure, ...]
+    incidents: tuple[IncidentReport, ...]
+    statuses: Mapping[str, TargetStatus]
+    result: RunResult
+    errors: tuple[str, ...] = ()
+    intent_commit: str | None = None
+    report_commit: str | None = None

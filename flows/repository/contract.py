@@ -1,0 +1,173 @@
+"""What `flows.git_state` gives to the run and needs of a repository, as plain values.
+
+`flows.repository.clone` keeps the repository's promise with real Git. The values stand
+here so that the pure stages, which know desired state and reports, import no Git.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from infrastructure.errors import Problem
+from infrastructure.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """What Git says should run.
+
+    `revision` is `<branch>@sha1:<40 hex>`, or `<branch>@none` when no commit was ever
+    valid. When the newest commit does not validate, `revision` and `services` are the
+    last good ones, `problems` say what is wrong and `refused_revision` is the commit
+    that was refused, in the same form. Problems without a refused revision are remarks
+    about what is in force. `stale` tells that the remote could not be reached, and why;
+    what is in force is then the newest that was ever fetched.
+    """
+
+    revision: str
+    services: Mapping[str, Service]
+    problems: tuple[Problem, ...] = ()
+    refused_revision: str | None = None
+    stale: str | None = None
+
+
+class Durability(StrEnum):
+    """How far a commit got."""
+
+    PUSHED = "pushed"
+    LOCAL = "local"  # on the agent's own disk; pushed as soon as the remote is back
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """A commit on the reports branch. `error` says why it was not pushed."""
+
+    sha: str
+    durability: Durability
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file's content by identity. `size` in bytes."""
+
+    sha: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """An entry of a tree that is not read, and why: a symlink, a submodule, an odd name."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Regular files of a tree by their path from the repository's root."""
+
+    files: Mapping[str, Blob]
+    ignored: tuple[Ignored, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit and its committer's time."""
+
+    sha: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tips:
+    """Where the branches stand in the agent's own clone.
+
+    `desired` is the newest commit of the desired branch that was ever fetched, None if
+    none was. `reports` is the agent's reports branch, unpushed commits included.
+    `pending` is its newest commit if the remote does not have it.
+    `rewritten_from` is the former tip when the desired branch no longer contains it.
+    """
+
+    desired: str | None
+    last_good: str | None
+    reports: Commit | None
+    pending: str | None = None
+    rewritten_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTip:
+    """A commit just made, and what it stands on."""
+
+    sha: str
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """`sha` is the commit asked about, under its new name if it was replayed.
+
+    `error` is empty when the remote has it; else one line that says why not.
+    """
+
+    sha: str
+    error: str = ""
+
+
+class Repository(Protocol):
+    """A bare clone of the agent's own. Safe to use from several threads and processes.
+
+    Errors are those of `infrastructure.errors`, one line each, without credentials.
+    """
+
+    def fetch(self, branch: str, reports_branch: str) -> Tips:
+        """Bring both branches. A missing reports branch is fine.
+
+        Raises:
+            TemporaryError: the remote is unreachable, slow, no Git repository, or has no
+                such branch yet.
+        """
+        ...
+
+    def tips(self, branch: str, reports_branch: str) -> Tips:
+        """Where the branches stand, without asking the remote."""
+        ...
+
+    def tree(self, sha: str, paths: Sequence[str] = ()) -> Listing:
+        """The files of a commit, below any of `paths` if some are given."""
+        ...
+
+    def directories(self, sha: str, path: str) -> tuple[str, ...]:
+        """All folders below `path`, in order."""
+        ...
+
+    def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:
+        """Contents of blobs by identity."""
+        ...
+
+    def remember_good(self, branch: str, sha: str) -> None:
+        """Keep durably that this commit of the desired branch was valid."""
+        ...
+
+    def commit(
+        self, branch: str, files: Mapping[str, bytes | None], *, message: str, at: datetime
+    ) -> NewTip | None:
+        """Write (bytes) and delete (None) files on top of the branch, durably, here.
+
+        Returns:
+            The commit, or None when nothing would change.
+        """
+        ...
+
+    def push(self, branch: str, sha: str) -> Pushed:
+        """Bring the branch to the remote, never by force. Does not raise for the remote."""
+        ...
+
+    def maintain(self, now: datetime) -> None:
+        """Collect garbage when it is due. Returns at once."""
+        ...

@@ -1,0 +1,216 @@
+"""Git's objects and refs in Python's words: trees, blobs, refs, commits without a work tree.
+
+Knows the commands, not how they are started (`flows.repository.clone`) and not what the
+branches mean (`flows.repository.reports_branch`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from flows.repository.contract import Blob, Commit, Ignored, Listing
+from flows.repository.fast_import import Edit, NewCommit, import_stream
+from flows.repository.remote import reason_line
+from infrastructure.errors import PermanentError, TemporaryError
+
+ABSENT = "0" * 40  # as an expected old value: the ref must not exist
+_CACHE_BYTES = 32 * 1024 * 1024  # blobs kept in memory: about 30,000 Service files
+_SPECIAL_MODES = {"120000": "a symbolic link is not followed", "160000": "a submodule is not read"}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished Git process."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+class Runner(Protocol):
+    """Runs one Git command in the clone."""
+
+    def run(self, command: Sequence[str], *, stdin: bytes = b"") -> Done:
+        """Raises DeadlineExceededError, or PermanentError when git can't be started."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A ref's change: `new` None deletes; `old` is what it must be now, None for anything."""
+
+    ref: str
+    new: str | None
+    old: str | None = None
+
+
+class Plumbing:
+    """Commands on one repository. Safe to use from several threads."""
+
+    def __init__(self, runner: Runner, where: str) -> None:
+        self._runner = runner
+        self._where = where
+        self._blobs: OrderedDict[str, bytes] = OrderedDict()
+        self._blob_bytes = 0
+        self._guard = threading.Lock()
+
+    def must(self, command: Sequence[str], what: str, *, stdin: bytes = b"") -> bytes:
+        """Standard output of a command that has no reason to fail.
+
+        Raises:
+            TemporaryError: it failed: a full disk, a lock, a damaged clone.
+        """
+        done = self._runner.run(command, stdin=stdin)
+        if done.status != 0:
+            raise TemporaryError(f"cannot {what} in {self._where}: {reason_line(done.stderr)}")
+        return done.stdout
+
+    # ── refs ────────────────────────────────────────────────────────────────────
+
+    def refs(self) -> dict[str, Commit]:
+        """Every ref by its full name."""
+        command = ["for-each-ref", "--format=%(objectname) %(committerdate:unix) %(refname)"]
+        refs = {}
+        for line in self.must(command, "read the refs").decode().splitlines():
+            sha, seconds, name = line.split(" ", 2)
+            refs[name] = Commit(sha, datetime.fromtimestamp(int(seconds or 0), UTC))
+        return refs
+
+    def move(self, *moves: Move) -> None:
+        """All of them or none. Raises TemporaryError when an old value is not as expected."""
+        lines = ["start"]
+        for move in moves:
+            verb = f"update {move.ref} {move.new}" if move.new else f"delete {move.ref}"
+            lines.append(verb if move.old is None else f"{verb} {move.old}")
+        stdin = "\n".join([*lines, "prepare", "commit", ""]).encode()
+        self.must(["update-ref", "--stdin"], "move a branch", stdin=stdin)
+
+    def contains(self, sha: str, ancestor: str) -> bool:
+        """Whether `ancestor` is in the history of `sha`."""
+        return self._runner.run(["merge-base", "--is-ancestor", ancestor, sha]).status == 0
+
+    # ── trees and blobs ─────────────────────────────────────────────────────────
+
+    def tree(self, sha: str, paths: Sequence[str] = ()) -> Listing:
+        """Files of a commit, below any of `paths` if given."""
+        command = ["ls-tree", "-r", "-l", "-z", "--full-tree", sha, *paths]
+        files: dict[str, Blob] = {}
+        ignored: list[Ignored] = []
+        for record in self.must(command, "list a commit's files").split(b"\0")[:-1]:
+            meta, _, name = record.partition(b"\t")
+            mode, _kind, blob, size = meta.decode().split()
+            path = name.decode(errors="backslashreplace")
+            why = _SPECIAL_MODES.get(mode) or _odd_name(path)
+            if why:
+                ignored.append(Ignored(path, why))
+            else:
+                files[path] = Blob(blob, int(size))
+        return Listing(files, tuple(ignored))
+
+    def directories(self, sha: str, path: str) -> tuple[str, ...]:
+        """Folders below `path`, in order."""
+        command = ["ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", sha, f"{path}/"]
+        output = self.must(command, "list a commit's folders")
+        return tuple(name.decode(errors="replace") for name in output.split(b"\0")[:-1])
+
+    def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:
+        """Blobs by identity; one process for all that are not in memory."""
+        wanted = list(dict.fromkeys(shas))
+        with self._guard:
+            found = {sha: self._blobs[sha] for sha in wanted if sha in self._blobs}
+        missing = [sha for sha in wanted if sha not in found]
+        fresh = self.objects(missing) if missing else {}
+        if len(found) + len(fresh) != len(wanted):
+            raise PermanentError(f"{self._where} is damaged: objects are missing")
+        self._remember(fresh)
+        return {**found, **fresh}
+
+    def objects(self, shas: Sequence[str]) -> dict[str, bytes]:
+        """Raw objects; what does not exist has no entry."""
+        request = "".join(f"{sha}\n" for sha in shas).encode()
+        return dict(_batch(self.must(["cat-file", "--batch"], "read objects", stdin=request)))
+
+    def _remember(self, blobs: Mapping[str, bytes]) -> None:
+        with self._guard:
+            for sha, content in blobs.items():
+                if sha not in self._blobs:
+                    self._blobs[sha] = content
+                    self._blob_bytes += len(content)
+            while self._blob_bytes > _CACHE_BYTES:
+                _, content = self._blobs.popitem(last=False)
+                self._blob_bytes -= len(content)
+
+    # ── commits ─────────────────────────────────────────────────────────────────
+
+    def changes(self, parent: str | None, files: Mapping[str, bytes | None]) -> tuple[Edit, ...]:
+        """What of this differs from the parent: a commit without a change is not made."""
+        known = self.tree(parent, sorted(files)).files if parent and files else {}
+        edits = []
+        for path, content in sorted(files.items()):
+            blob = known.get(path)
+            if content is None:
+                edits += [Edit(path)] if blob else []
+            elif blob is None or blob.sha != blob_id(content):
+                edits.append(Edit(path, content=content))
+        return tuple(edits)
+
+    def make(self, ref: str, parent: str | None, commits: Sequence[NewCommit]) -> str:
+        """Write the commits and move `ref` to the last, only forward from its value now."""
+        stream = import_stream(ref, parent, commits)
+        output = self.must(["fast-import", "--quiet", "--done"], "write a commit", stdin=stream)
+        return output.decode().split()[-1]
+
+    def edits(self, shas: Sequence[str]) -> dict[str, list[Edit]]:
+        """What each commit changed against its parent, blobs by identity."""
+        command = ["diff-tree", "--stdin", "-r", "-z", "--root", "--no-renames", "--raw", "-m"]
+        request = "".join(f"{sha}\n" for sha in shas).encode()
+        output = self.must(command, "compare commits", stdin=request)
+        found: dict[str, list[Edit]] = {sha: [] for sha in shas}
+        fields = iter(output.decode(errors="surrogateescape").split("\0"))
+        current = ""
+        for text in fields:
+            if text.startswith(":"):
+                blob = text.split(" ")[3]
+                found[current].append(Edit(next(fields), blob=None if blob == ABSENT else blob))
+            elif text:
+                current = text.split()[0]
+        return found
+
+    def missing_in(self, ours: str, *theirs: str) -> list[str]:
+        """Commits of `ours` that none of `theirs` contains, oldest first."""
+        command = ["rev-list", "--reverse", "--topo-order", ours, *(f"^{sha}" for sha in theirs)]
+        return self.must(command, "list commits").decode().split()
+
+
+def blob_id(content: bytes) -> str:
+    """The identity that Git gives a file of this content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _odd_name(path: str) -> str | None:
+    parts = path.split("/")
+    if any(part in {"", ".", ".."} or part.lower() == ".git" for part in parts):
+        return "its path leads out of the repository"
+    if "\\" in path or any(ord(char) < 32 or ord(char) == 127 for char in path):
+        return "its name is not plain text"
+    return None
+
+
+def _batch(output: bytes) -> Iterator[tuple[str, bytes]]:
+    """The answers of `git cat-file --batch`: `<sha> <type> <size>`, content, newline."""
+    position = 0
+    while position < len(output):
+        end = output.index(b"\n", position)
+        header = output[position:end].decode().split()
+        position = end + 1
+        if header[-1] == "missing":
+            continue
+        size = int(header[2])
+        yield header[0], output[position : position + size]
+        position += size + 1

@@ -1,0 +1,199 @@
+"""The reports branch between us and the remote: many writers, nothing lost, never by force.
+
+Ours stand on a commit of the remote (`base`); when the remote has moved, ours are made
+again on its tip, commit by commit, and the push is tried again. Neighbours: commands are
+`flows.repository.plumbing`'s, processes `flows.repository.clone`'s.
+
+Refs of the clone for a branch B: `refs/remotes/origin/B` is the remote's as last seen,
+`refs/heads/B` is ours with unpushed commits, `refs/uici/base/B` is what ours stand on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import structlog
+
+from flows.repository.contract import Commit
+from flows.repository.fast_import import Edit, NewCommit
+from flows.repository.plumbing import ABSENT, Move, Plumbing
+from flows.repository.remote import reason_line
+from infrastructure.config_models import Retry
+from infrastructure.errors import TemporaryError
+
+_log = structlog.get_logger("uici")
+
+_SEARCH_DEPTH = 500  # commits that are searched for one that was replayed
+# What a remote answers when somebody else was faster: worth a replay.
+_RACE = re.compile(
+    r"^\[rejected\]|cannot lock ref|failed to update ref|incorrect old value"
+    r"|reference already exists|unable to create|failed to lock",
+    re.IGNORECASE,
+)
+
+
+class Network(Protocol):
+    """The two things that need the remote. Both raise TemporaryError when it is away."""
+
+    def fetch_reports(self, branch: str) -> None:
+        """Bring the remote's tip; forget it when the remote has no such branch."""
+        ...
+
+    def push_commit(self, branch: str, sha: str) -> str:
+        """Empty when the remote took it, else its answer in one line."""
+        ...
+
+
+class ReportsBranch:
+    """One branch. `locked` is the clone's write lock."""
+
+    def __init__(
+        self,
+        branch: str,
+        plumbing: Plumbing,
+        *,
+        locked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._branch = branch
+        self._plumbing = plumbing
+        self._locked = locked
+        self.tracking = f"refs/remotes/origin/{branch}"
+        self.ours = f"refs/heads/{branch}"
+        self.base = f"refs/uici/base/{branch}"
+
+    def pending(self, refs: dict[str, Commit]) -> str | None:
+        """Our newest commit if the remote does not have it."""
+        ours, base = refs.get(self.ours), refs.get(self.base)
+        return ours.sha if ours and (base is None or base.sha != ours.sha) else None
+
+    def settled(self, refs: dict[str, Commit]) -> bool:
+        """Whether ours stand on the remote's tip as last seen."""
+        return _sha(refs.get(self.tracking)) == _sha(refs.get(self.base))
+
+    def sync(self) -> dict[str, Commit]:
+        """Put ours on the remote's tip as last seen; the refs as they are then.
+
+        Without unpushed commits ours follow the remote wherever it went.
+        """
+        with self._locked():
+            refs = self._plumbing.refs()
+            if self.settled(refs):
+                return refs
+            ours, base, tip = (_sha(refs.get(r)) for r in (self.ours, self.base, self.tracking))
+            moves = [Move(self.base, tip, base or ABSENT)] if tip or base else []
+            if tip is not None and ours != tip:
+                moves.append(Move(self.ours, self._target(ours, base, tip), ours or ABSENT))
+            self._plumbing.move(*moves)
+            return self._plumbing.refs()
+
+    def _target(self, ours: str | None, base: str | None, tip: str) -> str:
+        if ours is None or ours == base or self._plumbing.contains(tip, ours):
+            return tip
+        return self._replay(ours, base, tip)
+
+    def _replay(self, ours: str, base: str | None, tip: str) -> str:
+        """Our commits that the remote lacks, made again on its tip; the last one's name."""
+        shas = self._plumbing.missing_in(ours, tip, *([base] if base else []))
+        known = {path: blob.sha for path, blob in self._plumbing.tree(tip).files.items()}
+        kept: list[tuple[str, tuple[Edit, ...]]] = []
+        for sha, edits in self._plumbing.edits(shas).items():
+            news = tuple(edit for edit in edits if known.get(edit.path) != edit.blob)
+            known |= {edit.path: edit.blob or "" for edit in news}
+            kept += [(sha, news)] if news else []
+        if not kept:
+            return tip
+        raw = self._plumbing.objects([sha for sha, _ in kept])
+        commits = [_again(raw[sha], edits) for sha, edits in kept]
+        name = hashlib.sha256(self._branch.encode()).hexdigest()[:12]
+        scratch = f"refs/uici/replay/{name}"
+        if scratch in self._plumbing.refs():
+            self._plumbing.move(Move(scratch, None))  # a replay was killed half-way
+        target = self._plumbing.make(scratch, tip, commits)
+        self._plumbing.move(Move(scratch, None))
+        _log.info("commits_replayed", branch=self._branch, count=len(commits), onto=tip)
+        return target
+
+    def push(
+        self, network: Network, retry: Retry, sleep: Callable[[float], None]
+    ) -> tuple[str, str]:
+        """Bring ours to the remote.
+
+        Returns:
+            Our newest commit, and why the remote refused it (empty: it has it).
+
+        Raises:
+            TemporaryError: the remote can't be reached. Not tried again here.
+        """
+        newest = reason = ""
+        for attempt in range(retry.attempts):
+            if attempt:
+                sleep(_jittered(retry, attempt))
+                network.fetch_reports(self._branch)
+            refs = self.sync()
+            waiting = self.pending(refs)
+            if waiting is None:
+                return "", ""
+            newest = waiting
+            reason = network.push_commit(self._branch, waiting)
+            if not reason:
+                self._landed(waiting, refs.get(self.base))
+                return newest, ""
+            if not _RACE.search(reason):
+                break
+            _log.info("push_rejected", branch=self._branch, reason=reason, attempt=attempt + 1)
+        return newest, reason
+
+    def _landed(self, sha: str, base: Commit | None) -> None:
+        # Refused when another process has moved it on already: then it knows better.
+        with contextlib.suppress(TemporaryError), self._locked():
+            self._plumbing.move(Move(self.base, sha, _sha(base) or ABSENT))
+
+    def renamed(self, sha: str, refs: dict[str, Commit]) -> str:
+        """A commit's name on our branch: another one if it was replayed meanwhile."""
+        ours = refs.get(self.ours)
+        if ours is None or ours.sha == sha or self._plumbing.contains(ours.sha, sha):
+            return sha
+        wanted = self._signatures(sha, 1)[sha]
+        found = self._signatures(ours.sha, _SEARCH_DEPTH)
+        return next((name for name, text in found.items() if text == wanted), sha)
+
+    def _signatures(self, sha: str, count: int) -> dict[str, bytes]:
+        """Author's time and message of the newest commits: what a replay keeps."""
+        command = ["log", "-n", str(count), "-z", "--format=%H%n%at%n%B", sha]
+        entries = self._plumbing.must(command, "search a commit").rstrip(b"\0").split(b"\0")
+        parts = [entry.partition(b"\n") for entry in entries]
+        return {name.decode(): text for name, _, text in parts}
+
+
+def _sha(commit: Commit | None) -> str | None:
+    return commit.sha if commit else None
+
+
+def _jittered(retry: Retry, attempt: int) -> float:
+    """Full jitter: rivals that have collided once do not collide in step again."""
+    ceiling = retry.backoff.initial.total_seconds() * 2 ** (attempt - 1)
+    return random.uniform(0, min(ceiling, retry.backoff.max.total_seconds()))  # noqa: S311  # jitter guards no secret
+
+
+def _again(raw: bytes, edits: Sequence[Edit]) -> NewCommit:
+    """The same commit (author, committer, message) with these edits."""
+    head, _, message = raw.partition(b"\n\n")
+    lines = dict(line.split(b" ", 1) for line in head.split(b"\n") if b" " in line)
+    return NewCommit(message, lines[b"author"], lines[b"committer"], tuple(edits))
+
+
+def push_answer(stdout: bytes, stderr: str) -> str | None:
+    """The remote's answer in the output of `git push --porcelain`; None: there is none."""
+    for line in stdout.decode(errors="replace").splitlines():
+        if line.startswith("!\t"):
+            said = line.split("\t", 2)[2]
+            return (
+                f"{said}; {reason_line(stderr)}" if said.startswith("[remote rejected]") else said
+            )
+    return None
