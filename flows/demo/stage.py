@@ -19,6 +19,7 @@ from flows.local_stack import (
     bare_remote,
     build_demo_image,
     child,
+    container_network,
     docker,
     docker_engine,
     prometheus,
@@ -63,7 +64,7 @@ def stage(scratch: Path, say: Say) -> Iterator[Stage]:
         running.callback(_clear, place)
         build_demo_image(engine.host, *_IMAGES, stack=place.stack)
         label = f"{STACK_LABEL}={place.stack}"
-        docker(engine.host, "network", "create", "--label", label, place.network)
+        running.enter_context(container_network(engine, place.network, label=label))
         stand_in = _start_stand_in(place)
         say(f"image {_IMAGES[0]} built, no registry asked")
         bare_remote(place.remote, place.desired_state)

@@ -9,6 +9,7 @@ by `flows.prefect_edge.server`, the same way. Production uses none of this.
 from flows.local_stack.child import Child, child, free_port
 from flows.local_stack.engine import DockerEngine, docker, docker_engine
 from flows.local_stack.image import STACK_LABEL, build_demo_image, remove_stack
+from flows.local_stack.network import container_network
 from flows.local_stack.remote import bare_remote
 from flows.local_stack.telemetry import alertmanager, prometheus
 
@@ -20,6 +21,7 @@ __all__ = [
     "bare_remote",
     "build_demo_image",
     "child",
+    "container_network",
     "docker",
     "docker_engine",
     "free_port",

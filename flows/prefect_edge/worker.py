@@ -10,6 +10,7 @@ concurrency limits are Prefect's and hold here as for every worker. Neighbours:
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import AsyncClientContext
 from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Crashed, Pending
@@ -49,13 +51,18 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 WORKER_TYPE = "uici"
+_TAKEN_BY = "taken by "
 _SEPARATOR = ":"  # between worker and process id
 _LIVE = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 
 _HEARTBEAT_SECONDS = 30  # Prefect calls a worker offline after three that were missed
+# Prefect warns when a run ended before its concurrency lease was first renewed, which is
+# every short run; that a lease was lost it tells as an error.
+_NOISY_LOGGER = "prefect.concurrency"
 # A pending run that names no worker may be another worker's, just being taken.
 _UNCLAIMED = timedelta(seconds=3 * _HEARTBEAT_SECONDS)
 _MAX_BACKOFF_SECONDS = 30.0
+_CLAIM_SECONDS = 1.0
 
 
 class UiciWorkerResult(BaseWorkerResult):
@@ -110,6 +117,7 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
         self._flow = flow
         self._poll_interval = poll_interval
         self._running: dict[UUID, _OwnRun] = {}
+        self._stopping = asyncio.Event()
         self._log: Any = structlog.get_logger(LOGGER_NAME)
 
     async def run_until(self, stop: asyncio.Event, *, grace: float) -> None:
@@ -119,7 +127,9 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
         is in Git, and the next run looks at the world again. An API that does not answer
         is asked again, with growing pauses, for as long as it takes.
         """
-        async with self:
+        logging.getLogger(_NOISY_LOGGER).setLevel(logging.ERROR)
+        # Flow runs find this context and use its client, instead of making one each.
+        async with self, AsyncClientContext():
             self._log.info("worker_started", worker=self.name, pool=self._work_pool_name)
             loops = [
                 asyncio.create_task(self._repeat(activity))
@@ -131,7 +141,10 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
             try:
                 await self._until_stopped_or_failed(stop, loops)
             finally:
-                for loop in loops:
+                self._stopping.set()
+                # A claim that is under way is finished, so that no run is left half taken.
+                _, late = await asyncio.wait(loops, timeout=_CLAIM_SECONDS)
+                for loop in late:
                     loop.cancel()
                 await asyncio.gather(*loops, return_exceptions=True)
                 await self._drain(grace)
@@ -150,10 +163,16 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
         )
         begun = []
         for flow_run in (entry.flow_run for entry in due):
-            if flow_run.id not in self._running and await self._claim(flow_run):
-                own = self._running[flow_run.id] = _OwnRun()
-                own.task = asyncio.create_task(self._run_claimed(flow_run))
-                begun.append(flow_run)
+            if flow_run.id in self._running or self._stopping.is_set():
+                continue
+            own = self._running[flow_run.id] = _OwnRun()
+            try:
+                if await self._claim(flow_run):
+                    own.task = asyncio.create_task(self._run_claimed(flow_run))
+                    begun.append(flow_run)
+            finally:
+                if own.task is None:
+                    del self._running[flow_run.id]
         return begun
 
     async def run(
@@ -183,7 +202,9 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
     async def _claim(self, flow_run: FlowRun) -> bool:
         """Whether the run is ours; the server holds the concurrency limit up to here."""
         try:
-            state = await propose_state(self.client, Pending(), flow_run_id=flow_run.id)
+            # The message makes the claim ours in the same write, should we die right after.
+            claim: State[None] = Pending(message=f"{_TAKEN_BY}{self._identifier}")
+            state = await propose_state(self.client, claim, flow_run_id=flow_run.id)
         except Abort as exc:
             self._log.info("run_not_taken", flow_run=str(flow_run.id), reason=str(exc))
             return False
@@ -226,7 +247,7 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
             task.result()  # a loop never ends by itself: this raises what ended it
 
     async def _repeat(self, activity: _Activity) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 await activity.call()
             except API_ERRORS as exc:
@@ -243,9 +264,10 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
                     self._log.info("prefect_reachable_again", activity=activity.name)
                 activity.failures = 0
             pause = activity.interval * 2 ** min(activity.failures, 10)
-            await asyncio.sleep(
-                pause if not activity.failures else min(pause, _MAX_BACKOFF_SECONDS)
-            )
+            if activity.failures:
+                pause = min(pause, max(activity.interval, _MAX_BACKOFF_SECONDS))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _drain(self, grace: float) -> None:
         tasks = [own.task for own in self._running.values() if own.task is not None]
@@ -271,13 +293,15 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
 
     async def _end_orphans(self) -> None:
         """Mark runs of this pool as crashed whose worker is no more, which frees their slot."""
+        mine = set(self._running)  # a run may begin or end while the server is asked
         runs = await self.client.read_flow_runs(
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name])),
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_LIVE)))
             ),
         )
-        foreign = [run for run in runs if run.id not in self._running]
+        mine |= set(self._running)
+        foreign = [run for run in runs if run.id not in mine]
         if not foreign:
             return
         workers = await self.client.read_workers_for_work_pool(self._work_pool_name)
@@ -290,7 +314,7 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
         message = "its worker ended before the run did"
         cancelling = run.state is not None and run.state.type is StateType.CANCELLING
         state: State[None] = Cancelled(message=message) if cancelling else Crashed(message=message)
-        await self.client.set_flow_run_state(run.id, state, force=True)
+        await self.client.set_flow_run_state(run.id, state)
         self._log.warning("orphan_run_ended", flow_run=str(run.id), name=run.name)
 
     @property
@@ -300,7 +324,11 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
 
 
 def _is_orphan(run: FlowRun, alive: set[str]) -> bool:
-    if run.infrastructure_pid:
-        return run.infrastructure_pid.rpartition(_SEPARATOR)[0] not in alive
+    message = (run.state.message if run.state else None) or ""
+    owner = run.infrastructure_pid
+    if not owner and message.startswith(_TAKEN_BY):
+        owner = message.removeprefix(_TAKEN_BY)
+    if owner:
+        return owner.rpartition(_SEPARATOR)[0] not in alive
     since = run.state.timestamp if run.state else run.expected_start_time
     return since is not None and datetime.now(UTC) - since > _UNCLAIMED
