@@ -175,7 +175,9 @@ def status(
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="Run id or its beginning; default: the newest.")] = "",
+    run: Annotated[
+        str, typer.Argument(help="Run id, or its last 8 characters; default: the newest.")
+    ] = "",
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,

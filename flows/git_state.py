@@ -241,7 +241,7 @@ class GitState:
         return self.reported().intents
 
     def report(self, run: str) -> StoredReport:
-        """A run's report: by its id's beginning, or the newest.
+        """A run's report by its id, or the newest.
 
         Raises:
             NotFoundError: there is none.

@@ -123,9 +123,10 @@ def report_files(
 
 
 def report_path(report: RunReport) -> str:
-    """`reports/YYYY/MM/DD/<HHMMSS>-<run>`, without the ending; UTC."""
+    """`reports/YYYY/MM/DD/<HHMMSS>-<end of run id>`, without the ending; UTC."""
     at = report.finished_at.astimezone(UTC)
-    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H%M%S}-{file_name(report.run_id)[:8].strip('-')}"
+    # The end of a run id is random also where its beginning is a time (UUIDv7).
+    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H%M%S}-{file_name(report.run_id)[-8:].strip('-')}"
 
 
 def news(report: RunReport, before: Reported) -> tuple[IncidentReport, ...]:

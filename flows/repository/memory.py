@@ -69,23 +69,19 @@ class StoredReport:
 
 
 def find_report(listing: Listing, repository: Repository, run: str) -> StoredReport:
-    """The newest report of a run whose id begins like this; empty: of any run.
+    """The newest report of a run; without an id, of any run.
 
     Args:
         listing: what stands below `reports/`.
         repository: reads the contents.
-        run: run id or its beginning.
+        run: run id, or its last 8 characters as in the file's name.
 
     Raises:
         NotFoundError: there is none.
     """
     stems = sorted(path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
-    # File names carry the first characters of the run id after the time.
-    wanted = [
-        s
-        for s in stems
-        if not run or run.startswith(s.rpartition("-")[2]) or s.rpartition("-")[2].startswith(run)
-    ]
+    # File names carry the last characters of the run id after the time.
+    wanted = [stem for stem in stems if run.endswith(stem.rpartition("-")[2]) or not run]
     if not wanted:
         what = f"no report of a run {run}" if run else "no report yet"
         raise NotFoundError(f"{what}: uici status shows what is known of each target")

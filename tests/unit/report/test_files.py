@@ -99,15 +99,15 @@ def test_time_counts_from_the_earliest_known_fault() -> None:
 
 
 def test_files_of_an_incident() -> None:
-    report = replace(healed("0a1b2c3d-4e5f"), intent_commit="c" * 40)
+    report = replace(healed("4e5f-0a1b2c3d"), intent_commit="c" * 40)
     files = report_files(report, NOTHING, redactor=REDACTOR)
     assert set(files) == {
         "reports/2026/11/22/120000-0a1b2c3d.md",
         "reports/2026/11/22/120000-0a1b2c3d.json",
         f"status/{TARGET}.json",
-        "intents/0a1b2c3d-4e5f.json",
+        "intents/4e5f-0a1b2c3d.json",
     }
-    assert files["intents/0a1b2c3d-4e5f.json"] is None
+    assert files["intents/4e5f-0a1b2c3d.json"] is None
     assert files == report_files(report, NOTHING, redactor=REDACTOR)
 
 
