@@ -253,7 +253,7 @@ def doctor(
     """Check everything that UICI lives on, and say how to mend it. Exit code 0: all well."""
     from flows.command_line import doctor as diagnosis  # noqa: PLC0415 - see the module
 
-    findings = diagnosis.examine(_with_state(_load(config), state))
+    findings = diagnosis.examine(_load(config, state))
     if as_json:
         _print_json(diagnosis.as_data(findings))
     else:
@@ -266,7 +266,7 @@ def serve(config: ConfigOption = None, state: StateOption = None) -> None:
     """Run the loop on its schedule until asked to end (SIGTERM, Ctrl-C)."""
     from flows.serve import serve as run  # noqa: PLC0415 - see the module
 
-    raise typer.Exit(run(_with_state(_load(config), state)))
+    raise typer.Exit(run(_load(config, state)))
 
 
 @app.command()
@@ -285,23 +285,14 @@ def demo(
 def _loop(config: Path | None, state: str | None) -> Iterator[Any]:
     from flows.command_line.session import open_session  # noqa: PLC0415 - see the module
 
-    with open_session(_with_state(_load(config), state)) as session:
+    with open_session(_load(config, state)) as session:
         yield session
 
 
-def _load(config: Path | None) -> UniversalConfig:
+def _load(config: Path | None, state: str | None = None) -> UniversalConfig:
     from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfigLoader  # noqa: PLC0415 - see the module
 
-    return UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
-
-
-def _with_state(config: UniversalConfig, state: str | None) -> UniversalConfig:
-    from dataclasses import replace  # noqa: PLC0415 - see the module
-
-    if state is None:
-        return config
-    git = config.platform.git.model_copy(update={"remote": state})
-    return replace(config, platform=config.platform.model_copy(update={"git": git}))
+    return UniversalConfigLoader(config or DEFAULT_DIRECTORY, state=state).load()
 
 
 def _request(

@@ -135,10 +135,23 @@ class UniversalConfigLoader:
     """Reads a configuration folder."""
 
     def __init__(
-        self, directory: Path = DEFAULT_DIRECTORY, environ: Mapping[str, str] = os.environ
+        self,
+        directory: Path = DEFAULT_DIRECTORY,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        state: str | None = None,
     ) -> None:
+        """Read nothing yet.
+
+        Args:
+            directory: the folder.
+            environ: where `${env:…}` looks.
+            state: a state repository that a person named for this process, in place of
+                `git.remote`.
+        """
         self._directory = directory
         self._environ = environ
+        self._state = state
 
     def load(self) -> UniversalConfig:
         """The configuration.
@@ -155,6 +168,8 @@ class UniversalConfigLoader:
                 source = Interpolation(self._read(name), self._environ, self._directory)
                 unresolved += source.problems
                 sources[model] = source
+                if model is Platform and self._state is not None:
+                    _set_remote(source.data, self._state)
                 discretion = Discretion(partial(_may_be_secret, source))
                 models[model] = validate(
                     model, source.document, data=source.data, discretion=discretion
@@ -207,6 +222,11 @@ class UniversalConfigLoader:
 def _may_be_secret(source: Interpolation, location: Location) -> bool:
     """Whether messages must not repeat a value: it came from outside, or its field says so."""
     return source.hides(location) or not _CONFIDENTIAL.isdisjoint(location)
+
+
+def _set_remote(platform: Any, remote: str) -> None:
+    if isinstance(platform, dict) and isinstance(platform.get("git"), dict):
+        platform["git"]["remote"] = remote
 
 
 def _refuse(unresolved: list[Problem], others: list[Problem]) -> None:

@@ -1,0 +1,225 @@
+"""The command line's promises: exit codes, one JSON document, one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from flows.cli import main
+from tests.fakes.loop import git, service_yaml, write_config
+
+NO_ENGINE: Mapping[str, Any] = {
+    "environments": {"local-docker": {"connection": {"host": "unix:///nowhere/docker.sock"}}}
+}
+
+
+COMMANDS = ("validate", "plan", "reconcile", "status", "report", "operations", "run", "doctor")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_put_back() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def uici(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the console script in this process."""
+
+    def run(*words: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["uici", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        code = ended.value.code
+        return Answer(code if isinstance(code, int) else 0, out, err)
+
+    return run
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state repository with one service."""
+    work = tmp_path / "work"
+    work.mkdir()
+    git(work, "init", "-q", "-b", "main")
+    (work / "market-predictor.yml").write_text(service_yaml("market-predictor"))
+    git(work, "add", "-A")
+    git(work, "commit", "-qm", "start")
+    git(tmp_path, "clone", "-q", "--bare", str(work), str(tmp_path / "state.git"))
+    return tmp_path / "state.git"
+
+
+@pytest.fixture
+def config(tmp_path: Path, state: Path) -> str:
+    """Configuration over that state, with an engine that does not answer."""
+    platform = {"git": {"remote": str(state)}}
+    return str(write_config(tmp_path / "config", platform=platform, environments=NO_ENGINE))
+
+
+def test_help_names_every_command(uici: Run) -> None:
+    answer = uici("--help")
+    assert answer.code == 0
+    for command in (*COMMANDS, "serve", "demo"):
+        assert f"\n  {command} " in answer.out
+
+
+def test_validate_says_valid_or_every_mistake_with_its_place(
+    uici: Run, config: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "a.yml").write_text(service_yaml("a"))
+    assert uici("validate", str(folder), "--config", config).code == 0
+    (folder / "b.yml").write_text(service_yaml("b", replicsa=2))
+    (folder / "c.yml").write_text("kind: [")
+    answer = uici("validate", str(folder), "--config", config)
+    assert answer.code == 1
+    lines = answer.err.splitlines()
+    assert any(
+        line.startswith("error: b.yml:") and "did you mean replicas" in line for line in lines
+    )
+    assert any(line.startswith("error: c.yml:") for line in lines)
+    data = uici("validate", str(folder), "--config", config, "--json").data
+    assert data["valid"] is False
+    assert {problem["file"] for problem in data["problems"]} == {"b.yml", "c.yml"}
+
+
+def test_validate_finds_a_wrong_connection_with_its_place(
+    uici: Run, tmp_path: Path, state: Path
+) -> None:
+    broken = {"environments": {"local-docker": {"connection": {"hots": "unix:///x"}}}}
+    platform = {"git": {"remote": str(state)}}
+    folder = write_config(tmp_path / "config", platform=platform, environments=broken)
+    answer = uici("validate", str(tmp_path / "work"), "--config", str(folder))
+    assert answer.code == 1
+    assert "environments.yml:" in answer.err
+    assert "did you mean host" in answer.err
+
+
+def test_plan_tells_an_unreachable_engine_as_unknown_and_not_as_drift(
+    uici: Run, config: str
+) -> None:
+    answer = uici("plan", "--config", config, "--json")
+    assert answer.code == 0
+    data = answer.data
+    assert data["drifts"] == []
+    (state,) = data["states"].values()
+    assert state["health"] == "Unknown"
+    assert [failure["source"] for failure in data["failures"]] == ["engine"]
+    assert "unknown" in uici("plan", "--config", config).out
+
+
+def test_reconcile_has_not_converged_while_it_does_not_know(uici: Run, config: str) -> None:
+    answer = uici("reconcile", "--config", config, "--json")
+    assert answer.code == 2
+    assert answer.data["kind"] == "RunReport"
+
+
+@pytest.mark.parametrize("command", ["plan", "reconcile"])
+def test_an_unknown_target_is_one_line_with_the_known_ones(
+    uici: Run, config: str, command: str
+) -> None:
+    answer = uici(command, "--config", config, "--target", "market-preditcor")
+    assert (answer.code, answer.out) == (1, "")
+    errors = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "local-docker/market-predictor" in errors[0]
+
+
+def test_status_and_report_come_from_git(uici: Run, config: str) -> None:
+    uici("reconcile", "--config", config)
+    data = uici("status", "--config", config, "--json").data
+    assert [item["target"] for item in data["items"]] == ["local-docker/market-predictor"]
+    assert data["items"][0]["health"] == "Unknown"
+    answer = uici("report", "--config", config)
+    assert answer.code == 1
+    assert "no report yet" in answer.err
+
+
+def test_operations_are_listed_with_what_the_model_is_offered(uici: Run, config: str) -> None:
+    everything = uici("operations", "--config", config, "--json").data
+    names = {entry["name"] for entry in everything["operations"]}
+    assert {"restart", "get_logs", "escalate_to_human"} <= names
+    one = uici("operations", "--config", config, "-e", "local-docker", "--json").data
+    assert one["modelSchema"]["type"] == "array"
+    answer = uici("operations", "--config", config, "-e", "nowhere")
+    assert answer.code == 1
+    assert "nowhere" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["explode", "market-predictor"], "explode"),
+        (["scale", "market-predictor", "--param", "replicas=many"], "replicas"),
+        (["scale", "market-predictor", "--param", "replicas"], "name=value"),
+        (["start", "nobody"], "nobody"),
+    ],
+)
+def test_run_refuses_what_it_does_not_know(
+    uici: Run, config: str, words: list[str], told: str
+) -> None:
+    answer = uici("run", *words, "--config", config)
+    assert answer.code == 1
+    assert told in answer.err
+
+
+def test_run_of_a_change_on_an_unknown_world_is_told_and_changes_nothing(
+    uici: Run, config: str
+) -> None:
+    answer = uici("run", "start", "market-predictor", "--config", config, "--json")
+    assert answer.code == 2
+    (incident,) = answer.data["incidents"]
+    assert incident["result"] != "recovered"
+
+
+def test_doctor_names_what_is_broken_and_how_to_mend_it(uici: Run, config: str) -> None:
+    answer = uici("doctor", "--config", config, "--json")
+    assert answer.code == 1
+    findings = {f["name"]: f for f in answer.data["findings"]}
+    assert findings["local-docker: engine"]["level"] == "error"
+    assert findings["state repository"]["level"] == "ok"
+    assert "llm.apiKey" in findings["LLM"]["detail"]
+    assert "local-docker: engine" in uici("doctor", "--config", config).out
+
+
+def test_a_config_folder_that_is_not_there_is_one_clear_line_a_file(uici: Run) -> None:
+    answer = uici("plan", "--config", "/nowhere")
+    assert answer.code == 1
+    assert "/nowhere/platform.yml" in answer.err
+
+
+def test_state_is_taken_from_the_command_line(uici: Run, tmp_path: Path, state: Path) -> None:
+    folder = write_config(tmp_path / "config", environments=NO_ENGINE)
+    answer = uici("status", "--config", str(folder), "--state", str(state), "--json")
+    assert answer.data["desired"]["services"] == 1
