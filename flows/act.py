@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from flows.cases import Case
+from flows.compare import compare
+from flows.comparison.drift import HealthStatus
 from flows.comparison.incidents import depends_on_any, waves
 from flows.execute import Execution, changing, execute
 from flows.guard import Decision, Verdict
 from flows.listener import Listener, RunStoppedError
 from flows.report import IncidentReport, IncidentResult
-from flows.verify import CheckState, Verification, VerificationResult, VerifyInput, verify
+from flows.verify import Check, CheckState, Verification, VerificationResult, VerifyInput, verify
 from flows.world import World
 from infrastructure.observed import ObservedInstance
 from infrastructure.operations import OperationCall, OutcomeStatus, Risk
@@ -106,7 +108,7 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
     report = replace(report, execution=execution)
     if not case.changes:
         return _without_change(case, report, acting)
-    verification = _verify(case, execution, acting)
+    verification = _with_dependents(case, _verify(case, execution, acting), acting)
     acting.listener.verified(case.incident, verification)
     result = _result(execution, verification)
     summary = _summary(execution, verification, result)
@@ -135,6 +137,27 @@ def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
         # What certainly failed needs one look, not a minute of them.
         deadline=world.deadline if _may_recover(execution) else world.clock.now(),
     )
+
+
+def _with_dependents(case: Case, verification: Verification, acting: Acting) -> Verification:
+    """How those stand that the fault has hit, too: told, and left to the next run."""
+    dependents = case.incident.targets[1:]
+    if not dependents or verification.result is not VerificationResult.RECOVERED:
+        return verification
+    world = acting.world
+    seen = world.look(dependents)
+    given = replace(world.comparing, selected=dependents)
+    states = compare(given, seen, now=world.clock.now()).states
+    checks = tuple(
+        Check(
+            target,
+            "dependent",
+            CheckState.PASSED if state.health is HealthStatus.HEALTHY else CheckState.PENDING,
+            state.message,
+        )
+        for target, state in states.items()
+    )
+    return replace(verification, checks=(*verification.checks, *checks))
 
 
 def _may_recover(execution: Execution) -> bool:

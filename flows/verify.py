@@ -35,7 +35,7 @@ class CheckState(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    PENDING = "pending"  # its next sample is not due yet, and it need not hold now
+    PENDING = "pending"  # not well yet, and recovery does not wait for it: the next run looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +238,13 @@ def _signals(
 def _metric(service: Service, metric: MetricReading, *, must: bool, acted_at: datetime) -> Check:
     name = f"metric/{metric.check}"
     fresh = metric.sampled_at is not None and metric.sampled_at > acted_at
-    if metric.reading is Reading.PASSED and (fresh or not must):
-        return Check(service.target, name, CheckState.PASSED, metric.detail or "as expected")
-    if not must:
-        return Check(service.target, name, CheckState.PENDING, "no sample since the repair")
     if not fresh:
-        return Check(service.target, name, CheckState.UNKNOWN, "no sample since the repair")
-    return Check(service.target, name, CheckState.FAILED, metric.detail or "still breached")
+        state = CheckState.UNKNOWN if must else CheckState.PENDING
+        return Check(service.target, name, state, "no sample since the repair")
+    if metric.reading is Reading.PASSED:
+        return Check(service.target, name, CheckState.PASSED, metric.detail or "as expected")
+    state = CheckState.FAILED if must else CheckState.PENDING
+    return Check(service.target, name, state, metric.detail or "still breached")
 
 
 def _alert(service: Service, name: str, unread: bool, *, firing: set[str], due: bool) -> Check:

@@ -44,7 +44,7 @@ class Extent:
     sizes: tuple[int, ...] = (10, 50, 200)
     rounds: int = 15
     scheduled_runs: int = 12
-    idle: float = 30
+    idle: float = 50
     kills: int = 7
     incidents: int = 20
     simulated: tuple[int, ...] = (10_000, 100_000)
@@ -54,7 +54,7 @@ QUICK = Extent(
     sizes=(10, 50),
     rounds=5,
     scheduled_runs=4,
-    idle=10,
+    idle=15,
     kills=3,
     incidents=5,
     simulated=(1_000, 10_000),
