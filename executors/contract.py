@@ -54,6 +54,20 @@ class Executor(Protocol):
 
     environment: str
 
+    def declare(self, names: frozenset[str]) -> None:
+        """Tell which services there are, so that each finds its own containers and no others.
+
+        Told before a run looks. What `observe`, `look` and `call` were asked about is never
+        taken for it: a run on one target must see the same as a run on all. Until it was
+        told, a container that UICI did not make is nobody's replica because of a number at
+        the end of its name: it may be a service of that name. The last call counts.
+
+        Args:
+            names: the names of all services that desired state declares in this
+                environment, whichever of them the run is about.
+        """
+        ...
+
     def observe(
         self, services: Sequence[Service], *, all_services: bool, timeout: float
     ) -> EngineSnapshot:

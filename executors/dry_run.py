@@ -26,6 +26,10 @@ class DryRunExecutor:
         self._inner = inner
         self._identity = identity
 
+    def declare(self, names: frozenset[str]) -> None:
+        """Passed through."""
+        self._inner.declare(names)
+
     def observe(
         self, services: Sequence[Service], *, all_services: bool, timeout: float
     ) -> EngineSnapshot:

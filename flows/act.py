@@ -7,22 +7,22 @@ again before anything is done to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from flows.cases import Case
+from flows.cases import Case, LeftAlone
 from flows.compare import compare
 from flows.comparison.drift import HealthStatus
 from flows.comparison.incidents import depends_on_any, waves
 from flows.execute import Execution, changing, execute
 from flows.guard import Decision, Verdict
-from flows.listener import Listener, RunStoppedError
+from flows.listener import Listener
 from flows.report import IncidentReport, IncidentResult
 from flows.verify import Check, CheckState, Verification, VerificationResult, VerifyInput, verify
 from flows.world import World
 from infrastructure.observed import ObservedInstance
-from infrastructure.operations import OperationCall, OutcomeStatus, Risk
+from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus, Risk
 
 _NOT_WELL = (CheckState.FAILED, CheckState.UNKNOWN)
 # Denials that end by themselves; the next run tries again without telling anybody.
@@ -64,27 +64,54 @@ def _still_broken(report: IncidentReport) -> bool:
 
 def _one(acting: Acting, broken: set[str]) -> Callable[[Case], IncidentReport]:
     def carry_out(case: Case) -> IncidentReport:
-        report = IncidentReport(
-            incident=case.incident,
-            evidence=case.evidence,
-            plan=case.plan,
-            verdicts=case.verdicts,
-            execution=None,
-            verification=None,
-            result=IncidentResult.HELD,
-            summary="",
-        )
-        cause = depends_on_any(case.incident.root, broken, acting.world.services)
-        if case.changes and cause is not None:
-            return replace(report, summary=f"waits for {cause}, which it needs")
-        if case.changes and (reason := _held_back(case, acting)) is not None:
+        report = held_report(case, "")
+        reason = _blocked(case, broken, acting)
+        if case.changes and reason is not None:
             return replace(report, summary=reason)
-        try:
-            return _carry_out(case, report, acting)
-        except RunStoppedError as exc:
-            return replace(report, summary=str(exc))
+        return _carry_out(case, report, acting)
 
     return carry_out
+
+
+def held_report(case: Case, reason: str) -> IncidentReport:
+    """The report of a case that was not begun."""
+    return IncidentReport(
+        incident=case.incident,
+        evidence=case.evidence,
+        plan=case.plan,
+        verdicts=case.verdicts,
+        execution=None,
+        verification=None,
+        result=IncidentResult.HELD,
+        summary=reason,
+    )
+
+
+def admit(
+    cases: Sequence[Case], left: Sequence[LeftAlone], acting: Acting
+) -> tuple[tuple[Case, ...], tuple[IncidentReport, ...]]:
+    """What may go on to its intent, and reports of what is known now to be held back.
+
+    Nothing is committed for a change that would be held back anyway: because the remote
+    can't be reached, or because what it needs is broken and left alone.
+    """
+    broken = {alone.incident.root for alone in left}
+    ready: list[Case] = []
+    held: list[IncidentReport] = []
+    for case in cases:
+        reason = _blocked(case, broken, acting) if case.changes else None
+        if reason is None:
+            ready.append(case)
+        else:
+            held.append(held_report(case, reason))
+    return tuple(ready), tuple(held)
+
+
+def _blocked(case: Case, broken: Collection[str], acting: Acting) -> str | None:
+    cause = depends_on_any(case.incident.root, broken, acting.world.services)
+    if cause is not None:
+        return f"waits for {cause}, which it needs"
+    return _held_back(case, acting)
 
 
 def _held_back(case: Case, acting: Acting) -> str | None:
@@ -105,6 +132,8 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
         now=world.clock.now,
         deadline=world.deadline,
     )
+    if not execution.begun and case.changes:
+        return replace(report, summary=execution.outcomes[0].error)
     report = replace(report, execution=execution)
     if not case.changes:
         return _without_change(case, report, acting)
@@ -196,19 +225,29 @@ def _without_change(case: Case, report: IncidentReport, acting: Acting) -> Incid
         return replace(report, result=IncidentResult.WAITING, summary=stopped[0].reason)
     if denied and all(v.rule in _PASSING_RULES for v in denied):
         return replace(report, result=IncidentResult.HELD, summary=denied[0].reason)
+    if not case.plan.steps:
+        summary = f"nothing was planned: {case.plan.diagnosis}"
+        return replace(report, result=IncidentResult.FAILED, summary=summary)
+    outcomes = report.execution.outcomes if report.execution is not None else ()
     if denied:
-        _escalate(case, denied[0], acting)
+        outcomes = (*outcomes, _escalate(case, denied[0], acting))
+    told = Execution(case.incident.fingerprint, outcomes)
+    report = replace(report, execution=told)
+    failed = next((o for o in outcomes if o.status is not OutcomeStatus.SUCCEEDED), None)
+    if failed is not None:  # nobody knows yet: the next run tells again
+        summary = f"people could not be told: {failed.error}"
+        return replace(report, result=IncidentResult.FAILED, summary=summary)
     summary = denied[0].reason if denied else case.plan.planner_reason
     return replace(report, result=IncidentResult.ESCALATED, summary=summary)
 
 
-def _escalate(case: Case, denied: Verdict, acting: Acting) -> None:
+def _escalate(case: Case, denied: Verdict, acting: Acting) -> OperationOutcome:
     """Tell people of a plan that the guard has stopped for good."""
     step = denied.step
     summary = f"{case.incident.root}: {step.operation} was denied: {denied.reason}"
     call = OperationCall(
         "escalate_to_human", case.incident.root, {"summary": summary[:500], "severity": "warning"}
     )
-    acting.listener.operation_started(case.incident, call)
     outcome = acting.world.guarded.read(call, deadline=acting.world.deadline)
     acting.listener.operation_finished(case.incident, outcome)
+    return outcome

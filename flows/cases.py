@@ -114,6 +114,8 @@ def _left_alone(world: World, incident: Incident, comparison: Comparison) -> Lef
     if last is not None and unchanged and _only_a_person_helps(last, policy.mode):
         reason = f"told at {last.at.isoformat(timespec='seconds')}, unchanged since"
         return LeftAlone(incident, IncidentResult(last.result), reason)
+    if policy.max_attempts == 0:
+        return LeftAlone(incident, IncidentResult.HELD, "no attempts are allowed")
     attempts = _attempts(world, incident)
     gate = attempts_gate(service, policy, attempts, world.clock.now())
     if gate is not None and (attempts is None or attempts.count < policy.max_attempts):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from flows.listener import RunRequest
@@ -23,8 +24,44 @@ if TYPE_CHECKING:
     from infrastructure.config_loader import UniversalConfig
     from infrastructure.errors import UiciError
 
+
+class _Commands(TyperGroup):
+    """The commands; an operation in a command's place gets the way to run it."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the words name.
+
+        Raises:
+            PermanentError: the first word is an operation.
+        """
+        word = args[0] if args else ""
+        if word and not word.startswith("-") and word not in self.commands:
+            _refuse_operation(word, args[1:])
+        return super().resolve_command(ctx, args)
+
+
+class _OfTargets(TyperCommand):
+    """A command about all targets or some, which are named by an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """As usual.
+
+        Raises:
+            PermanentError: a target is named without its option.
+        """
+        from infrastructure.errors import PermanentError  # noqa: PLC0415 - see the module
+
+        ctx.allow_extra_args = True
+        rest = super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            wanted = " ".join(f"-t {word}" for word in ctx.args)
+            raise PermanentError(f"{self.name} takes no {' '.join(ctx.args)}: write {wanted}")
+        return rest
+
+
 app = typer.Typer(
     name="uici",
+    cls=_Commands,
     help="Keep services as Git says they should be: observe, compare, plan, guard, execute, "
     "verify, report.",
     no_args_is_help=True,
@@ -81,6 +118,18 @@ def _complain(error: UiciError) -> None:
         print(f"error: {error}" + (f" ({remedy})" if remedy else ""), file=sys.stderr)  # noqa: T201 - as above
 
 
+def _refuse_operation(word: str, rest: list[str]) -> None:
+    from infrastructure.errors import PermanentError, UiciError  # noqa: PLC0415 - see the module
+
+    try:
+        known = word in _load(None).operations.operations
+    except UiciError:  # the shipped configuration is not what the person asked about
+        known = False
+    if known:
+        wanted = " ".join(["uici run", word, *(rest or ["TARGET"])])
+        raise PermanentError(f"{word} is an operation, not a command: {wanted}")
+
+
 @app.command()
 def validate(
     path: Annotated[
@@ -103,7 +152,7 @@ def validate(
     raise typer.Exit(ERROR if problems else OK)
 
 
-@app.command()
+@app.command(cls=_OfTargets)
 def plan(
     config: ConfigOption = None,
     state: StateOption = None,
@@ -113,7 +162,7 @@ def plan(
 ) -> None:
     """Show what differs from Git and what would be done. Changes nothing.
 
-    Exit code 0: in sync, 2: drift, 1: error.
+    Exit code 0: in sync, 2: drift, 1: error or something could not be seen.
     """
     from flows.command_line import output  # noqa: PLC0415 - see the module
     from flows.command_line.preview import preview  # noqa: PLC0415 - see the module
@@ -124,10 +173,11 @@ def plan(
             _print_json(opened.runtime.redactor.data(output.preview_data(seen)))
         else:
             output.print_preview(seen)
-    raise typer.Exit(DRIFT if seen.differs else OK)
+    dark = ERROR if output.unseen(seen) else OK
+    raise typer.Exit(DRIFT if seen.differs else dark)
 
 
-@app.command()
+@app.command(cls=_OfTargets)
 def reconcile(
     *,
     config: ConfigOption = None,
@@ -139,7 +189,7 @@ def reconcile(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One run of the loop, now, in this process.
+    """Look once and repair what differs (changes services; uici plan only looks).
 
     Exit code 0: converged, 2: drift remains (waiting, stalled or escalated), 1: error.
     """
@@ -153,7 +203,7 @@ def reconcile(
     raise typer.Exit(_exit_code(report))
 
 
-@app.command()
+@app.command(cls=_OfTargets)
 def status(
     config: ConfigOption = None,
     state: StateOption = None,
@@ -166,29 +216,45 @@ def status(
 
     with _loop(config, state) as opened:
         desired = opened.runtime.git.desired()
-        statuses = output.chosen(opened.runtime.git.statuses(), environment, target)
+        statuses = opened.runtime.git.statuses()
+        known = {*desired.services, *statuses}
+        targets = output.chosen(known, environment, target)
         if as_json:
-            _print_json(output.status_data(desired, statuses))
+            found = {name: statuses[name] for name in targets if name in statuses}
+            _print_json(output.status_data(desired, found))
         else:
-            output.print_status(desired, statuses)
+            now = opened.runtime.clock.now()
+            output.print_status(desired, statuses, targets, now=now)
 
 
 @app.command()
 def report(
     run: Annotated[
-        str, typer.Argument(help="Run id, or its last 8 characters; default: the newest.")
+        str,
+        typer.Argument(help="Run id, its last 8 characters, HHMMSS, or a name from --list."),
     ] = "",
+    *,
+    listed: Annotated[
+        bool, typer.Option("--list", help="The newest reports: time, what happened.")
+    ] = False,
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run report from Git."""
+    """What happened: the newest incident report, or that of a run."""
     from flows.command_line import output  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
-        opened.runtime.git.desired()  # brings the newest reports along
-        found = opened.runtime.git.report(run)
-        if as_json:
+        git = opened.runtime.git
+        git.desired()  # brings the newest reports along
+        found = git.report("" if listed else run)
+        if listed:
+            reports = [git.report(path) for path in found.newest]
+            if as_json:
+                _print_json(output.reports_data(reports))
+            else:
+                output.print_reports(reports)
+        elif as_json:
             print(found.json_text)  # noqa: T201 - a command line speaks
         else:
             output.print_markdown(found.markdown)
@@ -292,7 +358,15 @@ def _loop(config: Path | None, state: str | None) -> Iterator[Any]:
 def _load(config: Path | None, state: str | None = None) -> UniversalConfig:
     from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfigLoader  # noqa: PLC0415 - see the module
 
+    if config is not None and not config.is_dir():
+        _refuse_folder(config)
     return UniversalConfigLoader(config or DEFAULT_DIRECTORY, state=state).load()
+
+
+def _refuse_folder(config: Path) -> None:
+    from flows.command_line.validation import require_folder  # noqa: PLC0415 - see the module
+
+    require_folder(config)
 
 
 def _request(

@@ -108,9 +108,14 @@ def _settled(
     return judged if cause is None else waiting(judged, cause)
 
 
-def unconfirmed(incident: Incident, confirm_after: timedelta, now: datetime) -> bool:
-    """Whether an incident rests on a moment: a drift without known age, or a very young one."""
-    return any(d.since is None or now - d.since < confirm_after for d in incident.drifts)
+def unconfirmed_for(incident: Incident, confirm_after: timedelta, now: datetime) -> timedelta:
+    """How long until an incident may be believed; zero: it rests on more than a moment.
+
+    A drift without a known age has to be there for all of `confirm_after` from now on,
+    one that the engine or the alert has dated for what is left of it.
+    """
+    ages = [now - d.since if d.since is not None else timedelta(0) for d in incident.drifts]
+    return max(timedelta(0), confirm_after - min(ages))
 
 
 def confirm(first: Comparison, second: Comparison) -> Comparison:
@@ -120,9 +125,9 @@ def confirm(first: Comparison, second: Comparison) -> Comparison:
     incident on it stays only if the second look has one on the same root.
     """
     again = second.states
+    order = {incident.root: number for number, incident in enumerate(first.incidents)}
     kept = [d for d in first.drifts if d.target not in again]
-    roots = {incident.root for incident in first.incidents}
-    unsure = {root for root in roots if root in again}
+    unsure = order.keys() & again.keys()
     incidents = [i for i in first.incidents if i.root not in unsure]
     incidents += [i for i in second.incidents if i.root in unsure]
     return replace(
@@ -130,13 +135,8 @@ def confirm(first: Comparison, second: Comparison) -> Comparison:
         states={**first.states, **again},
         drifts=(*kept, *second.drifts),
         pending=(*(d for d in first.pending if d.target not in again), *second.pending),
-        incidents=tuple(sorted(incidents, key=lambda i: _rank(first, i))),
+        incidents=tuple(sorted(incidents, key=lambda incident: order[incident.root])),
     )
-
-
-def _rank(comparison: Comparison, incident: Incident) -> int:
-    roots = [i.root for i in comparison.incidents]
-    return roots.index(incident.root)
 
 
 def _facts(given: CompareInput, observation: Observation) -> dict[str, TargetFacts]:
@@ -218,11 +218,14 @@ def _silence(
     One that names an alert, or any label that the service's selectors do not have,
     covers only that alert; Alertmanager marks the alert itself then.
     """
+    selectors = service.spec.alerts
     for silence in silences:
         named = {matcher.name for matcher in silence.matchers}
-        for selector in service.spec.alerts:
-            if named <= selector.matchers.keys() and given.covers(silence, selector.matchers):
-                return silence
+        if selectors and all(
+            named <= selector.matchers.keys() and given.covers(silence, selector.matchers)
+            for selector in selectors
+        ):
+            return silence
     return None
 
 
@@ -271,4 +274,4 @@ def _breaker(
     }
 
 
-__all__ = ["CompareInput", "Comparison", "TargetJudgement", "compare", "confirm", "unconfirmed"]
+__all__ = ["CompareInput", "Comparison", "TargetJudgement", "compare", "confirm", "unconfirmed_for"]

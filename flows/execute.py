@@ -12,8 +12,8 @@ from datetime import datetime
 
 from flows.comparison.drift import Incident
 from flows.guard import Decision, GuardedInterface, Verdict
-from flows.listener import Listener
-from infrastructure.operations import OperationOutcome, OutcomeStatus
+from flows.listener import Listener, RunStoppedError
+from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,11 @@ class Execution:
 
     fingerprint: str
     outcomes: tuple[OperationOutcome, ...]
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was sent at all."""
+        return any(outcome.status is not OutcomeStatus.SKIPPED for outcome in self.outcomes)
 
     @property
     def succeeded(self) -> bool:
@@ -66,14 +71,24 @@ def execute(
         call = verdict.step.call
         if not stopped and now() >= deadline:
             stopped = "the run's deadline was reached"
+        if not stopped:
+            stopped = _stop_asked(listener, incident, call)
         if stopped:
             at = now()
             outcomes.append(OperationOutcome(call, OutcomeStatus.SKIPPED, at, at, error=stopped))
             continue
-        listener.operation_started(incident, call)
         outcome = guarded.run(verdict, deadline=deadline)
         listener.operation_finished(incident, outcome)
         outcomes.append(outcome)
         if outcome.status is not OutcomeStatus.SUCCEEDED:
             stopped = f"{call.operation} before it {outcome.status.value}"
     return Execution(incident.fingerprint, tuple(outcomes))
+
+
+def _stop_asked(listener: Listener, incident: Incident, call: OperationCall) -> str:
+    """Tell of the operation; why the run is to end before it, or nothing."""
+    try:
+        listener.operation_started(incident, call)
+    except RunStoppedError as exc:
+        return str(exc)
+    return ""

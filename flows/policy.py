@@ -20,10 +20,13 @@ def effective_policy(
     modes = [platform.mode, environment.mode, service.mode, run_mode]
     attempts = [platform.max_attempts, environment.max_attempts, service.max_attempts]
     backoffs = [b for b in (platform.backoff, environment.backoff, service.backoff) if b]
+    approve_up_to = _lower(platform.approve_up_to, environment.approve_up_to)
+    allow_up_to = _lower(platform.allow_up_to, environment.allow_up_to)
     return Policy(
         mode=min((m for m in modes if m is not None), key=list(Mode).index),
-        allow_up_to=_lower(platform.allow_up_to, environment.allow_up_to),
-        approve_up_to=_lower(platform.approve_up_to, environment.approve_up_to),
+        # What may not even be approved may not run alone.
+        allow_up_to=_lower(allow_up_to, approve_up_to),
+        approve_up_to=approve_up_to,
         max_attempts=min(a for a in attempts if a is not None),
         backoff=Backoff(initial=max(b.initial for b in backoffs), max=max(b.max for b in backoffs)),
     )

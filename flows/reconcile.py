@@ -13,9 +13,9 @@ from datetime import datetime
 
 import structlog
 
-from flows.act import Acting, act
+from flows.act import Acting, act, admit
 from flows.cases import Case, LeftAlone, open_cases
-from flows.compare import Comparison, compare, confirm, unconfirmed
+from flows.compare import Comparison, compare, confirm, unconfirmed_for
 from flows.comparison.drift import HealthStatus
 from flows.listener import Listener, RunRequest
 from flows.observe import Observation
@@ -26,14 +26,15 @@ from flows.reporting.conditions import (
     next_status,
     with_attempt,
 )
-from flows.reporting.status import AGENT_FOLDER, TargetStatus
+from flows.reporting.status import TargetStatus
 from flows.repository.contract import CommitResult, Durability
 from flows.runtime import Runtime
+from flows.verify import CheckState
 from flows.world import World
+from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import UiciError
 
 _log = structlog.get_logger("uici")
-_WELL = HealthStatus.HEALTHY.value
 
 
 def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunReport:
@@ -50,9 +51,10 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         sight = look(world)
         listener.drifts_found(sight.comparison)
         cases, left = open_cases(world, sight.comparison, sight.seen, listener)
-        intent = commit_intent(runtime, world, sight, cases, listener=listener)
-        reports = act(intent.cases, acting(world, listener, sight, intent))
-        report = close(runtime, world, sight, Ending(started, intent, reports, left))
+        ready, held = admit(cases, left, acting(world, listener, sight, world.desired.stale))
+        intent = commit_intent(runtime, world, sight, ready, listener=listener)
+        done = act(intent.cases, acting(world, listener, sight, intent.unpushed))
+        report = close(runtime, world, sight, Ending(started, intent, (*done, *held), left))
     listener.run_finished(report)
     return report
 
@@ -71,15 +73,11 @@ def look(world: World) -> Sight:
     now = world.clock.now()
     comparison = compare(world.comparing, seen, now=now)
     confirm_after = world.config.platform.compare.grace.confirm_after
-    doubtful = {
-        target
-        for incident in comparison.incidents
-        if unconfirmed(incident, confirm_after, now)
-        for target in incident.targets
-    }
+    waits = {i: unconfirmed_for(i, confirm_after, now) for i in comparison.incidents}
+    doubtful = {target for i, wait in waits.items() if wait for target in i.targets}
     if not doubtful:
         return Sight(seen, comparison)
-    world.clock.sleep(confirm_after.total_seconds())
+    world.clock.sleep(max(waits.values()).total_seconds())
     again = world.look(sorted(doubtful))
     second = compare(
         replace(world.comparing, selected=tuple(sorted(doubtful))), again, now=world.clock.now()
@@ -111,6 +109,12 @@ class Intent:
     statuses: Mapping[str, TargetStatus] | None = None
     commit: CommitResult | None = None
     error: str = ""
+
+    @property
+    def unpushed(self) -> str | None:
+        """Why the intent is on the agent's own disk only."""
+        local = self.commit is not None and self.commit.durability is Durability.LOCAL
+        return self.commit.error if self.commit is not None and local else None
 
 
 def commit_intent(
@@ -145,21 +149,19 @@ def commit_intent(
     return Intent(tuple(cases), statuses=statuses, commit=commit)
 
 
-def acting(world: World, listener: Listener, sight: Sight, intent: Intent) -> Acting:
-    """What stages 5 and 6 work with."""
+def acting(world: World, listener: Listener, sight: Sight, unpushed: str | None) -> Acting:
+    """What stages 5 and 6 work with. `unpushed`: why the remote has no intent."""
     before = {
         target: service.instances
         for environment in sight.seen.environments.values()
         if environment.engine is not None
         for target, service in environment.engine.services.items()
     }
-    commit = intent.commit
-    local = commit is not None and commit.durability is Durability.LOCAL
     return Acting(
         world=world,
         listener=listener,
         before=before,
-        hold=f"the Git remote can't be reached: {commit.error}" if commit and local else None,
+        hold=f"the Git remote can't be reached: {unpushed}" if unpushed else None,
         up_to=world.config.platform.git.local_commit_suffices_up_to,
     )
 
@@ -193,17 +195,21 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         errors=(ending.intent.error,) if ending.intent.error else (),
         intent_commit=ending.intent.commit.sha if ending.intent.commit else None,
     )
-    _tell_of_own_alerts(runtime, world, sight.comparison)
+    _tell_people(runtime, sight.comparison)
     return _committed(runtime, world, report, now)
 
 
-def _tell_of_own_alerts(runtime: Runtime, world: World, comparison: Comparison) -> None:
-    """The agent's own alerts go to people, once; nothing else is ever done about them."""
-    known = world.statuses.get(f"{AGENT_FOLDER}/{world.identity.agent}")
-    if not comparison.own_alerts or (known is not None and known.health != _WELL):
-        return
+def _tell_people(runtime: Runtime, comparison: Comparison) -> None:
+    """The agent's own alerts and an open breaker: nothing is done about them but this.
+
+    Told in every run while it lasts: it is one alert, and it ends by itself.
+    """
+    told = {name: f"nothing is done: {why}" for name, why in comparison.breaker.items()}
     try:
-        runtime.escalate_own(comparison.own_alerts)
+        if comparison.own_alerts:
+            runtime.escalate_own(comparison.own_alerts)
+        for environment, summary in told.items():
+            runtime.escalate_environment(environment, summary)
     except UiciError as exc:
         _log.warning("escalation_failed", reason=str(exc))
 
@@ -212,12 +218,12 @@ def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime)
     # A run that died left its intent open. This one has looked at the world anew; an
     # intent younger than a run may be another agent's, still at work.
     oldest = now - world.config.platform.reconcile.deadline
-    closes = [
-        intent
-        for intent in runtime.git.open_intents()
-        if intent.run_id != report.run_id and (intent.at is None or intent.at < oldest)
-    ]
     try:
+        closes = [
+            intent
+            for intent in runtime.git.open_intents()
+            if intent.run_id != report.run_id and (intent.at is None or intent.at < oldest)
+        ]
         result = runtime.git.commit_report(report, now=now, closes=closes)
         if result is None:
             runtime.git.push_pending()
@@ -256,13 +262,20 @@ def _run_result(world: World, sight: Sight, ending: Ending) -> RunResult:
         or any(report.result is not IncidentResult.RECOVERED for report in ending.reports)
         or sight.comparison.pending
         or any(state.health is HealthStatus.UNKNOWN for state in sight.comparison.states.values())
-        or _held_drift(sight.comparison)
+        or _drift_is_left(sight.comparison, ending.reports)
         or world.desired.refused_revision is not None
     )
     return RunResult.DRIFT_REMAINS if drifting else RunResult.CONVERGED
 
 
-def _held_drift(comparison: Comparison) -> bool:
-    """Drift on a suspended or silenced target: left alone, but still there."""
-    held = {target for target, state in comparison.states.items() if state.held is not None}
-    return any(drift.target in held for drift in comparison.drifts)
+def _drift_is_left(comparison: Comparison, reports: Sequence[IncidentReport]) -> bool:
+    """Whether a drift was seen on a target that was not verified to be well since."""
+    well = {r.incident.root for r in reports if r.result is IncidentResult.RECOVERED}
+    well |= {
+        check.target
+        for report in reports
+        if report.verification is not None and report.incident.root in well
+        for check in report.verification.checks
+        if check.name == "dependent" and check.state is CheckState.PASSED
+    }
+    return any(d.kind is not DriftKind.ORPHAN and d.target not in well for d in comparison.drifts)

@@ -18,6 +18,7 @@ from flows.guard import Verdict
 from flows.plan import Plan
 from flows.reporting.as_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
 from flows.reporting.markdown import render_markdown
+from flows.reporting.sentences import counted, headline
 from flows.reporting.status import (
     AGENT_FOLDER,
     REFUSED_PATH,
@@ -29,7 +30,7 @@ from flows.reporting.status import (
     intent_path,
     status_path,
 )
-from flows.reporting.text import changing, headline, plain, short_name
+from flows.reporting.text import changing, first_words, plain, short_name
 from flows.reporting.values import (
     IncidentReport,
     IncidentResult,
@@ -56,6 +57,7 @@ __all__ = [
 
 Files = dict[str, bytes | None]  # None: the file goes
 
+_SUBJECT_LIMIT = 120
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -202,20 +204,18 @@ def intent_message(cases: Sequence[tuple[Incident, Plan, Sequence[Verdict]]]) ->
 
 def commit_message(report: RunReport, before: Reported, *, redactor: Redactor) -> str:
     """Subject, and a line for each incident when there are several."""
-    lines = [headline(incident, redactor.text) for incident in news(report, before)]
+    told = news(report, before)
+    lines = [headline(incident, redactor.text) for incident in told]
     if len(lines) == 1:
-        return lines[0] + "\n"
+        return first_words(lines[0], _SUBJECT_LIMIT) + "\n"
     if lines:
-        counts = dict.fromkeys(IncidentResult, 0)
-        for incident in news(report, before):
-            counts[incident.result] += 1
-        words = ", ".join(f"{count} {r.value}" for r, count in counts.items() if count)
-        return f"{len(lines)} incidents: {words}\n\n" + "\n".join(lines) + "\n"
+        subject = first_words(redactor.text(counted(told)), _SUBJECT_LIMIT)
+        return f"{subject}\n\n" + "\n".join(lines) + "\n"
     refused = report.desired.refused_revision
     if refused is not None and refused != before.refused_revision:
         return f"desired state refused: {plain(refused)}\n"
     if report.errors:
-        return f"error: {plain(redactor.text(report.errors[0]), 100)}\n"
+        return first_words(f"error: {redactor.text(report.errors[0])}", _SUBJECT_LIMIT) + "\n"
     changed = [
         f"{short_name(status.target)} {status.sync}/{status.health}"
         for status in report.statuses.values()

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from executors.contract import Executor
 from executors.translator import CommandTranslator
 from flows.compare import CompareInput
@@ -33,7 +35,7 @@ from flows.repository.contract import DesiredState
 from flows.world import Clock, World, policies, select
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.desired_state import DesiredStateParser
-from infrastructure.errors import PermanentError, TemporaryError
+from infrastructure.errors import PermanentError, TemporaryError, UiciError
 from infrastructure.identity import AgentIdentity, runtime_native_ids
 from infrastructure.observed import Alert, ObservedService, ProbeReading
 from infrastructure.operation_registry import OperationRegistry
@@ -47,6 +49,7 @@ from monitoring.http_source import MonitoringClients
 from monitoring.probe import probe_services
 from monitoring.prometheus import query
 
+_log = structlog.get_logger("uici")
 SYSTEM_CLOCK = Clock(now=lambda: datetime.now(UTC), sleep=time.sleep)
 
 
@@ -73,8 +76,15 @@ class Runtime:
             TemporaryError: another run of this agent is under way.
         """
         path = self.config.data_directory / "run.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as lock:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            opened = path.open("w")
+        except OSError as exc:
+            raise PermanentError(
+                f"the data directory can't be used: {exc.strerror}: {exc.filename}: "
+                "correct dataDirectory in platform.yml or its rights"
+            ) from exc
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:
@@ -92,6 +102,14 @@ class Runtime:
         """
         self.secrets.forget()  # a secret that was rotated is read anew by each run
         desired = self.git.desired()
+        for name, executor in self.executors.items():
+            executor.declare(
+                frozenset(
+                    service.metadata.name
+                    for service in desired.services.values()
+                    if service.metadata.environment == name
+                )
+            )
         selected = select(desired.services, request)
         started = self.clock.now()
         interface = self.interface(desired.services)
@@ -142,24 +160,41 @@ class Runtime:
         )
 
     def escalate_own(self, alerts: Sequence[Alert]) -> None:
-        """Tell people of alerts about the agent itself, in every environment that can.
+        """Tell people of alerts about the agent itself, wherever there is an Alertmanager.
 
         Raises:
-            UiciError: an Alertmanager did not take it.
+            UiciError: no Alertmanager took it.
         """
         names = ", ".join(sorted({alert.name for alert in alerts}))
         agent = self.identity.agent
-        for name, environment in self.config.environments.environments.items():
-            if environment.alertmanager:
-                labels = {
-                    "alertname": ESCALATION_ALERT,
-                    "service": agent,
-                    "environment": name,
-                    "severity": "critical",
-                    "target": f"{AGENT_FOLDER}/{agent}",
-                }
-                told = {"summary": f"{names} fires about {agent}, which never acts on itself"}
-                self._escalate(Escalation(name, labels, told), 0)
+        summary = f"{names} fires about {agent}, which never acts on itself"
+        errors: list[UiciError] = []
+        places = self.config.environments.environments
+        for name in (n for n, place in places.items() if place.alertmanager):
+            labels = {"service": agent, "target": f"{AGENT_FOLDER}/{agent}"}
+            try:
+                self._tell(name, labels, summary)
+            except UiciError as exc:
+                errors.append(exc)
+        if errors:
+            raise errors[0]
+
+    def escalate_environment(self, environment: str, summary: str) -> None:
+        """Tell people of something that concerns a whole environment.
+
+        Raises:
+            UiciError: no Alertmanager took it.
+        """
+        self._tell(environment, {"target": environment}, summary)
+
+    def _tell(self, environment: str, labels: Mapping[str, str], summary: str) -> None:
+        known = {
+            "alertname": ESCALATION_ALERT,
+            "environment": environment,
+            "severity": "critical",
+            **labels,
+        }
+        self._escalate(Escalation(environment, known, {"summary": summary}), 0)
 
     def close(self) -> None:
         """Release every connection. Idempotent."""
@@ -233,6 +268,9 @@ class Runtime:
     def _escalate(self, escalation: Escalation, _timeout: float) -> None:
         """An alert that ends by itself unless it is told again."""
         sources = self.config.environments.environments[escalation.environment].alertmanager
+        if not sources:  # the report in Git, the log and Prefect's event tell it then
+            _log.warning("escalation_without_alertmanager", **escalation.labels)
+            return
         now = self.clock.now()
         post_alert(
             self.clients.sources(sources),

@@ -155,7 +155,8 @@ def assess(given: VerifyInput, seen: Observation, *, now: datetime) -> Iterator[
 def _engine(service: Service, instances: tuple[ObservedInstance, ...]) -> Check:
     target, wanted = service.target, service.spec.replicas
     states = ", ".join(sorted({i.state.value for i in instances})) or "none"
-    if len(instances) != wanted:
+    scaled_by_others = "/replicas" in service.spec.ignore_differences and instances
+    if len(instances) != wanted and not scaled_by_others:
         detail = f"{len(instances)} of {wanted} instances"
         return Check(target, "engine", CheckState.FAILED, detail)
     if any(i.state is not InstanceState.RUNNING for i in instances):
@@ -164,7 +165,7 @@ def _engine(service: Service, instances: tuple[ObservedInstance, ...]) -> Check:
     if EngineHealth.UNHEALTHY in health or EngineHealth.STARTING in health:
         detail = "running, " + ", ".join(sorted(h.value for h in health))
         return Check(target, "engine", CheckState.FAILED, detail)
-    return Check(target, "engine", CheckState.PASSED, f"{wanted} running")
+    return Check(target, "engine", CheckState.PASSED, f"{len(instances)} running")
 
 
 def _effects(

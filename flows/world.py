@@ -25,7 +25,7 @@ from infrastructure.identity import AgentIdentity
 from infrastructure.observed import NativeObject
 from infrastructure.operation_registry import OperationRegistry
 from infrastructure.redaction import Redactor
-from infrastructure.service import Service
+from infrastructure.service import Remediation, Service
 from infrastructure.universal_interface import UniversalInfrastructureInterface
 
 
@@ -112,9 +112,9 @@ def select(services: Mapping[str, Service], request: RunRequest) -> tuple[str, .
     for name in request.targets or ():
         found = [t for t in services if t == name or t.partition("/")[2] == name]
         if len(found) != 1:
-            what = "several targets are called" if found else "desired state has no target"
-            remedy = f"write one of: {', '.join(sorted(found) or sorted(services)[:10])}"
-            problems.append(_problem(f"{what} {name}", remedy))
+            what = "several targets are named" if found else "no target is named"
+            known = ", ".join(sorted(found) or sorted(services)[:10])
+            problems.append(_problem(f"{what} {name}", f"known: {known}"))
         wanted.update(found)
     if problems:
         raise InvalidInputError(problems)
@@ -134,15 +134,21 @@ def policies(
     config: UniversalConfig, services: Mapping[str, Service], request: RunRequest
 ) -> dict[str, Policy]:
     """The effective policy of every target."""
-    return {
-        target: effective_policy(
-            config.platform.guard.policy,
-            config.environments.environments[service.metadata.environment].policy,
-            service.spec.remediation,
-            request.mode,
-        )
-        for target, service in services.items()
-    }
+    made: dict[tuple[str, Remediation], Policy] = {}
+
+    def policy(service: Service) -> Policy:
+        environment = service.metadata.environment
+        key = (environment, service.spec.remediation)
+        if key not in made:  # few services say something of their own
+            made[key] = effective_policy(
+                config.platform.guard.policy,
+                config.environments.environments[environment].policy,
+                service.spec.remediation,
+                request.mode,
+            )
+        return made[key]
+
+    return {target: policy(service) for target, service in services.items()}
 
 
 def _problem(message: str, remedy: str) -> Problem:

@@ -2,7 +2,7 @@
 
 `executor` is the contract; the procedures (`lifecycle`, `capacity`, `replace_container`,
 `evidence`) work over the protocol of `session`; what needs no engine (`spec`,
-`membership`, `carry_over`, `errors`) is pure.
+`shape`, `membership`, `carry_over`, `errors`) is pure.
 """
 
 from executors.docker.sdk import Connection, connect

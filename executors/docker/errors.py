@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import TypeGuard, assert_never
+from typing import Any, TypeGuard, assert_never
 
 from infrastructure.errors import (
     ConflictError,
@@ -103,6 +103,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
             ("json.decoder.JSONDecodeError", Meaning.GARBAGE),
             ("builtins.TimeoutError", Meaning.TIMED_OUT),
             ("builtins.UnicodeDecodeError", Meaning.GARBAGE),
+            ("builtins.RecursionError", Meaning.GARBAGE),
             ("builtins.ValueError", Meaning.MISUSE),
             ("builtins.OSError", Meaning.LOST),
         ]
@@ -213,6 +214,11 @@ def error_of_status(status: int, said: str, *, what: str, engine: str, mutating:
     if status == 0 and mutating:
         return OutcomeUnknownError(f"{what}: {engine} gave no readable answer", remedy=REMEDY)
     return PermanentError(message)
+
+
+def said_in(answer: Any) -> str:
+    """The engine's own words in the body of an error; all of it, if it has another shape."""
+    return str(answer.get("message", "") if isinstance(answer, dict) else answer)
 
 
 def stable(text: str) -> str:

@@ -16,11 +16,12 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import structlog
 
 from executors.contract import ExecutorContext, Primitive
-from executors.docker import capacity, evidence, lifecycle, replace_container
+from executors.docker import capacity, evidence, lifecycle, replace_container, shape
 from executors.docker.membership import Listed, Members, Roster, compose_project, listed
 from executors.docker.session import Deadline, DockerSession, Handler, Job, Json, Toolbox
 from executors.docker.spec import Container, Reach, observed_instance
@@ -28,7 +29,6 @@ from infrastructure.errors import (
     DeadlineExceededError,
     NotFoundError,
     PermanentError,
-    TemporaryError,
 )
 from infrastructure.observed import EngineSnapshot, NativeObject, ObservedInstance, ObservedService
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
@@ -71,6 +71,7 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
 )
 # Primitives that give names to new containers.
 _NAMING = frozenset({"create", "scale"})
+_INSPECT = "inspect a container"
 
 
 class Engine(Protocol):
@@ -108,11 +109,15 @@ class DockerExecutor:
         self._context = context
         self._reach = reach
         self._pull = pull
-        self._declared: frozenset[str] = frozenset()
+        self._declared: frozenset[str] | None = None  # not told yet
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     # ── observation ─────────────────────────────────────────────────────────────
+
+    def declare(self, names: frozenset[str]) -> None:
+        """One assignment of an immutable value; each call below reads it once."""
+        self._declared = names
 
     def observe(
         self, services: Sequence[Service], *, all_services: bool, timeout: float
@@ -120,9 +125,7 @@ class DockerExecutor:
         """One list, then inspects of the asked targets' containers only."""
         deadline = Deadline(timeout)
         names = frozenset(service.metadata.name for service in services)
-        # Remembered, so that a call on one target knows what the others may claim.
-        self._declared = names if all_services else self._declared | names
-        roster = self._roster(deadline, self._declared)
+        roster = self._roster(deadline, self._declared, names)
         members = {service.target: self._members(roster, service) for service in services}
         wanted = {
             entry.id: bool(service.spec.native)
@@ -162,18 +165,16 @@ class DockerExecutor:
             pool.shutdown(wait=True, cancel_futures=True)
         self._engine.close()
 
-    def _roster(self, deadline: Deadline, declared: frozenset[str]) -> Roster:
+    def _roster(
+        self, deadline: Deadline, declared: frozenset[str] | None, asked: frozenset[str]
+    ) -> Roster:
         what = "list containers"
-        entries = self._engine.get(
+        answer = self._engine.get(
             "/containers/json?all=1", what=what, timeout=deadline.require(what)
         )
-        try:
-            found = [listed(entry) for entry in entries]
-        except (TypeError, KeyError, AttributeError) as exc:
-            raise TemporaryError(
-                f"{what}: {self._engine.address} answers, but not as a Docker Engine does"
-            ) from exc
-        return Roster(self.environment, found, declared=declared)
+        entries = shape.container_list(answer, what=what, engine=self._engine.address)
+        found = [listed(entry) for entry in entries]
+        return Roster(self.environment, found, declared=declared, asked=asked)
 
     def _members(self, roster: Roster, service: Service) -> Members:
         return roster.members(
@@ -182,14 +183,21 @@ class DockerExecutor:
 
     def _inspect(self, container_id: str, deadline: Deadline) -> Json | None:
         """The engine's answer, or None: it vanished since it was listed."""
-        what = "inspect a container"
         try:
-            found: Json = self._engine.get(
-                f"/containers/{container_id}/json", what=what, timeout=deadline.require(what)
+            answer = self._engine.get(
+                f"/containers/{quote(container_id, safe='')}/json",
+                what=_INSPECT,
+                timeout=deadline.require(_INSPECT),
             )
         except NotFoundError:
             return None
-        return found
+        return shape.container(answer, what=_INSPECT, engine=self._engine.address)
+
+    def _instance(self, inspect: Json, *, keep_native: bool) -> ObservedInstance:
+        try:
+            return observed_instance(inspect, self._reach, keep_native=keep_native)
+        except ValueError as exc:  # a time or a port number that is none
+            raise shape.not_an_engine(_INSPECT, self._engine.address) from exc
 
     def _inspect_all(
         self, wanted: Mapping[str, bool], deadline: Deadline
@@ -206,9 +214,7 @@ class DockerExecutor:
                     return
                 inspect = self._inspect(container_id, deadline)
                 if inspect is not None:
-                    seen[container_id] = observed_instance(
-                        inspect, self._reach, keep_native=keep_native
-                    )
+                    seen[container_id] = self._instance(inspect, keep_native=keep_native)
 
         self._side_by_side(work, len(wanted), deadline, give_up=waiting.clear)
         return seen
@@ -285,8 +291,8 @@ class DockerExecutor:
         return result
 
     def _prepare(self, service: Service, call: PrimitiveCall, deadline: Deadline) -> Job:
-        declared = self._declared | {service.metadata.name}
-        roster = self._roster(deadline, declared)
+        declared = self._declared
+        roster = self._roster(deadline, declared, frozenset({service.metadata.name}))
         members = self._members(roster, service)
         names = {entry.id: entry.name for entry in members.all}
         return Job(
@@ -311,8 +317,9 @@ class DockerExecutor:
         found = (self._inspect(entry.id, deadline) for entry in entries)
         return tuple(Container(inspect) for inspect in found if inspect is not None)
 
-    def _owns(self, service: Service, declared: frozenset[str], entry: Listed) -> bool:
-        roster = Roster(self.environment, (entry,), declared=declared)
+    def _owns(self, service: Service, declared: frozenset[str] | None, entry: Listed) -> bool:
+        asked = (service.metadata.name,)
+        roster = Roster(self.environment, (entry,), declared=declared, asked=asked)
         return bool(self._members(roster, service).all)
 
     def _refuse_protected(self, job: Job) -> None:

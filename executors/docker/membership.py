@@ -82,14 +82,23 @@ class Roster:
     Args:
         environment: environment name, first part of every target id.
         entries: the engine's list.
-        declared: names of services that desired state has in this environment, as far as
-            known: an unlabelled `web-1` is a replica of `web` unless `web-1` is a service.
+        declared: names of all services that desired state has in this environment: an
+            unlabelled `web-1` is a replica of `web` unless `web-1` is a service. None: not
+            told, so it is nobody's replica.
+        asked: names of the services that the caller is about; they may claim, too.
     """
 
     def __init__(
-        self, environment: str, entries: Iterable[Listed], *, declared: Collection[str]
+        self,
+        environment: str,
+        entries: Iterable[Listed],
+        *,
+        declared: frozenset[str] | None,
+        asked: Collection[str] = (),
     ) -> None:
         self._environment = environment
+        self._replicas_known = declared is not None
+        claiming = (declared or frozenset()).union(asked)
         self._labelled: dict[str, list[Listed]] = defaultdict(list)
         self._named: dict[str, list[Listed]] = defaultdict(list)
         self._composed: dict[str, list[Listed]] = defaultdict(list)
@@ -100,18 +109,18 @@ class Roster:
             if target is not None:
                 self._labelled[target].append(entry)
             else:
-                self._adopt(entry, declared)
+                self._adopt(entry, claiming)
         self.names = frozenset(names)
 
-    def _adopt(self, entry: Listed, declared: Collection[str]) -> None:
-        """File an unlabelled container under the one declared service that may claim it."""
+    def _adopt(self, entry: Listed, claiming: Collection[str]) -> None:
+        """File an unlabelled container under the one service that may claim it."""
         name = entry.name.partition(OLD_MARK)[0]
         service = entry.labels.get(_COMPOSE_SERVICE, "")
-        if name in declared:
+        if name in claiming:
             self._named[name].append(entry)
-        elif service in declared and entry.labels.get(_COMPOSE_ONEOFF, "").lower() != "true":
+        elif service in claiming and entry.labels.get(_COMPOSE_ONEOFF, "").lower() != "true":
             self._composed[service].append(entry)
-        elif (stem := _REPLICA_SUFFIX.sub("", name)) in declared:
+        elif self._replicas_known and (stem := _REPLICA_SUFFIX.sub("", name)) in claiming:
             self._named[stem].append(entry)
 
     def members(self, name: str, *, project: str | None = None) -> Members:

@@ -17,9 +17,10 @@ from collections import deque
 from contextlib import ExitStack
 from typing import Any
 
-from executors.docker.errors import error_of_status, translate
+from executors.docker.errors import error_of_status, said_in, translate
 
-_ERRORS = (OSError, http.client.HTTPException, ValueError)
+# RecursionError: JSON nested so deep that it can't be decoded.
+_ERRORS = (OSError, http.client.HTTPException, ValueError, RecursionError)
 # What a kept connection shows when the engine was restarted since its last use.
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
@@ -67,7 +68,7 @@ class UnixReader:
             status, body = self._exchange(path, timeout)
             if status < 300:
                 return json.loads(body)
-            said = json.loads(body).get("message", "")
+            said = said_in(json.loads(body))
         except _ERRORS as exc:
             raise translate(exc, what=what, engine=self._address, mutating=False) from exc
         raise error_of_status(status, said, what=what, engine=self._address, mutating=False)

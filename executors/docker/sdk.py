@@ -20,7 +20,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import StringConstraints
 
 from executors.contract import ExecutorContext
-from executors.docker.errors import REMEDY, error_of_status, stable, translate
+from executors.docker import shape
+from executors.docker.errors import REMEDY, error_of_status, said_in, stable, translate
 from executors.docker.executor import DockerExecutor
 from executors.docker.reader import UnixReader
 from executors.docker.session import Deadline, Json
@@ -204,6 +205,7 @@ def _vendor_errors() -> tuple[type[Exception], ...]:
         http.client.HTTPException,
         OSError,
         ValueError,
+        RecursionError,
     )
 
 
@@ -288,8 +290,8 @@ class _SdkSession:
         if response.status_code < 400:
             return
         try:
-            said = str(response.json().get("message", ""))
-        except ValueError:
+            said = said_in(response.json())
+        except (ValueError, RecursionError):
             said = response.text
         raise error_of_status(
             response.status_code, said, what=what, engine=self._address, mutating=mutating
@@ -347,8 +349,8 @@ class _SdkSession:
     def inspect(self, container: str) -> Json:
         """See `DockerSession`; so are all below."""
         what = self._on("inspect", container)
-        found: Json = self.run(what, lambda api: api.inspect_container(container))
-        return found
+        answer = self.run(what, lambda api: api.inspect_container(container))
+        return shape.container(answer, what=what, engine=self._address)
 
     def start(self, container: str) -> None:
         what = self._on("start", container)

@@ -35,6 +35,7 @@ _ZERO_TIME = "0001-"
 _ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - recognised, not listened on
 _LOOPBACK = "127.0.0.1"
 _REASON_LENGTH = 200
+_HIGHEST_PORT = 65535
 
 _STATES = {
     "created": InstanceState.PENDING,
@@ -148,9 +149,12 @@ def observed_instance(inspect: Json, reach: Reach, *, keep_native: bool) -> Obse
     """Docker → universal.
 
     Args:
-        inspect: the engine's answer.
+        inspect: the engine's answer, its shape checked (`executors.docker.shape`).
         reach: how the agent gets to containers of this engine.
         keep_native: whether desired state has `native` fields to compare with.
+
+    Raises:
+        ValueError: a time or a port number in it is none.
     """
     container = Container(inspect)
     state: Json = inspect.get("State") or {}
@@ -221,10 +225,17 @@ def ports(exposed: Mapping[str, Any] | None, bindings: Mapping[str, Any] | None)
 
 
 def timestamp(text: str | None) -> datetime | None:
-    """The engine's RFC 3339 time; its year 1 means never."""
+    """The engine's RFC 3339 time; its year 1 means never.
+
+    Raises:
+        ValueError: it is none, or of no time zone.
+    """
     if not text or text.startswith(_ZERO_TIME):
         return None
-    return datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"no time zone: {text}")
+    return found
 
 
 def _port_text(key: str) -> str:
@@ -276,12 +287,21 @@ def _published(bindings: Json | None, reach: Reach) -> Mapping[int, tuple[str, i
         if protocol != "tcp":
             continue
         for host in hosts or ():
-            address = host.get("HostIp", "")
+            if not host.get("HostPort"):
+                continue  # none was given to it (yet)
+            address = host.get("HostIp") or ""
             if not reach.local and address.startswith("127."):
                 continue  # the engine's own loopback can't be reached from here
             where = reach.host if address in _ANY_ADDRESS else address
-            found.setdefault(int(number), (where, int(host["HostPort"])))
+            found.setdefault(_port_number(number), (where, _port_number(host["HostPort"])))
     return found
+
+
+def _port_number(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= _HIGHEST_PORT:
+        raise ValueError(f"no port: {number}")
+    return number
 
 
 # ── downwards ───────────────────────────────────────────────────────────────────

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flows.act import act
+from flows.act import act, admit
 from flows.cases import Case, natives
 from flows.comparison.drift import Incident
 from flows.comparison.incidents import fingerprint
@@ -22,7 +22,8 @@ from flows.reconcile import Ending, acting, close, commit_intent, look
 from flows.report import RunReport
 from flows.runtime import Runtime
 from flows.world import World
-from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.config_models import Operation
+from infrastructure.errors import InvalidInputError, PermanentError, Problem
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus, Risk
 
 
@@ -77,6 +78,7 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
     """
     operation = runtime.registry.get(asked.operation)
     request = RunRequest(None, (asked.target,), None, run_id)
+    _require(operation, asked)
     given = runtime.registry.validate(asked.operation, asked.parameters)
     if operation.risk is Risk.READ:
         world = runtime.open_world(request)
@@ -92,16 +94,46 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
         verdicts = judge(
             plan,
             incident,
-            # A suspension or silence holds the loop, not the person who asks by hand.
-            world.guard_input(natives(sight.seen), held={}, breaker=sight.comparison.breaker),
+            # Suspensions, silences and spent attempts hold the loop, not the person who looks.
+            replace(
+                world.guard_input(natives(sight.seen), held={}, breaker=sight.comparison.breaker),
+                attempts={},
+            ),
         )
         listener.judged(incident, verdicts)
         case = Case(incident, Evidence(), plan, verdicts, runnable(verdicts))
-        intent = commit_intent(runtime, world, sight, [case], listener=listener)
-        reports = act(intent.cases, acting(world, listener, sight, intent))
-        report = close(runtime, world, sight, Ending(started, intent, reports, ()))
+        ready, held = admit([case], (), acting(world, listener, sight, world.desired.stale))
+        intent = commit_intent(runtime, world, sight, ready, listener=listener)
+        done = act(intent.cases, acting(world, listener, sight, intent.unpushed))
+        report = close(runtime, world, sight, Ending(started, intent, (*done, *held), ()))
     listener.run_finished(report)
     return Done(report=report)
+
+
+def _require(operation: Operation, asked: Asked) -> None:
+    """Name what is missing as a person would write it."""
+    schema = operation.parameters
+    missing = [name for name in schema.get("required", ()) if name not in asked.parameters]
+    if missing:
+        properties = schema.get("properties", {})
+        add = " ".join(f"-p {name}={_example(properties.get(name, {}))}" for name in missing)
+        raise PermanentError(f"{asked.operation} needs {' and '.join(missing)}: add {add}")
+
+
+def _example(schema: Mapping[str, Any]) -> str:
+    """A value of the kind that a parameter takes."""
+    if "enum" in schema:
+        return str(schema["enum"][0])
+    return _EXAMPLES.get(str(schema.get("type")), "VALUE")
+
+
+_EXAMPLES: Mapping[str, str] = {
+    "integer": "2",
+    "number": "0.5",
+    "boolean": "true",
+    "array": """'["VALUE"]'""",
+    "object": """'{"NAME": "VALUE"}'""",
+}
 
 
 def _incident(world: World, step: PlanStep, drifts: Sequence[Any]) -> Incident:

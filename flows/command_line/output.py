@@ -6,8 +6,11 @@ cleaned when they are rendered.
 
 from __future__ import annotations
 
+import html
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -17,11 +20,15 @@ from rich.table import Table
 
 from flows.cases import Case
 from flows.command_line.preview import Preview
-from flows.comparison.drift import Drift
+from flows.comparison.drift import Drift, HealthStatus, TargetState
 from flows.reporting.status import ConditionType, TargetStatus
+from flows.reporting.text import plain
 from flows.repository.contract import DesiredState
-from infrastructure.errors import Problem
+from flows.repository.memory import StoredReport
+from infrastructure.errors import PermanentError, Problem
 from infrastructure.operations import OperationOutcome
+
+_NAMED = 10  # of many targets
 
 
 def _console() -> Console:
@@ -43,13 +50,12 @@ def print_preview(seen: Preview) -> None:
     for failure in seen.failures:
         source = f"{failure.source} of {failure.environment}"
         console.print(f"[yellow]unknown[/]  {source}: {escape(failure.error)}")
+    _print_unknown(console, seen)
     drifts = (*seen.comparison.drifts, *seen.comparison.pending)
     if not drifts:
-        unknown = [s for s in seen.comparison.states.values() if s.health.value == "Unknown"]
-        known = len(seen.comparison.states) - len(unknown)
-        console.print(f"[green]in sync[/]  {known} of {len(seen.comparison.states)} targets")
-        for state in unknown:
-            console.print(f"[yellow]unknown[/]  {escape(state.target)}: {escape(state.message)}")
+        known = len(seen.comparison.states) - len(unseen(seen))
+        if known or not seen.comparison.states:
+            console.print(f"[green]in sync[/]  {known} of {len(seen.comparison.states)} targets")
         return
     console.print(_drift_table(drifts, set(seen.comparison.pending)))
     for case in seen.cases:
@@ -59,6 +65,24 @@ def print_preview(seen: Preview) -> None:
     for target, state in seen.comparison.states.items():
         if state.held is not None:
             console.print(f"\n{escape(target)}: left alone: {escape(state.held)}")
+
+
+def unseen(seen: Preview) -> list[TargetState]:
+    """Targets of which nothing can be said: they are never in sync."""
+    states = seen.comparison.states.values()
+    return [state for state in states if state.health is HealthStatus.UNKNOWN]
+
+
+def _print_unknown(console: Console, seen: Preview) -> None:
+    dark = unseen(seen)
+    if not dark:
+        return
+    named = ", ".join(state.target for state in dark[:_NAMED])
+    more = f" and {len(dark) - _NAMED} more" if len(dark) > _NAMED else ""
+    console.print(
+        f"[yellow]UNKNOWN[/]  {len(dark)} of {len(seen.comparison.states)} targets could not be "
+        f"looked at: {escape(named)}{more}: {escape(dark[0].message)}: uici doctor"
+    )
 
 
 def _print_desired(console: Console, desired: DesiredState) -> None:
@@ -101,7 +125,7 @@ def preview_data(seen: Preview) -> dict[str, Any]:
         "apiVersion": "uici/v1",
         "kind": "Preview",
         "desired": _desired_data(seen.desired),
-        "inSync": not seen.differs,
+        "inSync": None if unseen(seen) and not seen.differs else not seen.differs,
         "drifts": [_drift_data(drift) for drift in seen.comparison.drifts],
         "pending": [_drift_data(drift) for drift in seen.comparison.pending],
         "states": {
@@ -183,40 +207,100 @@ def _drift_data(drift: Drift) -> dict[str, Any]:
 
 
 def chosen(
-    statuses: Mapping[str, TargetStatus],
-    environments: list[str] | None,
-    targets: list[str] | None,
-) -> dict[str, TargetStatus]:
-    """The statuses that were asked for, sorted by target."""
-    return {
-        target: status
-        for target, status in sorted(statuses.items())
+    known: Collection[str], environments: list[str] | None, targets: list[str] | None
+) -> list[str]:
+    """The targets that were asked for, sorted.
+
+    Args:
+        known: those in desired state or with a status.
+        environments: only these; None: all.
+        targets: only these, by inventory id or name alone; None: all.
+
+    Raises:
+        PermanentError: one that was asked for is not known.
+    """
+    places = {target.partition("/")[0] for target in known}
+    names = {*known, *(target.partition("/")[2] for target in known)}
+    for asked, among, what, shown in (
+        (environments, places, "no service is in an environment", places),
+        (targets, names, "no target is", known),
+    ):
+        for name in asked or ():
+            if name not in among:
+                listed = ", ".join(sorted(shown)[:_NAMED]) or "none"
+                raise PermanentError(f"{what} named {name} (known: {listed})")
+    return [
+        target
+        for target in sorted(known)
         if (not environments or target.partition("/")[0] in environments)
         and (not targets or target in targets or target.partition("/")[2] in targets)
-    }
+    ]
 
 
-def print_status(desired: DesiredState, statuses: Mapping[str, TargetStatus]) -> None:
-    """`uici status`."""
+def print_status(
+    desired: DesiredState,
+    statuses: Mapping[str, TargetStatus],
+    targets: Collection[str],
+    *,
+    now: datetime,
+) -> None:
+    """`uici status`: what needs a look first.
+
+    Args:
+        desired: desired state.
+        statuses: what is known.
+        targets: what is shown; one without a status has not been seen yet.
+        now: decides which moments are of today.
+    """
     console = _console()
     _print_desired(console, desired)
     table = _table("target", "sync", "health", "since", "attempts", "reason")
-    colours = {"Healthy": "green", "Missing": "red", "Degraded": "red"}
-    for target, status in statuses.items():
+    table.columns[3].no_wrap = True
+    for target in sorted(targets, key=lambda t: (_rank(statuses.get(t)), t)):
+        status = statuses.get(target)
+        if status is None:
+            told = ("", "[yellow]not seen yet[/]", "", "", "no run has told of it")
+            table.add_row(escape(target), *told)
+            continue
         ready = next(c for c in status.conditions if c.type is ConditionType.READY)
-        colour = colours.get(status.health, "yellow")
+        colour = _COLOURS.get(status.health, "yellow")
         table.add_row(
             escape(target),
             status.sync,
             f"[{colour}]{status.health}[/]",
-            ready.last_transition_time.isoformat(timespec="seconds"),
+            _short(ready.last_transition_time, now),
             str(status.attempts.count) if status.attempts else "",
             escape(f"{ready.reason}: {ready.message}"),
         )
-    for target in sorted(desired.services.keys() - statuses.keys()):
-        table.add_row(
-            escape(target), "", "[yellow]not seen yet[/]", "", "", "no run has told of it"
-        )
+    console.print(table)
+
+
+_COLOURS = {"Healthy": "green", "Missing": "red", "Degraded": "red"}
+_SICK_FIRST = ("Missing", "Degraded", "Unknown", "Progressing", "Suspended")
+
+
+def _rank(status: TargetStatus | None) -> int:
+    if status is None:
+        return len(_SICK_FIRST)
+    if status.health in _SICK_FIRST:
+        return _SICK_FIRST.index(status.health)
+    return len(_SICK_FIRST) + (1 if status.sync == "Synced" else 0)
+
+
+def _short(at: datetime, now: datetime) -> str:
+    """The time if it was today, else the date; UTC."""
+    at, today = at.astimezone(UTC), now.astimezone(UTC).date()
+    return f"{at:%H:%M:%SZ}" if at.date() == today else f"{at:%Y-%m-%d}"
+
+
+def print_reports(reports: Iterable[StoredReport]) -> None:
+    """`uici report --list`."""
+    console = _console()
+    table = _table("report", "what happened")
+    table.columns[0].no_wrap = True
+    for report in reports:
+        stem = report.path.removeprefix("reports/")
+        table.add_row(escape(stem), escape(_unmarked(report.title)))
     console.print(table)
 
 
@@ -228,6 +312,12 @@ def status_data(desired: DesiredState, statuses: Mapping[str, TargetStatus]) -> 
         "desired": _desired_data(desired),
         "items": [s.model_dump(mode="json", by_alias=True) for s in statuses.values()],
     }
+
+
+def reports_data(reports: Iterable[StoredReport]) -> dict[str, Any]:
+    """`uici report --list --json`."""
+    items = [{"path": report.path, "title": _unmarked(report.title)} for report in reports]
+    return {"apiVersion": "uici/v1", "kind": "ReportList", "items": items}
 
 
 def outcome_data(outcome: OperationOutcome) -> dict[str, Any]:
@@ -259,6 +349,16 @@ def print_outcome(data: Mapping[str, Any]) -> None:
 def print_markdown(text: str) -> None:
     """A report: rendered for a terminal, as it is for a pipe."""
     if sys.stdout.isatty():
+        # A terminal folds nothing away: what can be folded has a heading.
+        text = _FOLD.sub(r"**\1:**", text).replace("\n</details>\n", "\n")
         Console().print(Markdown(text))
     else:
         sys.stdout.write(text)
+
+
+_FOLD = re.compile(r"^<details><summary>(.*)</summary>$", re.MULTILINE)
+
+
+def _unmarked(text: str) -> str:
+    """A line of our Markdown as a person would read it."""
+    return plain(html.unescape(re.sub(r"`|\\(?=[^\w\s]|_)|&#8203;", "", text)), len(text) or 1)

@@ -28,21 +28,44 @@ def validate(path: Path | None, config: Path | None) -> tuple[tuple[Problem, ...
         config: configuration folder; None: the shipped one.
     """
     try:
+        require_folder(config)
         loaded = UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
     except InvalidInputError as exc:
         return exc.problems, 0
     folder = path or loaded.directory / loaded.platform.git.seed
+    files = _service_files(folder)
+    if isinstance(files, Problem):
+        return (files,), 0
+    identity = agent_identity(loaded)
+    services, problems = DesiredStateParser.from_config(loaded, identity).parse(files)
+    return (*_engine_problems(loaded), *problems), len(services)
+
+
+def _service_files(folder: Path) -> dict[str, bytes] | Problem:
+    """The YAML files of a folder by their path in it, or why there are none."""
+    remedy = "name the folder that holds the Service files"
+    if folder.is_file():
+        return Problem(str(folder), 0, 0, "it is a file, not a folder", remedy)
     if not folder.is_dir():
-        remedy = "name the folder that holds the Service files"
-        return (Problem(str(folder), 0, 0, "there is no such folder", remedy),), 0
+        return Problem(str(folder), 0, 0, "there is no such folder", remedy)
     files = {
         str(file.relative_to(folder)): file.read_bytes()
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.suffix in {".yml", ".yaml"}
     }
-    identity = agent_identity(loaded)
-    services, problems = DesiredStateParser.from_config(loaded, identity).parse(files)
-    return (*_engine_problems(loaded), *problems), len(services)
+    return files or Problem(str(folder), 0, 0, "it holds no .yml or .yaml file", remedy)
+
+
+def require_folder(config: Path | None) -> None:
+    """Say it once, and not for each file, when a configuration folder is not there.
+
+    Raises:
+        InvalidInputError: it is not there, or is no folder.
+    """
+    if config is not None and not config.is_dir():
+        what = "it is no folder" if config.exists() else "there is no such folder"
+        remedy = "name a configuration folder, or leave --config out for the shipped one"
+        raise InvalidInputError([Problem(str(config), 0, 0, what, remedy)])
 
 
 def _engine_problems(config: UniversalConfig) -> tuple[Problem, ...]:

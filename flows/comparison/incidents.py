@@ -41,14 +41,17 @@ def unsettled_cause(
 ) -> str | None:
     """The dependency that a target has to wait for before its drifts are acted upon.
 
-    A dependency whose own fault is within its grace explains any symptom; one that was
-    started just now explains those that lag. Acting on the dependent would mend nothing.
+    A dependency whose own fault is within its grace, or that a person holds, explains any
+    symptom; one that was started just now explains those that lag. Acting on the dependent
+    would mend nothing.
     """
     kinds = {drift.kind for drift in judged.drifts}
     if not kinds or not kinds <= _SYMPTOMS:
         return None
     for name in sorted(_transitive(judged.state.target, services) & everything.keys()):
         needed = everything[name]
+        if needed.state.held is not None and needed.drifts:
+            return name
         if any(drift.kind in _CAUSES for drift in needed.pending):
             return name
         if needed.starting and not needed.drifts and kinds <= _LAGGING:

@@ -216,7 +216,7 @@ def _running(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
             instance=name,
             since=instance.started_at,
         )
-    if instance.health in (EngineHealth.UNHEALTHY, EngineHealth.STARTING):
+    if instance.health is EngineHealth.UNHEALTHY:
         yield Drift(
             target,
             DriftKind.UNHEALTHY,
@@ -438,6 +438,10 @@ def _health(
 
 def _unknown(look: _Look) -> tuple[HealthStatus, str, str] | None:
     """What keeps a target without any drift from being called healthy."""
+    if any(i.health is EngineHealth.STARTING for i in look.engine.instances):
+        # The engine gives it as long as its own start period says; so do we.
+        message = "the engine's health check has not passed yet"
+        return HealthStatus.PROGRESSING, "Starting", message
     if any(i.state is InstanceState.UNKNOWN for i in look.engine.instances):
         return HealthStatus.UNKNOWN, "EngineStateUnknown", "the engine does not know the state"
     signals = [(s.reading, s.detail) for s in look.facts.probes]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -86,7 +87,7 @@ def docker_engine(
         )
     # A socket's path may have 107 bytes, so it can't be in a deep scratch directory.
     run = Path(tempfile.mkdtemp(prefix="uici-docker-"))
-    name = f"uici{os.getpid() % 100_000}{run.name[-3:]}"  # an interface name has 15 bytes
+    name = f"uici{secrets.token_hex(5)}"  # an interface name has 15 bytes
     host = f"unix://{run / 'docker.sock'}"
     data = scratch / "docker-data"
     argv = [

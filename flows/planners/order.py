@@ -18,7 +18,8 @@ from flows.reporting.status import LastIncident
 _ESCALATE = "escalate_to_human"
 _MAX_SUMMARY = 500
 # `flows.report.IncidentResult.RECOVERED`: a later stage's word, so not imported here.
-_RECOVERED = "recovered"
+# Results of a plan that was carried out. A plan that was held was never tried.
+_DID_NOT_HELP = ("failed", "unknown")
 
 
 def plan_incident(
@@ -52,7 +53,8 @@ def _no_use_in_asking(
 ) -> str | None:
     if planner.kind is not PlannerKind.LLM or last is None:
         return None
-    if last.fingerprint != incident.fingerprint or last.result == _RECOVERED:
+    tried = last.result in _DID_NOT_HELP
+    if last.fingerprint != incident.fingerprint or not tried:
         return None
     return (
         f"the LLM is not asked again about an unchanged incident: the plan of run {last.run_id} "

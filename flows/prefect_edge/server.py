@@ -27,6 +27,20 @@ _GRACE_SECONDS = 3.0
 # What belongs to the person at this machine, not to the embedded server.
 _FOREIGN = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 
+# Prefect's own log handler lays every traceback out with Rich, on the server's event loop:
+# each "database is locked" of SQLite, which clients ask again after, then stops the whole
+# server for up to seconds, which brings the next one. Plain lines cost nothing.
+_LOG_SETTINGS_FILE = "prefect-logging.yml"
+_LOG_SETTINGS = """\
+version: 1
+disable_existing_loggers: false
+formatters:
+  plain: {format: "%(asctime)s %(levelname)s %(name)s %(message)s"}
+handlers:
+  plain: {class: logging.StreamHandler, formatter: plain, stream: ext://sys.stderr}
+root: {level: WARNING, handlers: [plain]}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class PrefectServer:
@@ -104,9 +118,12 @@ def prefect_server(
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         # A run a minute is half a million a year: finished runs go after Prefect's retention.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_LOGGING_SETTINGS_PATH": str(directory / _LOG_SETTINGS_FILE),
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         **(environ or {}),
     }
     argv = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    (directory / _LOG_SETTINGS_FILE).write_text(_LOG_SETTINGS)
     log = directory / "prefect-server.log"
     with child("Prefect server", argv, log=log, environ=settings, grace=_GRACE_SECONDS) as process:
         process.wait_until(lambda: answers(f"{api_url}/health"), timeout=ready_timeout)

@@ -103,7 +103,9 @@ def _quiet_name(report: RunReport) -> str:
     if drifting:
         return f"drift on {drifting} of {targets}"
     pending = len({drift.target for drift in report.comparison.pending})
-    return f"in sync · {targets}" + (f" · {pending} settling" if pending else "")
+    text = f"in sync · {targets}" + (f" · {pending} settling" if pending else "")
+    unread = dict.fromkeys(f"{f.source} of {f.environment}" for f in report.failures)
+    return text + (f" · unreachable: {', '.join(unread)}" if unread else "")
 
 
 def _incident_name(word: str, report: IncidentReport) -> str:

@@ -1,7 +1,8 @@
-"""Text for people's eyes: made harmless for Markdown, and the sentences about an incident.
+"""Text for people's eyes: made harmless for Markdown, and what an incident's operations were.
 
 Logs, labels and error messages come from outside. Nothing of them may start a tag, break
-a table, call a person, become a link or move a terminal's cursor. Pure.
+a table, call a person, become a link or move a terminal's cursor. The sentences about an
+incident are `flows.reporting.sentences`'s. Pure.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
-from flows.guard import Decision, Verdict
-from flows.plan import Plan, PlannerKind
+from flows.guard import Verdict
 from flows.reporting.values import IncidentReport, IncidentResult
-from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome, OutcomeStatus
 
 Redact = Callable[[str], str]
@@ -35,23 +34,21 @@ _MARKUP = str.maketrans(
         "|": "&#124;",
         "`": "&#96;",
         "\\": "&#92;",
-        **{char: "\\" + char for char in "*_[]~$!#"},
+        **{char: "\\" + char for char in "*[]~$!#"},
     }
 )
+# An underscore within a word never starts emphasis; elsewhere it may.
+_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+# What would become a link or call a person is shown as code, where it is neither. Only
+# characters that mean nothing in Markdown, a table or HTML are taken.
+_CODE = re.compile(
+    r"((?:(?<!\w)(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|www\.)[A-Za-z0-9./:?=%,;+@_~#-]+"
+    r"|(?<!\w)@[A-Za-z0-9_.-]+)+)"
+)
+# The rest of them, in spellings that _CODE does not take.
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _WWW = re.compile(r"\bwww(?=\.)", re.IGNORECASE)
 _GAP = "&#8203;"  # a zero-width space: enough to keep a mention or a link from forming
-
-_SUBJECT_LIMIT = 120
-
-_RESULT_WORDS = {
-    IncidentResult.RECOVERED: "recovered",
-    IncidentResult.FAILED: "not recovered",
-    IncidentResult.WAITING: "waiting",
-    IncidentResult.HELD: "held",
-    IncidentResult.ESCALATED: "escalated to a person",
-    IncidentResult.UNKNOWN: "outcome unknown",
-}
 
 
 def plain(text: str, limit: int = 200) -> str:
@@ -64,9 +61,23 @@ def plain(text: str, limit: int = 200) -> str:
 
 def cell(text: str, limit: int = 200) -> str:
     """Text that may stand anywhere inside a line of Markdown, a table's cell included."""
-    safe = plain(text, limit).translate(_MARKUP)
+    parts = _CODE.split(plain(text, limit))  # every second one is to be shown as code
+    return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    safe = _UNDERSCORE.sub(r"\\_", text.translate(_MARKUP))
     safe = _MENTION.sub(f"@{_GAP}", safe).replace("://", f":{_GAP}//")
     return _WWW.sub(lambda match: match[0] + _GAP, safe)
+
+
+def first_words(text: str, limit: int) -> str:
+    """At most `limit` characters, cut between words: for a commit's subject."""
+    line = plain(text, len(text) or 1)
+    if len(line) <= limit:
+        return line
+    words = line[:limit].rpartition(" ")[0].rstrip(" ,;:(→")
+    return f"{words or line[: limit - 2]} …"
 
 
 def short_name(target: str) -> str:
@@ -109,6 +120,11 @@ def _call(verdict: Verdict) -> tuple[str, str]:
     return verdict.step.operation, verdict.step.target
 
 
+def begins_known(report: IncidentReport) -> bool:
+    """Whether the engine or an alert tells when the fault began."""
+    return any(drift.since is not None for drift in report.incident.drifts)
+
+
 def fault_seconds(report: IncidentReport) -> float | None:
     """From the earliest known beginning of the fault to its verified recovery.
 
@@ -123,74 +139,3 @@ def fault_seconds(report: IncidentReport) -> float | None:
     known = [d.since for d in report.incident.drifts if d.since is not None]
     start = min([*known, min(outcome.started_at for outcome in outcomes)])
     return max(0.0, (end - start).total_seconds() + verified)
-
-
-def wrong(report: IncidentReport) -> str:
-    """What was wrong: the root's drift kinds, with the fields where they tell something."""
-    drifts = [d for d in report.incident.drifts if d.target == report.incident.root]
-    words = []
-    for drift in drifts or report.incident.drifts:
-        field = drift.field.lstrip("/") if drift.kind is DriftKind.CONFIG_DRIFT else ""
-        words.append(f"{drift.kind.value} {field}".strip())
-    return " + ".join(dict.fromkeys(words)) or "unknown"
-
-
-def done(report: IncidentReport) -> str:
-    """What was done: the operations that were begun, without mere reads unless alone."""
-    outcomes = changing(report) or begun(report)
-    return ", ".join(dict.fromkeys(o.call.operation for o in outcomes)) or "nothing done"
-
-
-def came_of_it(report: IncidentReport) -> str:
-    """How it ended, with the time from fault to recovery."""
-    words = _RESULT_WORDS[report.result]
-    if report.result is IncidentResult.WAITING and needs_approval(report):
-        words = "waiting for approval"
-    took = fault_seconds(report)
-    return f"{words} in {seconds(took)}" if took is not None else words
-
-
-def needs_approval(report: IncidentReport) -> tuple[str, ...]:
-    """Operations that a person has to approve."""
-    asked = [v for v in report.verdicts if v.decision is Decision.NEEDS_APPROVAL]
-    return tuple(dict.fromkeys(v.step.operation for v in asked))
-
-
-def planner(plan: Plan) -> str:
-    """Who planned: `runbook start-stopped`, `llm gpt-…`."""
-    match plan.planner:
-        case PlannerKind.RUNBOOK:
-            return f"runbook {plan.runbook}" if plan.runbook else "runbook"
-        case PlannerKind.LLM:
-            return f"llm {plan.usage.model}" if plan.usage else "llm"
-        case PlannerKind.LEARNED:
-            return "learned"
-        case PlannerKind.PERSON:
-            return "a person"
-        case PlannerKind.NONE:
-            return "no plan"
-
-
-def waits(report: IncidentReport) -> str:
-    """What a person has to do, empty when nothing waits for one."""
-    why = report.summary
-    match report.result:
-        case IncidentResult.ESCALATED:
-            return f"a person has to look: {why or report.plan.planner_reason}"
-        case IncidentResult.WAITING if operations := needs_approval(report):
-            return f"approve {', '.join(operations)}" + (f": {why}" if why else "")
-        case IncidentResult.UNKNOWN:
-            remedies = [outcome.remedy for outcome in begun(report) if outcome.remedy]
-            return remedies[0] if remedies else "look whether the last operation took place"
-        case _:
-            return ""
-
-
-def headline(report: IncidentReport, redact: Redact) -> str:
-    """`market-predictor: Stopped → start → recovered in 1.2 s (runbook start-stopped)`."""
-    name = short_name(report.incident.root)
-    others = len(report.incident.targets) - 1
-    if others:
-        name += f" (+{others} that need it)"
-    text = f"{name}: {wrong(report)} → {done(report)} → {came_of_it(report)}"
-    return plain(redact(f"{text} ({planner(report.plan)})"), _SUBJECT_LIMIT)

@@ -7,7 +7,7 @@ Used by `flows.git_state`; the types are `flows.reporting.status`'s.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,14 +17,20 @@ from pydantic import ValidationError
 from flows.reporting.status import (
     INTENT_FOLDER,
     REFUSED_PATH,
+    REPORT_FOLDER,
     STATUS_FOLDER,
     OpenIntent,
     Reported,
     TargetStatus,
+    file_name,
     status_path,
 )
 from flows.repository.contract import Listing, Repository
 from infrastructure.errors import NotFoundError
+
+_RUN_ID = 8  # characters of a run id's end in a report's name
+_LISTED = 20
+_NAMED = 10
 
 
 def read_memory(listing: Listing, repository: Repository, limit: int) -> Reported:
@@ -61,34 +67,66 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A run's report as it stands in Git: the same twice, for people and for programs."""
+    """A run's report as it stands in Git: the same twice, for people and for programs.
+
+    `newest` are the paths of the newest reports of all runs, newest first.
+    """
 
     path: str  # without its ending
     markdown: str
     json_text: str
+    newest: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What happened, in a line of Markdown."""
+        return self.markdown.partition("\n")[0].removeprefix("# ")
 
 
 def find_report(listing: Listing, repository: Repository, run: str) -> StoredReport:
-    """The newest report of a run; without an id, of any run.
+    """The report of a run; without a name, the newest.
 
     Args:
         listing: what stands below `reports/`.
         repository: reads the contents.
-        run: run id, or its last 8 characters as in the file's name.
+        run: run id, its last 8 characters, the file's path or name, or its time HHMMSS.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is none, or there are several.
     """
     stems = sorted(path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
-    # File names carry the last characters of the run id after the time.
-    wanted = [stem for stem in stems if run.endswith(stem.rpartition("-")[2]) or not run]
+    if not stems:
+        raise NotFoundError("no report yet: uici status shows what is known of each target")
+    wanted = _matching(stems, run) if run else stems[-1:]
     if not wanted:
-        what = f"no report of a run {run}" if run else "no report yet"
-        raise NotFoundError(f"{what}: uici status shows what is known of each target")
-    shas = {end: listing.files[wanted[-1] + end].sha for end in (".md", ".json")}
+        newest = stems[-1].rpartition("/")[2]
+        raise NotFoundError(
+            f"no report of {run}: the newest is {newest}; uici report --list shows more"
+        )
+    if len(wanted) > 1:
+        named = ", ".join(stem.removeprefix("reports/") for stem in wanted[-_NAMED:])
+        raise NotFoundError(f"{len(wanted)} reports are called {run}: write one of {named}")
+    shas = {end: listing.files[wanted[0] + end].sha for end in (".md", ".json")}
     contents = repository.read(shas.values())
     texts = {end: contents[sha].decode(errors="replace") for end, sha in shas.items()}
-    return StoredReport(wanted[-1], texts[".md"], texts[".json"])
+    newest_first = tuple(stems[: -_LISTED - 1 : -1])
+    return StoredReport(wanted[0], texts[".md"], texts[".json"], newest_first)
+
+
+def _matching(stems: Sequence[str], run: str) -> list[str]:
+    """Stems that a person may mean; a file's own path or name goes before all others."""
+    asked = run.removesuffix(".md").removesuffix(".json").removeprefix(f"{REPORT_FOLDER}/")
+    exact = [s for s in stems if f"/{s}".endswith(f"/{asked}")]
+    if exact:
+        return exact
+    # A name is the time, then the end of the run id.
+    end = file_name(run)[-_RUN_ID:].strip("-")
+    found = []
+    for stem in stems:
+        time, _, of_run = stem.rpartition("/")[2].partition("-")
+        if run == time or of_run == end:
+            found.append(stem)
+    return found
 
 
 def _status(path: str, content: bytes) -> TargetStatus:

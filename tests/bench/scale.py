@@ -21,7 +21,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from executors.translator import CommandTranslator
-from flows.compare import CompareInput, Comparison, compare, confirm, unconfirmed
+from flows.compare import CompareInput, Comparison, compare, confirm, unconfirmed_for
 from flows.guard import Decision, GuardInput, Verdict, judge
 from flows.observe import Observation
 from flows.plan import Evidence, Plan
@@ -142,7 +142,7 @@ def _confirmed(given: CompareInput, first: Comparison, seen: Observation) -> Com
     doubtful = sorted(
         target
         for incident in first.incidents
-        if unconfirmed(incident, _CONFIRM_AFTER, NOW)
+        if unconfirmed_for(incident, _CONFIRM_AFTER, NOW)
         for target in incident.targets
     )
     second = compare(replace(given, selected=tuple(doubtful)), seen, now=NOW)

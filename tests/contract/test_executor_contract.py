@@ -295,9 +295,63 @@ def test_a_container_of_another_target_is_not_adopted(world: World) -> None:
     assert instances(executor, service) == ()
 
 
+def test_a_service_is_no_replica_of_another_to_an_executor_that_saw_neither(world: World) -> None:
+    """A run on one target, in a process of its own, leaves its neighbour's container alone."""
+    web = declare(world, unique(), replicas=2)
+    name = web.metadata.name
+    neighbour = declare(world, f"{name}-1")
+    foreign = world.foreign(f"{name}-1")
+    untouched = world.state(f"{name}-1")
+    both = frozenset({name, neighbour.metadata.name})
+
+    def cold() -> Executor:
+        executor = world.executor()
+        executor.declare(both)
+        return executor
+
+    partly = cold().observe((web,), all_services=False, timeout=TIMEOUT)
+    assert partly.services[web.target].instances == ()
+    assert do(cold(), web, "create").changed
+    assert do(cold(), web, "recreate").changed
+    assert do(cold(), web, "scale", replicas=3).changed
+    assert len(instances(cold(), web)) == 3
+    assert do(cold(), web, "scale", replicas=0).changed
+    assert instances(cold(), web) == ()
+    assert world.state(f"{name}-") == untouched
+    assert only(cold(), neighbour).native.id == foreign
+
+
+def test_until_told_of_all_services_no_number_makes_a_replica(world: World) -> None:
+    """Nor does having been asked about one service, or about all of them."""
+    service = declare(world, unique())
+    name = service.metadata.name
+    own, foreign = world.foreign(name), world.foreign(f"{name}-1")
+    before = world.state(name)
+    executor = world.executor()
+    executor.observe((service,), all_services=True, timeout=TIMEOUT)
+    assert only(executor, service).native.id == own
+    assert do(executor, service, "scale", replicas=0).native_ids == (own,)
+    assert world.state(name) == {foreign: before[foreign]}
+
+    executor.declare(frozenset({name}))
+    assert only(executor, service).native.id == foreign
+    executor.declare(frozenset({name, f"{name}-1"}))  # the last call counts
+    assert instances(executor, service) == ()
+
+
+def test_a_dry_run_passes_on_what_is_declared(world: World) -> None:
+    service = declare(world, unique())
+    foreign = world.foreign(f"{service.metadata.name}-1")
+    executor = DryRunExecutor(world.executor())
+    assert do(executor, service, "restart").native_ids == ()
+    executor.declare(frozenset({service.metadata.name}))
+    assert do(executor, service, "restart").native_ids == (foreign,)
+
+
 def test_adopted_ones_go_last_when_scaling_down(world: World) -> None:
     executor = world.executor()
     service = declare(world, unique())
+    executor.declare(frozenset({service.metadata.name}))
     adopted = world.foreign(f"{service.metadata.name}-9")
     do(executor, service, "scale", replicas=2)
     do(executor, service, "scale", replicas=1)
@@ -452,6 +506,7 @@ def test_a_protected_object_is_refused_with_nothing_changed(world: World) -> Non
     before = world.state(name)
     for ground, identity in _identities(protected, name).items():
         executor = world.executor(identity)
+        executor.declare(frozenset({name}))
         first, _ = instances(executor, service)
         for primitive, arguments in MUTATING.items():
             for instance in (None, first.native.id):  # also when aimed at its neighbour

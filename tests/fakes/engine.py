@@ -140,7 +140,7 @@ class FakeEngine:
         self.closed = False
         self._next_id = 0
         self._lock = threading.RLock()
-        self._declared: frozenset[str] = frozenset()
+        self._declared: frozenset[str] | None = None
 
     # ── what tests do to it ─────────────────────────────────────────────────────
 
@@ -175,14 +175,17 @@ class FakeEngine:
 
     # ── Executor ────────────────────────────────────────────────────────────────
 
+    def declare(self, names: frozenset[str]) -> None:
+        with self._lock:
+            self._declared = names
+
     def observe(
         self, services: Sequence[Service], *, all_services: bool, timeout: float
     ) -> EngineSnapshot:
         with self._lock:
             self._answer(timeout)
             names = frozenset(s.metadata.name for s in services)
-            self._declared = names if all_services else self._declared | names
-            roster = self._roster(self._declared)
+            roster = self._roster(names)
             return EngineSnapshot(
                 self.environment,
                 {
@@ -239,13 +242,13 @@ class FakeEngine:
         if self.broken is not None:
             raise self.broken
 
-    def _roster(self, declared: frozenset[str]) -> Roster:
+    def _roster(self, asked: frozenset[str]) -> Roster:
         entries = [c.listed for c in self.containers.values()]
-        return Roster(self.environment, entries, declared=declared)
+        return Roster(self.environment, entries, declared=self._declared, asked=asked)
 
     def _task(self, service: Service, call: PrimitiveCall) -> _Task:
         name = service.metadata.name
-        members = self._roster(self._declared | {name}).members(name)
+        members = self._roster(frozenset({name})).members(name)
         chosen = [e for e in members.visible if call.instance in (None, e.id)]
         if call.instance is not None and not chosen:
             raise NotFoundError(f"{service.target} has no such container any more")

@@ -205,7 +205,7 @@ def test_intent_then_outcome(remote: Remote, data: Path) -> None:
         "md",
     ]
     body = git(remote.path, "log", "-1", "--format=%B", REPORTS)
-    assert body.startswith("market-predictor: Stopped → start → recovered in ")
+    assert body.startswith("market-predictor: exited (137) → start → recovered in ")
     assert "UICI-Run: run-0001" in body
     assert f"UICI-Desired: {desired.revision}" in body
     assert f"UICI-Plan: {report.incidents[0].plan.digest}" in body

@@ -130,13 +130,16 @@ def test_plan_tells_an_unreachable_engine_as_unknown_and_not_as_drift(
     uici: Run, config: str
 ) -> None:
     answer = uici("plan", "--config", config, "--json")
-    assert answer.code == 0
+    assert answer.code == 1
     data = answer.data
+    assert data["inSync"] is None
     assert data["drifts"] == []
     (state,) = data["states"].values()
     assert state["health"] == "Unknown"
     assert [failure["source"] for failure in data["failures"]] == ["engine"]
-    assert "unknown" in uici("plan", "--config", config).out
+    told = uici("plan", "--config", config).out
+    assert "UNKNOWN  1 of 1 targets could not be looked at: local-docker/market-predictor" in told
+    assert "in sync" not in told
 
 
 def test_reconcile_has_not_converged_while_it_does_not_know(uici: Run, config: str) -> None:
@@ -166,6 +169,83 @@ def test_status_and_report_come_from_git(uici: Run, config: str) -> None:
     assert "no report yet" in answer.err
 
 
+def test_status_knows_whom_it_is_asked_about(uici: Run, config: str) -> None:
+    known = uici("status", "--config", config, "-t", "market-predictor")
+    assert (known.code, "not seen yet" in known.out) == (0, True)
+    for words in (["-t", "nosuch"], ["-e", "nosuch"]):
+        answer = uici("status", "--config", config, *words)
+        assert (answer.code, answer.out) == (1, "")
+        (line,) = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+        assert "named nosuch (known: local-docker" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["start", "shop"], "start is an operation, not a command: uici run start shop"),
+        (["plan", "nosuch"], "plan takes no nosuch: write -t nosuch"),
+        (["status", "a", "b"], "write -t a -t b"),
+    ],
+)
+def test_a_word_in_the_wrong_place_gets_the_right_one(
+    uici: Run, words: list[str], told: str
+) -> None:
+    answer = uici(*words)
+    assert answer.code == 1
+    assert told in answer.err
+
+
+def test_validate_takes_a_folder_with_services(uici: Run, config: str, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    file = tmp_path / "a.yml"
+    file.write_text(service_yaml("a"))
+    for path, told in (
+        (empty, "holds no .yml"),
+        (file, "not a folder"),
+        (tmp_path / "x", "no such"),
+    ):
+        answer = uici("validate", str(path), "--config", config)
+        assert (answer.code, len(answer.err.splitlines())) == (1, 1)
+        assert told in answer.err
+
+
+def test_reports_are_found_by_every_name_a_person_has(
+    uici: Run, config: str, state: Path, tmp_path: Path
+) -> None:
+    assert "no report yet" in uici("report", "--list", "--config", config).err
+    names = (
+        "2026/11/21/111105-01a202f3",
+        "2026/11/22/111105-0b1b2c3d",
+        "2026/11/22/120000-4d5e6f70",
+    )
+    work = tmp_path / "work"
+    git(work, "checkout", "-q", "--orphan", "uici/reports")
+    for name in names:
+        path = work / "reports" / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# {name[-8:]}: a\\_b\n")
+        path.with_suffix(".json").write_text(json.dumps({"name": name}))
+    git(work, "add", "reports")
+    git(work, "commit", "-qm", "reports")
+    git(work, "push", "-q", str(state), "uici/reports")
+
+    def found(*words: str) -> Answer:
+        return uici("report", "--config", config, *words)
+
+    for asked in ("01a202f3", "111105-01a202f3", "3f2a9c1e-0000-4000-8000-111101a202f3", names[0]):
+        assert found(asked, "--json").data == {"name": names[0]}
+    assert found("120000", "--json").data == found("--json").data == {"name": names[2]}
+    several = found("111105")
+    assert several.code == 1
+    assert f"write one of {names[0]}, {names[1]}" in several.err
+    assert "the newest is 120000-4d5e6f70" in found("nosuch").err
+    lines = found("--list").out.splitlines()[1:]
+    assert [line.split() for line in lines] == [
+        [name, f"{name[-8:]}:", "a_b"] for name in reversed(names)
+    ]
+
+
 def test_operations_are_listed_with_what_the_model_is_offered(uici: Run, config: str) -> None:
     everything = uici("operations", "--config", config, "--json").data
     names = {entry["name"] for entry in everything["operations"]}
@@ -183,6 +263,7 @@ def test_operations_are_listed_with_what_the_model_is_offered(uici: Run, config:
         (["explode", "market-predictor"], "explode"),
         (["scale", "market-predictor", "--param", "replicas=many"], "replicas"),
         (["scale", "market-predictor", "--param", "replicas"], "name=value"),
+        (["scale", "market-predictor"], "scale needs replicas: add -p replicas=2"),
         (["start", "nobody"], "nobody"),
     ],
 )
@@ -213,10 +294,11 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(uici: Run, config: str) 
     assert "local-docker: engine" in uici("doctor", "--config", config).out
 
 
-def test_a_config_folder_that_is_not_there_is_one_clear_line_a_file(uici: Run) -> None:
+def test_a_config_folder_that_is_not_there_is_one_clear_line(uici: Run) -> None:
     answer = uici("plan", "--config", "/nowhere")
     assert answer.code == 1
-    assert "/nowhere/platform.yml" in answer.err
+    (line,) = answer.err.splitlines()
+    assert line.startswith("error: /nowhere: there is no such folder (name a configuration folder")
 
 
 def test_state_is_taken_from_the_command_line(uici: Run, tmp_path: Path, state: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.compare import Comparison, compare, confirm, unconfirmed
+from flows.compare import Comparison, compare, confirm, unconfirmed_for
 from flows.comparison.drift import HealthStatus, Sync
 from flows.comparison.target_judgement import normal_image
 from flows.observe import SourceFailure
@@ -193,13 +193,13 @@ def test_signals_of_an_instance_that_has_just_started_are_pending() -> None:
     assert {d.kind for d in comparison.pending} == {DriftKind.UNHEALTHY, DriftKind.ALERT_FIRING}
 
 
-def test_engine_health_starting_is_pending_and_then_unhealthy() -> None:
+def test_engine_health_starting_is_progressing_and_only_unhealthy_is_a_drift() -> None:
     wanted = service()
-    fresh = instance_of(wanted, health=EngineHealth.STARTING, started_at=NOW - timedelta(seconds=5))
-    assert judged(wanted, fresh).incidents == ()
-    assert kinds(judged(wanted, instance_of(wanted, health=EngineHealth.STARTING))) == [
-        DriftKind.UNHEALTHY
-    ]
+    starting = judged(wanted, instance_of(wanted, health=EngineHealth.STARTING))
+    assert starting.drifts == ()
+    assert starting.states[wanted.target].health is HealthStatus.PROGRESSING
+    sick = judged(wanted, instance_of(wanted, health=EngineHealth.UNHEALTHY))
+    assert kinds(sick) == [DriftKind.UNHEALTHY]
 
 
 def test_a_breached_metric_is_a_drift_and_an_absent_one_only_unknown() -> None:
@@ -230,6 +230,15 @@ def test_a_suppressed_alert_is_no_drift(state: AlertState) -> None:
 def _silence(*names: str) -> Silence:
     matchers = tuple(SilenceMatcher(n, "x", is_regex=False, is_equal=True) for n in names)
     return Silence("s1", matchers, NOW + timedelta(hours=1), "ann", "maintenance")
+
+
+def test_a_silence_of_one_selector_of_two_holds_nothing() -> None:
+    wanted = service(alerts=[{"matchers": {"service": "x"}}, {"matchers": {"service": "y"}}])
+    seen = observation(
+        [ObservedService(wanted.target, (stopped(wanted),))], silences=[_silence("service")]
+    )
+    given_covers = comparing(services(wanted), covers=lambda _s, labels: labels == {"service": "x"})
+    assert compare(given_covers, seen, now=NOW).incidents
 
 
 @pytest.mark.parametrize(
@@ -320,8 +329,10 @@ def test_the_breaker_stays_closed_when_the_engine_itself_says_it() -> None:
 def test_a_moment_needs_a_second_look_and_an_old_fault_does_not() -> None:
     wanted = service()
     second = timedelta(seconds=1)
-    assert unconfirmed(judged(wanted).incidents[0], second, NOW)
-    assert not unconfirmed(judged(wanted, stopped(wanted)).incidents[0], second, NOW)
+    assert unconfirmed_for(judged(wanted).incidents[0], second, NOW) == second
+    young = judged(wanted, stopped(wanted, ago=0.4)).incidents[0]
+    assert unconfirmed_for(young, second, NOW) == timedelta(seconds=0.6)
+    assert not unconfirmed_for(judged(wanted, stopped(wanted)).incidents[0], second, NOW)
 
 
 def test_the_second_look_decides() -> None:
@@ -429,3 +440,15 @@ def test_a_dependents_own_fault_does_not_wait() -> None:
     ]
     comparison = compare(comparing(services(needed, dependent)), observation(engine), now=NOW)
     assert [i.root for i in comparison.incidents] == [dependent.target]
+
+
+def test_dependents_of_a_dependency_under_maintenance_are_left_alone() -> None:
+    needed = service("db", suspend={"reason": "migration"})
+    dependent = service("web", dependsOn=["db"])
+    engine = [
+        ObservedService(needed.target, (stopped(needed),)),
+        ObservedService(dependent.target, (stopped(dependent),)),
+    ]
+    comparison = compare(comparing(services(needed, dependent)), observation(engine), now=NOW)
+    assert comparison.incidents == ()
+    assert comparison.states[dependent.target].reason == "WaitsForDependency"

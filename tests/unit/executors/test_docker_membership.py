@@ -55,6 +55,25 @@ def test_a_service_of_its_own_is_no_replica_of_another() -> None:
     assert members(entry("web-1"), of="web-1") == ["web-1"]
 
 
+@pytest.mark.parametrize("name", ["web-1", "web-2", "web_3"])
+def test_a_number_makes_no_replica_until_all_services_are_known(name: str) -> None:
+    def claimed(declared: frozenset[str] | None) -> list[str]:
+        roster = Roster("dev", [entry(name)], declared=declared, asked={"web"})
+        return [e.name for e in roster.members("web").instances]
+
+    assert claimed(None) == []
+    assert claimed(frozenset({name, "web"})) == []
+    assert claimed(frozenset({name})) == []
+    assert claimed(frozenset({"web"})) == [name]
+
+
+def test_who_is_asked_for_may_claim_by_full_name_and_by_label() -> None:
+    both = [entry("web"), compose("p_db_1", "db", "p"), entry("own", uici__target="dev/web")]
+    roster = Roster("dev", both, declared=None, asked={"web", "db"})
+    assert [e.name for e in roster.members("web").instances] == ["own", "web"]
+    assert [e.name for e in roster.members("db").instances] == ["p_db_1"]
+
+
 def test_compose_services_are_adopted_but_not_one_off_runs() -> None:
     assert members(compose("p_web_1", "web", "p")) == ["p_web_1"]
     oneoff = {"com.docker.compose.oneoff": "True"}

@@ -52,6 +52,7 @@ def test_no_layer_allows_more_than_the_one_above(
         assert limit is None or result.allow_up_to.rank <= limit.rank
     for limit in (PLATFORM.approve_up_to, environment.approve_up_to):
         assert limit is None or result.approve_up_to.rank <= limit.rank
+    assert result.allow_up_to.rank <= result.approve_up_to.rank
     for count in (PLATFORM.max_attempts, environment.max_attempts, remediation.max_attempts):
         assert count is None or result.max_attempts <= count
     for backoff in (PLATFORM.backoff, environment.backoff, remediation.backoff):

@@ -63,6 +63,9 @@ class Engine:
             self.environment, {s.target: self.look(s, timeout=timeout) for s in services}
         )
 
+    def declare(self, names: frozenset[str]) -> None:
+        """Nothing is adopted here."""
+
     def look(self, service: Service, *, timeout: float) -> ObservedService:  # noqa: ARG002 - the contract's
         published = {8000: ("127.0.0.1", self.port)} if self.port else {}
         native = NativeObject("container", "c" * 64, service.metadata.name)

@@ -94,7 +94,7 @@ def test_nobody_has_a_plan_so_a_person_is_told(planners: tuple[Planner, ...]) ->
     assert result.planner_reason
 
 
-@pytest.mark.parametrize("result", [r for r in IncidentResult if r is not IncidentResult.RECOVERED])
+@pytest.mark.parametrize("result", [IncidentResult.FAILED, IncidentResult.UNKNOWN])
 def test_the_model_is_not_asked_again_about_the_same_after_its_plan_did_not_help(
     result: IncidentResult,
 ) -> None:
@@ -114,6 +114,7 @@ def test_the_model_is_not_asked_again_about_the_same_after_its_plan_did_not_help
         None,
         last(fingerprint="other"),
         last(result=IncidentResult.RECOVERED.value),
+        last(result=IncidentResult.HELD.value),
     ],
 )
 def test_the_model_is_asked_about_anything_else(before: LastIncident | None) -> None:

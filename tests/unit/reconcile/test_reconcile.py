@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,23 @@ def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(tmp_path
         world.engine.failures.clear()
         world.commit(a=service_yaml("a", env={"NEW": "1"}))  # another spec: attempts start anew
         assert world.run().result is RunResult.CONVERGED
+
+
+def test_an_escalation_that_reached_nobody_is_told_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]  # closed again below: nothing listens there
+    source = {"url": f"http://127.0.0.1:{port}", "timeout": "1s"}
+    limits = {"guard": {"policy": {"maxAttempts": 1, "backoff": {"initial": "0s", "max": "0s"}}}}
+    places = {"environments": {"local-docker": {"alertmanager": [source]}}}
+    with loop_world(tmp_path, platform=limits, environments=places) as world:
+        world.commit(a=service_yaml("a"))
+        world.run()
+        world.engine.kill("a")
+        world.engine.failures["start"] = PermanentError("no such device")
+        results = [world.run().incidents[0] for _ in range(3)]
+        assert [r.result for r in results] == [IncidentResult.FAILED] * 3
+        assert "people could not be told" in results[-1].summary
+        assert operations(world).count("start") == 1
 
 
 def test_within_the_back_off_nothing_is_tried(world: LoopWorld) -> None:

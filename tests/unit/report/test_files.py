@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from flows.comparison.drift import Drift
 from flows.execute import Execution
 from flows.guard import Decision
 from flows.observe import SourceFailure
-from flows.plan import LlmUsage, PlannerKind
+from flows.plan import Evidence, LlmUsage, PlannerKind
 from flows.report import (
     IncidentResult,
     commit_message,
@@ -24,9 +27,11 @@ from flows.report import (
     report_to_dict,
     same_news,
 )
+from flows.reporting.sentences import came_of_it, planner, waits
 from flows.reporting.status import Attempts, OpenIntent, Reported
-from flows.reporting.text import came_of_it, fault_seconds, planner, waits
+from flows.reporting.text import fault_seconds
 from flows.repository.contract import DesiredState
+from flows.verify import Check, CheckState
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import Problem
 from infrastructure.operations import OutcomeStatus
@@ -48,6 +53,7 @@ from tests.unit.report.made import (
 )
 
 REDACTOR = Redactor([])
+GATEWAY = "local-docker/market-gateway"
 NOTHING = Reported()
 REFUSED = DesiredState(
     "main@sha1:" + "a" * 40,
@@ -57,11 +63,18 @@ REFUSED = DesiredState(
 )
 
 
+def config_drift(
+    field: str = "/resources/memory", desired: str = "64Mi", observed: str = "32Mi"
+) -> Drift:
+    return drift(
+        kind=DriftKind.CONFIG_DRIFT, field=field, desired=desired, observed=observed, since=None
+    )
+
+
 def test_a_healed_incident_in_one_line() -> None:
     page = render_markdown(healed("run-0001"))
     assert page.splitlines()[0] == (
-        "# market-predictor: Stopped → start → recovered in 1.7 s (runbook start-stopped)"
-        " → nothing waits for a person"
+        "# market-predictor: exited (137) → start → recovered in 1.7 s → nothing waits for a person"
     )
     assert "0123456789ab" in page
     assert "0123456789abc" not in page
@@ -76,17 +89,164 @@ def test_what_waits_for_a_person_stands_first() -> None:
         summary="risk is destructive",
     )
     page = render_markdown(run_report("run-0001", incidents=[told]))
-    assert "waiting for approval" in page.splitlines()[0]
-    assert page.splitlines()[0].endswith("→ a person is needed")
-    assert "| **Waits for you** | market-predictor: approve start: risk is destructive |" in page
+    assert page.splitlines()[0].endswith("→ nothing done → not allowed alone → a person is needed")
+    assert (
+        "**Waits for you:** market-predictor: UICI may not start it alone (risk low): do it by"
+        " hand, or raise allowUpTo in the policy\n" in page
+    )
+    assert "approve" not in page
 
 
-def test_several_incidents_are_counted() -> None:
-    told = [incident_report(), incident_report(IncidentResult.ESCALATED)]
+def test_several_incidents_are_named_and_counted() -> None:
+    other = incident(drift(target=GATEWAY), targets=[GATEWAY])
+    told = [incident_report(), incident_report(IncidentResult.ESCALATED, of=other)]
     report = run_report("run-0001", incidents=told)
-    assert render_markdown(report).startswith("# 2 incidents: 1 recovered, 1 escalated → a person")
+    title = "market-gateway, market-predictor: 1 escalated, 1 recovered"
+    page = render_markdown(report)
+    assert page.startswith(f"# {title} → a person is needed\n")
+    heads = [line for line in page.splitlines() if line.startswith("## market-")]
+    assert [head.split(":")[0] for head in heads] == ["## market-gateway", "## market-predictor"]
     message = commit_message(report, NOTHING, redactor=REDACTOR)
-    assert message.startswith("2 incidents: 1 recovered, 1 escalated\n\nmarket-predictor: Stopped")
+    assert message.startswith(f"{title}\n\nmarket-predictor: exited (137) → ")
+
+
+@pytest.mark.parametrize(
+    ("result", "summary", "tail"),
+    [
+        (
+            IncidentResult.FAILED,
+            "did not help",
+            "still broken; UICI tries again after its back-off",
+        ),
+        (IncidentResult.HELD, "suspended: moving", "still broken, left alone: suspended: moving"),
+        (IncidentResult.ESCALATED, "", "a person is needed"),
+        (IncidentResult.UNKNOWN, "", "a person is needed"),
+        (IncidentResult.WAITING, "backing off", "still broken: backing off"),
+        (IncidentResult.RECOVERED, "", "nothing waits for a person"),
+    ],
+)
+def test_the_title_ends_with_what_is_left(result: IncidentResult, summary: str, tail: str) -> None:
+    told = incident_report(result, summary=summary)
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert page.splitlines()[0].endswith(f" → {tail}")
+    worse = render_markdown(run_report("r", incidents=[incident_report(), told]))
+    assert worse.splitlines()[0].endswith(f" → {tail}")
+
+
+def test_what_was_not_seen_is_not_called_settled() -> None:
+    away = SourceFailure("local-docker", "prometheus", "connection refused")
+    report = replace(healed("r"), failures=(away,))
+    end = "→ not known: prometheus of local-docker unreachable"
+    assert render_markdown(report).splitlines()[0].endswith(end)
+    quiet = replace(run_report("r"), failures=(away,))
+    assert render_markdown(quiet).splitlines()[0].endswith(end)
+
+
+def test_a_dependent_that_is_not_well_yet_is_told() -> None:
+    told = incident_report(of=incident(targets=[TARGET, GATEWAY]))
+    assert told.verification is not None
+    for state, tail in (
+        (CheckState.PENDING, "market-gateway not well yet, the next run looks again"),
+        (CheckState.PASSED, "nothing waits for a person"),
+    ):
+        check = Check(GATEWAY, "dependent", state, "it needs market-predictor")
+        checked = replace(told.verification, checks=(*told.verification.checks, check))
+        page = render_markdown(run_report("r", incidents=[replace(told, verification=checked)]))
+        assert "market-predictor (also hit: market-gateway): " in page.splitlines()[0]
+        assert page.splitlines()[0].endswith(f"→ {tail}")
+
+
+def test_a_quiet_run_tells_of_drift_within_its_grace() -> None:
+    report = run_report("r")
+    settling = replace(report.comparison, pending=(drift(),))
+    page = render_markdown(replace(report, comparison=settling))
+    assert page.splitlines()[0].endswith("→ within grace: market-predictor Stopped")
+
+
+@pytest.mark.parametrize(
+    ("drifts", "words"),
+    [
+        ([drift(kind=DriftKind.MISSING, observed="none")], "no instance"),
+        ([drift(), drift(kind=DriftKind.ALERT_FIRING, field="Down")], "exited (137)"),
+        ([drift(kind=DriftKind.ALERT_FIRING, field="Down")], "alert Down fires"),
+        (
+            [drift(kind=DriftKind.UNHEALTHY, field="/health/http", observed="503 Unavailable")],
+            "/health/http answers 503 Unavailable",
+        ),
+        ([drift(kind=DriftKind.SCALE_DRIFT, desired="2", observed="1")], "1 of 2 instances"),
+        (
+            [
+                config_drift("/resources/memory", "64Mi", "32Mi"),
+                config_drift("/env/LOG_LEVEL", "info", "debug"),
+                config_drift("/env/TOKEN", "(secret)", "(secret), another value"),
+            ],
+            "memory 32Mi, Git 64Mi; LOG_LEVEL debug, Git info; +1 more",
+        ),
+    ],
+)
+def test_what_was_wrong_in_values(drifts: list[Drift], words: str) -> None:
+    page = render_markdown(run_report("r", incidents=[incident_report(of=incident(*drifts))]))
+    assert html.unescape(page.splitlines()[0].replace("\\", "")).startswith(
+        f"# market-predictor: {words} → start → "
+    )
+
+
+def test_a_long_title_is_whole_and_a_subject_ends_between_words() -> None:
+    drifts = [config_drift(f"/env/{name * 10}", "declared " * 9, "observed " * 9) for name in "AB"]
+    report = run_report("r", incidents=[incident_report(of=incident(*drifts))])
+    assert render_markdown(report).splitlines()[0].endswith("→ nothing waits for a person")
+    subject = commit_message(report, NOTHING, redactor=REDACTOR).splitlines()[0]
+    assert len(subject) <= 122
+    assert re.search(r"(observed|declared|Git|B) …$", subject)
+
+
+def test_a_repair_s_time_is_not_called_the_fault_s() -> None:
+    told = incident_report(of=incident(drift(since=None)))
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert "→ recovered, the repair took 0.7 s →" in page
+    assert "Nothing tells when the fault began." in page
+
+
+def test_what_the_service_said_stands_on_top_and_its_log_is_folded() -> None:
+    log = "2026-11-22T11:59:58Z ERROR no route\n" * 2 + "2026-11-22T11:59:59Z ready\n"
+    told = incident_report(evidence=Evidence({TARGET: log}, (), ("exit code 137",)))
+    lines = render_markdown(run_report("r", incidents=[told])).splitlines()
+    assert lines[2] == "It said: 2026-11-22T11:59:58Z ERROR no route (2 times)"
+    shown = lines[lines.index("<details><summary>Evidence</summary>") :]
+    assert shown[2:5] == [
+        "- exit code 137",
+        f"- {TARGET} said: 2026-11-22T11:59:58Z ERROR no route (2 times)",
+        f"- {TARGET} said: 2026-11-22T11:59:59Z ready",
+    ]
+
+
+def test_what_to_run_next() -> None:
+    page = render_markdown(run_report("r", incidents=[incident_report()]))
+    assert page.partition("## Next\n\n")[2].splitlines() == [
+        "- `docker logs --since 15m market-predictor`",
+        "- `docker inspect market-predictor`",
+        f"- `uici status -t {TARGET}`",
+    ]
+    told = incident_report(IncidentResult.ESCALATED, acted=False, of=incident(config_drift()))
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert "docker" not in page.partition("## Next\n\n")[2].replace("local-docker", "")
+    assert "To keep what was changed by hand, change it in Git" in page
+
+
+def test_a_recreation_tells_old_and_new() -> None:
+    made = plan(step("recreate"))
+    ended = outcome(made.steps[0], native_ids=("a" * 64, "b" * 64))
+    told = replace(incident_report(made=made), execution=Execution("f", (ended,)))
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert f"{'a' * 12} → {'b' * 12} |" in page
+
+
+def test_only_a_model_estimates_itself() -> None:
+    page = render_markdown(run_report("r", incidents=[incident_report()]))
+    assert "estimate" not in page
+    made = plan(planner=PlannerKind.LLM, confidence=0.8)
+    page = render_markdown(run_report("r", incidents=[incident_report(made=made)]))
+    assert "(the model's own estimate: 80 %)" in page
 
 
 def test_time_counts_from_the_earliest_known_fault() -> None:
@@ -225,7 +385,7 @@ def test_every_planner_and_result_has_its_words() -> None:
         for result in IncidentResult:
             told = incident_report(result, made=plan(planner=who, runbook=None))
             page = render_markdown(run_report("r", incidents=[told]))
-            assert f"**Planned by {planner(told.plan)}**" in page
+            assert f"Plan: {planner(told.plan)} (" in page
             assert came_of_it(told) in page.splitlines()[0]
 
 
@@ -244,7 +404,7 @@ def test_what_an_unknown_outcome_asks_of_a_person() -> None:
         verification=None,
     )
     page = render_markdown(run_report("r", incidents=[told]))
-    assert "market-predictor: look at &#96;docker ps&#96; |" in page
+    assert "**Waits for you:** market-predictor: look at &#96;docker ps&#96;" in page
     assert "unknown: no answer in 30 s" in page
     assert waits(replace(told, execution=None)).startswith("look whether")
 
@@ -272,4 +432,4 @@ def test_a_fleet_wide_fault_makes_no_endless_page() -> None:
     page = render_markdown(run_report("r", incidents=[told]))
     assert len(page) < 20_000
     assert "and 450 more" in page
-    assert "s0 (+499 that need it)" in page.splitlines()[0]
+    assert "s0 (also hit: s1, s2, s3 +496 more)" in page.splitlines()[0]

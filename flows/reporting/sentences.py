@@ -1,0 +1,273 @@
+"""The sentences about an incident and a run: what was wrong, what was done, what is left.
+
+A person on call reads them first, so they say no more than is known: nothing is called
+settled while something is broken, unseen or not looked at again. Pure. Neighbours:
+`flows.reporting.markdown` (the page), `flows.report` (commit messages).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from flows.comparison.drift import Drift, HealthStatus
+from flows.guard import Decision, Verdict
+from flows.plan import Plan, PlannerKind
+from flows.reporting.text import (
+    Redact,
+    begins_known,
+    begun,
+    changing,
+    fault_seconds,
+    plain,
+    seconds,
+    short_name,
+)
+from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.verify import CheckState
+from infrastructure.drift_kinds import DriftKind
+
+NOTHING_WAITS = "nothing waits for a person"
+
+_SHOWN = 2  # values in a headline; the table has them all
+_NAMES = 3
+_VALUE = 60  # characters of one value in a headline
+
+_RESULT_WORDS = {
+    IncidentResult.RECOVERED: "recovered",
+    IncidentResult.FAILED: "not recovered",
+    IncidentResult.WAITING: "waiting",
+    IncidentResult.HELD: "held",
+    IncidentResult.ESCALATED: "escalated to a person",
+    IncidentResult.UNKNOWN: "outcome unknown",
+}
+# What a person has to know first stands first.
+_WORST_FIRST = (
+    IncidentResult.ESCALATED,
+    IncidentResult.UNKNOWN,
+    IncidentResult.WAITING,
+    IncidentResult.FAILED,
+    IncidentResult.HELD,
+    IncidentResult.RECOVERED,
+)
+_RISK = re.compile(r"\brisk ([a-z]+)\b")
+_ALLOWED = re.compile(r"risk ([a-z]+) runs alone up to ([a-z]+)")
+
+
+# ── one incident ────────────────────────────────────────────────────────────────
+
+
+def wrong(report: IncidentReport, redact: Redact) -> str:
+    """What was wrong, with values; of several kinds the strongest only."""
+    drifts = [d for d in report.incident.drifts if d.target == report.incident.root]
+    drifts = drifts or list(report.incident.drifts)
+    if not drifts:
+        return "asked for by hand" if report.plan.planner is PlannerKind.PERSON else "unknown"
+    order = list(DriftKind)
+    kind = min((d.kind for d in drifts), key=order.index)
+    words = list(dict.fromkeys(_drift_words(d, redact) for d in drifts if d.kind is kind))
+    more = f"; +{len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return "; ".join(words[:_SHOWN]) + more
+
+
+def _drift_words(drift: Drift, redact: Redact) -> str:
+    def value(text: str) -> str:
+        return plain(redact(text), _VALUE)  # redacted before it is cut
+
+    words = _KIND_WORDS.get(drift.kind)
+    seen = value(drift.observed)
+    if words is None or (not seen and drift.kind is not DriftKind.MISSING):
+        return seen or value(drift.message) or drift.kind.value
+    return words(value(drift.field), value(drift.desired), seen)
+
+
+def _probe_words(field: str, _: str, seen: str) -> str:
+    return f"{field or 'health check'} {'answers' if seen[:1].isdigit() else 'says'} {seen}"
+
+
+def _config_words(field: str, desired: str, seen: str) -> str:
+    name = field.removeprefix("/").removeprefix("resources/").removeprefix("env/")
+    return f"{name} {seen.removeprefix('(secret), ')}, Git {desired}"
+
+
+# (field, desired, observed) → words
+_KIND_WORDS: Mapping[DriftKind, Callable[[str, str, str], str]] = {
+    DriftKind.MISSING: lambda *_: "no instance",
+    DriftKind.CRASH_LOOPING: lambda _, __, seen: f"crash loop: {seen}",
+    DriftKind.UNHEALTHY: _probe_words,
+    DriftKind.CONFIG_DRIFT: _config_words,
+    DriftKind.SCALE_DRIFT: lambda _, desired, seen: f"{seen} of {desired} instances",
+    DriftKind.METRIC_BREACH: lambda name, desired, seen: f"{name} {seen}, promised {desired}",
+    DriftKind.ALERT_FIRING: lambda name, _, __: f"alert {name} fires",
+}
+
+
+def done(report: IncidentReport) -> str:
+    """What was done: the operations that were begun, without mere reads unless alone."""
+    outcomes = changing(report) or begun(report)
+    return ", ".join(dict.fromkeys(o.call.operation for o in outcomes)) or "nothing done"
+
+
+def came_of_it(report: IncidentReport) -> str:
+    """How it ended; the time since the fault only where its beginning is known."""
+    if report.result is IncidentResult.WAITING and needs_approval(report):
+        return "not allowed alone"
+    words = _RESULT_WORDS[report.result]
+    took = fault_seconds(report)
+    if took is None:
+        return words
+    since_fault = f"{words} in {seconds(took)}"
+    return since_fault if begins_known(report) else f"{words}, the repair took {seconds(took)}"
+
+
+def headline(report: IncidentReport, redact: Redact) -> str:
+    """`market-predictor: stopped (exit 137) → start → recovered in 1.2 s`; never cut."""
+    name = short_name(report.incident.root)
+    others = [short_name(target) for target in report.incident.targets[1:]]
+    if others:
+        name += f" (also hit: {names(others)})"
+    text = redact(f"{name}: {wrong(report, redact)} → {done(report)} → {came_of_it(report)}")
+    return plain(text, len(text) or 1)
+
+
+def names(found: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f" +{len(found) - _NAMES} more" if len(found) > _NAMES else ""
+    return ", ".join(found[:_NAMES]) + more
+
+
+def needs_approval(report: IncidentReport) -> tuple[Verdict, ...]:
+    """Steps that UICI may not do alone, one an operation."""
+    asked = [v for v in report.verdicts if v.decision is Decision.NEEDS_APPROVAL]
+    return tuple({v.step.operation: v for v in asked}.values())
+
+
+def waits(report: IncidentReport) -> str:
+    """What a person has to do, empty when nothing waits for one."""
+    why = report.summary
+    match report.result:
+        case IncidentResult.ESCALATED:
+            return f"a person has to look: {why or report.plan.planner_reason}"
+        case IncidentResult.WAITING if asked := needs_approval(report):
+            risk = _RISK.search(asked[0].reason)
+            what = ", ".join(v.step.operation for v in asked)
+            what += f" it alone (risk {risk[1]})" if risk else " it alone"
+            return f"UICI may not {what}: do it by hand, or raise allowUpTo in the policy"
+        case IncidentResult.UNKNOWN:
+            remedies = [outcome.remedy for outcome in begun(report) if outcome.remedy]
+            return remedies[0] if remedies else "look whether the last operation took place"
+        case _:
+            return ""
+
+
+def remains(report: IncidentReport) -> str:
+    """How a fault stands that UICI has not mended, empty when it recovered."""
+    match report.result:
+        case IncidentResult.RECOVERED:
+            return ""
+        case IncidentResult.FAILED:
+            return "still broken; UICI tries again after its back-off"
+        case IncidentResult.HELD:
+            return f"still broken, left alone: {report.summary or 'nothing may be done now'}"
+        case _ if waits(report):
+            return "a person is needed"
+        case _:
+            return f"still broken: {report.summary or 'UICI waits'}"
+
+
+def planner(plan: Plan) -> str:
+    """Who planned: `runbook start-stopped`, `llm gpt-…`."""
+    match plan.planner:
+        case PlannerKind.RUNBOOK:
+            return f"runbook {plan.runbook}" if plan.runbook else "runbook"
+        case PlannerKind.LLM:
+            return f"llm {plan.usage.model}" if plan.usage else "llm"
+        case PlannerKind.LEARNED:
+            return "learned"
+        case PlannerKind.PERSON:
+            return "a person"
+        case PlannerKind.NONE:
+            return "no plan"
+
+
+def planner_reason(plan: Plan) -> str:
+    """Why this planner, without what its name says already."""
+    own = f"runbook {plan.runbook} fits "
+    parts = plan.planner_reason.split("; ")
+    kept = [part for part in parts if not part.startswith(own)] or parts
+    no_llm = "no LLM configured"
+    return "; ".join(no_llm if part.startswith(f"{no_llm}:") else part for part in kept)
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """`allowed: risk low, limit high`; a denial with the rule that made it."""
+    within = _ALLOWED.fullmatch(verdict.reason)
+    if verdict.decision is Decision.ALLOWED:
+        reason = f"risk {within[1]}, limit {within[2]}" if within else verdict.reason
+        return f"allowed: {reason}"
+    words = verdict.decision.value.replace("_", " ")
+    return f"{words} ({verdict.rule}): {verdict.reason}"
+
+
+# ── the whole run ───────────────────────────────────────────────────────────────
+
+
+def worst_first(incidents: Iterable[IncidentReport]) -> list[IncidentReport]:
+    """What a person has to know first stands first."""
+    return sorted(incidents, key=lambda incident: _WORST_FIRST.index(incident.result))
+
+
+def counted(incidents: Iterable[IncidentReport]) -> str:
+    """Several incidents: `market-predictor, market-gateway: 2 recovered`."""
+    ordered = worst_first(incidents)
+    counts: dict[str, int] = {}
+    for incident in ordered:
+        counts[incident.result.value] = counts.get(incident.result.value, 0) + 1
+    roots = list(dict.fromkeys(short_name(incident.incident.root) for incident in ordered))
+    return f"{names(roots)}: {', '.join(f'{n} {result}' for result, n in counts.items())}"
+
+
+def ending(report: RunReport) -> str:
+    """How a run leaves the world: the worst that is left, in one phrase."""
+    return next(_left(report), NOTHING_WAITS)
+
+
+def _left(report: RunReport) -> Iterator[str]:
+    incidents = worst_first(report.incidents)
+    yield from (text for incident in incidents if (text := remains(incident)))
+    if report.errors:
+        yield f"error: {report.errors[0]}"
+    for failure in report.failures:
+        yield f"not known: {failure.source} of {failure.environment} unreachable"
+    states = report.comparison.states.values()
+    unseen = [s for s in states if s.health is HealthStatus.UNKNOWN]
+    if unseen:
+        yield f"not known: {names([short_name(s.target) for s in unseen])}: {unseen[0].message}"
+    if report.comparison.own_alerts:
+        yield f"{report.comparison.own_alerts[0].name} fires about UICI itself: a person is needed"
+    if report.desired.refused_revision:
+        yield "the desired state was refused"
+    yield from _unsettled(report)
+
+
+def _unsettled(report: RunReport) -> Iterator[str]:
+    """What the next run has to look at again, or what is left alone by order."""
+    dependents = [
+        short_name(check.target)
+        for incident in report.incidents
+        for check in (incident.verification.checks if incident.verification else ())
+        if check.name == "dependent" and check.state is not CheckState.PASSED
+    ]
+    if dependents:
+        yield f"{names(dependents)} not well yet, the next run looks again"
+    told = {target for incident in report.incidents for target in incident.incident.targets}
+    differing = {drift.target for drift in report.comparison.drifts} - told
+    for target, state in report.comparison.states.items():
+        if target in differing:
+            why = state.held or "told before, or its back-off runs"
+            yield f"{short_name(target)} still differs, left alone: {why}"
+    pending = dict.fromkeys(
+        f"{short_name(d.target)} {d.kind.value}" for d in report.comparison.pending
+    )
+    if pending:
+        yield f"within grace: {names(list(pending))}"
