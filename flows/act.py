@@ -16,7 +16,7 @@ from flows.compare import compare
 from flows.comparison.drift import HealthStatus
 from flows.comparison.incidents import depends_on_any, waves
 from flows.execute import Execution, changing, execute
-from flows.guard import Decision, Verdict
+from flows.guard import PASSING_RULES, Decision, Verdict
 from flows.listener import Listener
 from flows.report import IncidentReport, IncidentResult
 from flows.verify import Check, CheckState, Verification, VerificationResult, VerifyInput, verify
@@ -25,8 +25,6 @@ from infrastructure.observed import ObservedInstance
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus, Risk
 
 _NOT_WELL = (CheckState.FAILED, CheckState.UNKNOWN)
-# Denials that end by themselves; the next run tries again without telling anybody.
-_PASSING_RULES = frozenset({"blast-radius", "held", "breaker", "mode", "attempts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +221,7 @@ def _without_change(case: Case, report: IncidentReport, acting: Acting) -> Incid
     denied = [v for v in stopped if v.decision is Decision.DENIED]
     if stopped and not denied:
         return replace(report, result=IncidentResult.WAITING, summary=stopped[0].reason)
-    if denied and all(v.rule in _PASSING_RULES for v in denied):
+    if denied and all(v.rule in PASSING_RULES for v in denied):
         return replace(report, result=IncidentResult.HELD, summary=denied[0].reason)
     if not case.plan.steps:
         summary = f"nothing was planned: {case.plan.diagnosis}"

@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from flows.compare import Comparison
 from flows.comparison.drift import Incident
 from flows.execute import changing, runnable
-from flows.guard import GuardInput, Verdict, attempts_gate, judge
+from flows.guard import (
+    PASSING_RULES,
+    Decision,
+    GuardInput,
+    Verdict,
+    attempts_gate,
+    judge,
+)
 from flows.listener import Listener
 from flows.observe import Observation
 from flows.plan import Evidence, Plan, PlannerKind, PlanStep
@@ -65,14 +72,35 @@ def open_cases(
     apart = {alone.incident.fingerprint for alone in left}
     cases: list[Case] = []
     todo = [i for i in comparison.incidents if i.fingerprint not in apart]
-    for incident, (evidence, plan) in zip(todo, _plans(world, todo, guard, seen), strict=True):
+    for incident, (evidence, first) in zip(todo, _plans(world, todo, guard, seen), strict=True):
+        plan, verdicts = first, judge(first, incident, guard)
+        if _talked_into(plan, verdicts):
+            plan = _without_model(world, incident, evidence, verdicts)
+            verdicts = judge(plan, incident, guard)
         listener.planned(incident, plan)
-        verdicts = judge(plan, incident, guard)
         listener.judged(incident, verdicts)
         case = Case(incident, evidence, plan, verdicts, runnable(verdicts))
         cases.append(case)
         guard = _used(guard, case)  # in order: what one incident uses, the next has not
     return tuple(cases), tuple(left)
+
+
+def _talked_into(plan: Plan, verdicts: Sequence[Verdict]) -> bool:
+    """Whether a model's plan has a step that may never run, whoever talked it into that."""
+    stopped = [v for v in verdicts if v.decision is not Decision.ALLOWED]
+    lasting = [v for v in stopped if v.rule not in PASSING_RULES]
+    return plan.planner is PlannerKind.LLM and bool(lasting)
+
+
+def _without_model(
+    world: World, incident: Incident, evidence: Evidence, verdicts: Sequence[Verdict]
+) -> Plan:
+    """The next planner's plan: one forbidden step must not end healing."""
+    stopped = next(v for v in verdicts if v.decision is not Decision.ALLOWED)
+    others = [p for p in world.planners if p.kind is not PlannerKind.LLM]
+    plan = plan_incident(incident, evidence, others, None)
+    reason = f"the LLM's plan was refused: {stopped.step.operation}: {stopped.reason}"
+    return replace(plan, planner_reason=f"{reason}; {plan.planner_reason}")
 
 
 def _plans(

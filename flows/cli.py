@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,15 +92,24 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; logs on stderr.")
 ]
 
-OK, ERROR, DRIFT = 0, 1, 2
+OK, ERROR, DRIFT, INTERRUPTED = 0, 1, 2, 130
+# Typer exports only this child of its parser's UsageError.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 def main() -> None:
     """The console script."""
     from infrastructure.errors import UiciError  # noqa: PLC0415 - see the module
 
+    signal.signal(signal.SIGTERM, _interrupt)  # what supervisors send: end as on Ctrl-C
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or OK)
+    except _USAGE_ERROR as exc:
+        # The parser's own code for a mistyped word is 2, which here means drift.
+        exc.show()
+        sys.exit(ERROR)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
     except UiciError as exc:
         _complain(exc)
         sys.exit(ERROR)
@@ -107,15 +118,28 @@ def main() -> None:
         sys.exit(ERROR)
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _printable(text: object) -> str:
+    """Text from files and servers, without what a terminal would act upon."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
 def _complain(error: UiciError) -> None:
     from infrastructure.errors import InvalidInputError  # noqa: PLC0415 - see the module
 
+    if "--json" in sys.argv:
+        problems = error.problems if isinstance(error, InvalidInputError) else ()
+        told = [str(problem) for problem in problems] or [str(error)]
+        _print_json({"apiVersion": "uici/v1", "kind": "Error", "errors": told})
     if isinstance(error, InvalidInputError):
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a command line speaks
+            print(f"error: {_printable(problem)}", file=sys.stderr)  # noqa: T201 - a command line speaks
     else:
         remedy = getattr(error, "remedy", "")
-        print(f"error: {error}" + (f" ({remedy})" if remedy else ""), file=sys.stderr)  # noqa: T201 - as above
+        print(_printable(f"error: {error}" + (f" ({remedy})" if remedy else "")), file=sys.stderr)  # noqa: T201 - as above
 
 
 def _refuse_operation(word: str, rest: list[str]) -> None:
@@ -146,7 +170,7 @@ def validate(
         _print_json(validation.as_data(problems, count))
     else:
         for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - a command line speaks
+            print(f"error: {_printable(problem)}", file=sys.stderr)  # noqa: T201 - a command line speaks
         if not problems:
             print(f"valid: configuration and {count} services")  # noqa: T201 - as above
     raise typer.Exit(ERROR if problems else OK)
@@ -172,7 +196,7 @@ def plan(
         if as_json:
             _print_json(opened.runtime.redactor.data(output.preview_data(seen)))
         else:
-            output.print_preview(seen)
+            output.print_preview(seen, opened.runtime.redactor.text)
     dark = ERROR if output.unseen(seen) else OK
     raise typer.Exit(DRIFT if seen.differs else dark)
 

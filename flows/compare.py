@@ -133,7 +133,7 @@ def confirm(first: Comparison, second: Comparison) -> Comparison:
     return replace(
         first,
         states={**first.states, **again},
-        drifts=(*kept, *second.drifts),
+        drifts=(*kept, *(d for d in second.drifts if d.kind is not DriftKind.ORPHAN)),
         pending=(*(d for d in first.pending if d.target not in again), *second.pending),
         incidents=tuple(sorted(incidents, key=lambda incident: order[incident.root])),
     )

@@ -299,6 +299,10 @@ _CHANGE_RULES: tuple[tuple[str, Rule], ...] = (
 )
 
 
+# Denials that end by themselves; the next run tries again without telling anybody.
+PASSING_RULES = frozenset({"blast-radius", "held", "breaker", "mode", "attempts"})
+
+
 class Interface(Protocol):
     """What the guard wraps: `infrastructure.universal_interface`."""
 

@@ -264,6 +264,7 @@ def _run_result(world: World, sight: Sight, ending: Ending) -> RunResult:
         or any(state.health is HealthStatus.UNKNOWN for state in sight.comparison.states.values())
         or _drift_is_left(sight.comparison, ending.reports)
         or world.desired.refused_revision is not None
+        or world.desired.stale is not None  # Git may say something else by now
     )
     return RunResult.DRIFT_REMAINS if drifting else RunResult.CONVERGED
 

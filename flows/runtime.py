@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -208,11 +208,12 @@ class Runtime:
             selected=selected,
             settings=self.config.platform.compare,
             identity=self.identity,
-            secrets=self._resolved(desired.services[target] for target in selected),
+            # Of all services: what another one's secret is must be cut from this one's logs.
+            secrets=self._resolved(desired.services.values()),
             covers=silence_covers,
         )
 
-    def _resolved(self, services: Iterator[Service]) -> dict[str, str]:
+    def _resolved(self, services: Iterable[Service]) -> dict[str, str]:
         """Values of the secrets in use; one that can't be resolved is not compared."""
         values: dict[str, str] = {}
         for service in services:

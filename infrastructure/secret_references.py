@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import importlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from infrastructure.errors import PermanentError
+
+# Larger than any key or token; a device or pipe in its place must not hold up a run.
+_MAX_FILE_BYTES = 1024 * 1024
 
 
 def read_prefect_block(name: str) -> str:
@@ -131,6 +135,11 @@ def read_secret_file(path: Path) -> str:
         PermanentError: it can't be read, with the reason.
     """
     try:
+        mode = path.stat()
+        if not stat.S_ISREG(mode.st_mode) or mode.st_size > _MAX_FILE_BYTES:
+            raise PermanentError(
+                f"the secret file:{path} is no regular file of at most {_MAX_FILE_BYTES} bytes"
+            )
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"

@@ -227,7 +227,7 @@ class ServiceSpec(Document):
 
     image: str = Field(min_length=1)
     command: tuple[str, ...] | None = None
-    replicas: int = Field(default=1, ge=0)
+    replicas: int = Field(default=1, ge=0, le=1000)
     env: dict[EnvName, EnvValue] = Field(default_factory=dict)
     resources: Resources = Resources()
     ports: tuple[Port, ...] = ()

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import TypeVar
 
@@ -227,10 +227,18 @@ def _alert(alert: _Alert) -> Alert:
         name=alert.labels.get("alertname", ""),
         labels=alert.labels,
         annotations=alert.annotations,
-        starts_at=alert.startsAt,
+        starts_at=_utc(alert.startsAt),
         state=_state(alert.status),
         generator_url=alert.generatorURL,
     )
+
+
+def _utc(moment: datetime) -> datetime:
+    """In UTC; what lies beyond the calendar there counts as long ago."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _state(status: _Status) -> AlertState:

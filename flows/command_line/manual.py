@@ -63,7 +63,7 @@ def parameters(pairs: Sequence[str]) -> dict[str, Any]:
             raise InvalidInputError([problem])
         try:
             found[key] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             found[key] = value
     return found
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import html
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.markup import escape
+from rich.markup import escape as as_text
 from rich.table import Table
 
 from flows.cases import Case
@@ -36,6 +37,11 @@ def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
+def escape(text: object) -> str:
+    """Text from outside, fit for a console: no markup, nothing that a terminal acts upon."""
+    return as_text("".join(c if c.isprintable() or c == "\n" else " " for c in str(text)))
+
+
 def _table(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
@@ -43,8 +49,9 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def print_preview(seen: Preview) -> None:
-    """`uici plan`."""
+def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
+    """`uici plan`. `redact` cuts secrets out of what containers and files say."""
+    seen = _redacted(seen, redact)
     console = _console()
     _print_desired(console, seen.desired)
     for failure in seen.failures:
@@ -65,6 +72,27 @@ def print_preview(seen: Preview) -> None:
     for target, state in seen.comparison.states.items():
         if state.held is not None:
             console.print(f"\n{escape(target)}: left alone: {escape(state.held)}")
+
+
+def _redacted(seen: Preview, redact: Callable[[str], str]) -> Preview:
+    def clean(drift: Drift) -> Drift:
+        return replace(
+            drift,
+            desired=redact(drift.desired),
+            observed=redact(drift.observed),
+            message=redact(drift.message),
+        )
+
+    comparison = replace(
+        seen.comparison,
+        drifts=tuple(clean(drift) for drift in seen.comparison.drifts),
+        pending=tuple(clean(drift) for drift in seen.comparison.pending),
+        states={
+            target: replace(state, message=redact(state.message))
+            for target, state in seen.comparison.states.items()
+        },
+    )
+    return replace(seen, comparison=comparison)
 
 
 def unseen(seen: Preview) -> list[TargetState]:

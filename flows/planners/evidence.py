@@ -183,7 +183,8 @@ class _Collecting:
         longest = self.limits.max_chars * _RAW_FACTOR
         if len(raw) > longest:
             raw = raw[-longest:]
-            raw = raw[raw.find("\n") + 1 :]
+            # The first line is torn: half of a secret would not be known as one.
+            raw = raw.partition("\n")[2]
         return self.redactor.text(clean(raw)).strip()
 
 

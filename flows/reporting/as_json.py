@@ -26,6 +26,9 @@ _TEXT = 500
 _FACTS = 10
 _PROBLEMS = 100
 
+# An alert storm is one incident; its report is not the place for all of it.
+_DRIFTS = 50
+
 
 def report_to_dict(report: RunReport) -> dict[str, Any]:
     """The whole run as JSON-able data, not yet redacted."""
@@ -122,7 +125,8 @@ def _incident(report: IncidentReport) -> dict[str, Any]:
         "result": report.result,
         "summary": report.summary,
         "faultToRecoverySeconds": fault_seconds(report),
-        "drifts": [_drift(drift) for drift in incident.drifts],
+        "drifts": [_drift(drift) for drift in incident.drifts[:_DRIFTS]],
+        "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS),
         "evidence": {
             "patterns": report.evidence.patterns,
             "facts": report.evidence.facts[:_FACTS],

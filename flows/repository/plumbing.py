@@ -79,7 +79,7 @@ class Plumbing:
         refs = {}
         for line in self.must(command, "read the refs").decode().splitlines():
             sha, seconds, name = line.split(" ", 2)
-            refs[name] = Commit(sha, datetime.fromtimestamp(int(seconds or 0), UTC))
+            refs[name] = Commit(sha, _moment(seconds))
         return refs
 
     def move(self, *moves: Move) -> None:
@@ -214,3 +214,11 @@ def _batch(output: bytes) -> Iterator[tuple[str, bytes]]:
         size = int(header[2])
         yield header[0], output[position : position + size]
         position += size + 1
+
+
+def _moment(seconds: str) -> datetime:
+    """A committer's time. Anyone can write any: what is no date counts as the beginning."""
+    try:
+        return datetime.fromtimestamp(int(seconds or 0), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
