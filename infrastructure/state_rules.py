@@ -161,6 +161,9 @@ def _agent_problems(declared: DeclaredService, rules: StateRules) -> Iterator[Pr
             yield declared.problem(location, message, remedy)
 
 
+_JOINS = "container:"
+
+
 def _image_name(image: str) -> str:
     """`registry:5000/team/name:tag@sha256:…` → `name`."""
     return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
@@ -183,6 +186,9 @@ def _native_names(location: Location, value: Any, *, named: bool) -> Iterator[tu
             yield location, {key: item for key, _, item in words}
             for number, item in enumerate(value):
                 yield from _native_names((*location, number), item, named=named)
+        case str() if value.startswith(_JOINS):
+            # Another container's namespace: `NetworkMode: container:name`.
+            yield location, value.removeprefix(_JOINS)
         case str() if named:
             # A label may be written as one text: `com.docker.compose.service=name`.
             yield location, value.rpartition("=")[2]

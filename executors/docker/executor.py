@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -24,7 +24,7 @@ from executors.contract import ExecutorContext, Primitive
 from executors.docker import capacity, evidence, lifecycle, replace_container, shape
 from executors.docker.membership import Listed, Members, Roster, compose_project, listed
 from executors.docker.session import Deadline, DockerSession, Handler, Job, Json, Toolbox
-from executors.docker.spec import Container, Reach, observed_instance
+from executors.docker.spec import Container, Reach, joined_containers, observed_instance
 from infrastructure.errors import (
     DeadlineExceededError,
     NotFoundError,
@@ -330,7 +330,17 @@ class DockerExecutor:
         objects += [container.native for container in (*job.containers, *job.leftovers)]
         planned = capacity.planned_names(job) if job.call.primitive in _NAMING else ()
         objects += [NativeObject("container", "", new) for new in (name, *planned)]
+        if job.call.primitive in _NAMING:
+            objects += self._joined(job)
         self._context.identity.refuse(objects, action=job.call.primitive)
+
+    def _joined(self, job: Job) -> Iterator[NativeObject]:
+        """Containers whose namespaces or volumes the new one would share: it could reach them."""
+        for reference in joined_containers(job.service.spec.native):
+            yield NativeObject("container", "", reference)
+            found = self._inspect(reference, job.deadline)
+            if found is not None:
+                yield Container(found).native
 
 
 def _lookup(call: PrimitiveCall) -> tuple[Handler, bool, tuple[str, ...]]:

@@ -155,6 +155,14 @@ class Roster:
             if target.startswith(prefix) and target[len(prefix) :] not in declared
             for entry in entries
         ]
+        # What a replacement that broke off has left beside its successor.
+        strays += [
+            entry
+            for entries in self._labelled.values()
+            if any(not other.is_leftover for other in entries)
+            for entry in entries
+            if entry.is_leftover and entry not in strays
+        ]
         return tuple(e.native for e in sorted(strays, key=lambda e: natural(e.name)))
 
 

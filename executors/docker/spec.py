@@ -397,3 +397,14 @@ def merged(base: Json, over: Mapping[str, Any]) -> Json:
         else:
             base[key] = value
     return base
+
+
+def joined_containers(native: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names or ids of containers whose namespaces or volumes `native` asks for."""
+    host = native.get("HostConfig")
+    if not isinstance(host, Mapping):
+        return ()
+    modes = [v for v in host.values() if isinstance(v, str) and v.startswith("container:")]
+    volumes = host.get("VolumesFrom")
+    names = [str(v).partition(":")[0] for v in volumes] if isinstance(volumes, list) else []
+    return (*(mode.removeprefix("container:") for mode in modes), *names)

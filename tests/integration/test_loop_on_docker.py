@@ -14,6 +14,10 @@ from executors.contract import Executor, ExecutorContext, load_executor_module
 from flows.local_stack import docker
 from flows.report import IncidentResult, RunResult
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.errors import ProtectedObjectError
+from infrastructure.identity import AgentIdentity
+from infrastructure.operations import PrimitiveCall
+from tests.builders import service
 from tests.fakes.loop import ENVIRONMENT, LoopWorld, loop_world, service_yaml
 
 pytestmark = pytest.mark.real
@@ -129,3 +133,23 @@ def test_a_container_that_became_the_agent_is_not_touched(world: RealWorld) -> N
     state = world.inspect()["State"]
     assert isinstance(state, dict)
     assert state["Running"] is False
+
+
+def test_no_container_joins_the_namespaces_of_the_agent(docker_host: str, demo_image: str) -> None:
+    other = "uici-renamed-agent"
+    container = docker(docker_host, "run", "--detach", "--name", other, demo_image).strip()
+    identity = AgentIdentity("agent", frozenset({"agent"}), native_ids=frozenset({container}))
+    module = load_executor_module("docker")
+    executor = module.connect(
+        module.Connection.model_validate({"host": docker_host}),
+        ExecutorContext(ENVIRONMENT, 1, identity, lambda reference: reference),
+    )
+    try:
+        for native in ({"PidMode": f"container:{other}"}, {"VolumesFrom": [f"{other}:ro"]}):
+            wanted = service("uici-joiner", image=demo_image, native={"HostConfig": native})
+            with pytest.raises(ProtectedObjectError):
+                executor.call(wanted, PrimitiveCall("create"), timeout=20)
+        assert "uici-joiner" not in docker(docker_host, "ps", "--all", "--format", "{{.Names}}")
+    finally:
+        executor.close()
+        docker(docker_host, "rm", "--force", other)

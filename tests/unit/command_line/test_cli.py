@@ -305,3 +305,27 @@ def test_state_is_taken_from_the_command_line(uici: Run, tmp_path: Path, state: 
     folder = write_config(tmp_path / "config", environments=NO_ENGINE)
     answer = uici("status", "--config", str(folder), "--state", str(state), "--json")
     assert answer.data["desired"]["services"] == 1
+
+
+def test_a_mistyped_word_is_an_error_and_not_drift(uici: Run, config: str) -> None:
+    assert uici("reconcile", "--config", config, "--mode", "foo").code == 1
+    assert uici("plan", "--config", config, "--nonsense").code == 1
+
+
+def test_an_error_is_one_json_document_too(uici: Run, config: str) -> None:
+    answer = uici("plan", "--config", config, "--target", "nobody", "--json")
+    assert answer.code == 1
+    assert answer.data["kind"] == "Error"
+    assert "nobody" in answer.data["errors"][0]
+
+
+def test_text_from_files_reaches_no_terminal_with_its_escapes(
+    uici: Run, config: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "a.yml").write_text(service_yaml("a") + '"\\e[31mfoo\\nerror: fake": 1\n')
+    answer = uici("validate", str(folder), "--config", config)
+    assert answer.code == 1
+    assert "\x1b" not in answer.err
+    assert not any(line.startswith("error: fake") for line in answer.err.splitlines())

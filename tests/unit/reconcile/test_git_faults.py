@@ -105,3 +105,15 @@ def test_a_push_that_somebody_else_forestalled_is_replayed(tmp_path: Path) -> No
         assert "somebody else" in subjects
         assert any("recovered" in s for s in subjects[:1])
         assert world.file("note.txt") == "somebody else"
+
+
+def test_a_commit_with_an_impossible_date_is_read_like_any_other(world: LoopWorld) -> None:
+    tree = git(world.remote, "rev-parse", "main^{tree}")
+    who = "a <a@example.test> 99999999999999 +0000"
+    raw = f"tree {tree}\nparent {git(world.remote, 'rev-parse', 'main')}\n"
+    raw += f"author {who}\ncommitter {who}\n\nodd\n"
+    path = world.root / "odd"
+    path.write_text(raw)
+    sha = git(world.remote, "hash-object", "-t", "commit", "-w", "--literally", str(path))
+    git(world.remote, "update-ref", "refs/heads/main", sha)
+    assert world.run().desired.revision.endswith(sha)

@@ -279,3 +279,20 @@ def test_an_intent_that_a_dead_run_left_is_closed_once_it_is_old(world: LoopWorl
     assert "intents/dead.json" not in git(
         world.remote, "ls-tree", "-r", "--name-only", "uici/reports"
     )
+
+
+def test_another_services_secret_is_cut_from_what_is_told_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_KEY", "qW-other-secret-55")
+    with loop_world(tmp_path) as world:
+        world.commit(
+            other=service_yaml("other", env={"K": {"secret": "env:OTHER_KEY"}}),
+            leaky=service_yaml("leaky"),
+        )
+        world.run(targets=("leaky",))
+        world.engine.named("leaky").logs = "error: 401 for qW-other-secret-55"
+        world.engine.kill("leaky")
+        (told,) = world.run(targets=("leaky",)).incidents
+        assert "401 for [redacted]" in told.evidence.logs["local-docker/leaky"]
+        assert "qW-other-secret-55" not in git(world.remote, "log", "-p", "uici/reports")
