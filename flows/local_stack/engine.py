@@ -87,7 +87,7 @@ def docker_engine(
         )
     # A socket's path may have 107 bytes, so it can't be in a deep scratch directory.
     run = Path(tempfile.mkdtemp(prefix="uici-docker-"))
-    name = f"uici{secrets.token_hex(5)}"  # an interface name has 15 bytes
+    name = f"uici{os.getpid() % 100_000}{secrets.token_hex(2)}"  # at most 15 bytes
     host = f"unix://{run / 'docker.sock'}"
     data = scratch / "docker-data"
     argv = [
