@@ -32,8 +32,9 @@ from flows.listener import NullListener
 from flows.logging_setup import plain_line
 from flows.plan import Plan
 from flows.reporting.run_summary import drift_fields, run_name
+from flows.reporting.status import AGENT_FOLDER
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
-from flows.verify import Verification, VerificationResult
+from flows.verify import CheckState, Verification, VerificationResult
 from infrastructure.operations import OperationOutcome, OutcomeStatus
 from infrastructure.redaction import Redactor
 
@@ -136,6 +137,7 @@ class Told:
 
     drifts: set[tuple[str, str, str]] = field(default_factory=set)
     escalated: set[str] = field(default_factory=set)
+    own_alerts: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_drifts(self, comparison: Comparison) -> list[dict[str, Any]]:
@@ -147,6 +149,18 @@ class Told:
             kept = {key for key in self.drifts if key[0] not in comparison.states}
             self.drifts = kept | set(keys)
         return fresh
+
+    def new_own_alerts(self, comparison: Comparison) -> list[str]:
+        """Names of alerts about the agent itself that the last run did not see."""
+        names = set(comparison.ignored_alerts)
+        with self.lock:
+            fresh, self.own_alerts = sorted(names - self.own_alerts), names
+        return fresh
+
+    def forget_escalation(self, fingerprint: str) -> None:
+        """It is over: the same fault, should it come again, is told again."""
+        with self.lock:
+            self.escalated.discard(fingerprint)
 
     def new_escalation(self, fingerprint: str) -> bool:
         """Whether this is the first time that this incident is escalated."""
@@ -187,6 +201,9 @@ class PrefectListener(NullListener):
             by_target.setdefault(row["target"], []).append(row)
         for target, rows in by_target.items():
             self._emit("uici.drift.detected", target, {"drifts": rows})
+        for alert in self._told.new_own_alerts(comparison):
+            summary = f"{alert} fires about the agent itself, which never acts on itself"
+            self._emit("uici.escalated", f"{AGENT_FOLDER}/{alert}", {"summary": summary})
 
     def planned(self, incident: Incident, plan: Plan) -> None:
         """One task run an incident, named after it."""
@@ -226,7 +243,10 @@ class PrefectListener(NullListener):
         if verification.result is not VerificationResult.RECOVERED:
             return
         payload = {"incident": incident.fingerprint, "seconds": verification.seconds}
-        for target in incident.targets:
+        # Only the root was verified; of the others, those that were looked at and are well.
+        well = {check.target for check in verification.checks if check.state is CheckState.PASSED}
+        self._told.forget_escalation(incident.fingerprint)
+        for target in (t for t in incident.targets if t == incident.root or t in well):
             self._emit("uici.target.recovered", target, payload)
         text = f"verified after {verification.seconds:.1f} s"
         self._end_task(incident.fingerprint, Completed(name="Recovered", message=text))
