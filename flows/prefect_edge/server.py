@@ -27,9 +27,9 @@ _GRACE_SECONDS = 3.0
 # What belongs to the person at this machine, not to the embedded server.
 _FOREIGN = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH")
 
-# Prefect's own log handler lays every traceback out with Rich, on the server's event loop:
-# each "database is locked" of SQLite, which clients ask again after, then stops the whole
-# server for up to seconds, which brings the next one. Plain lines cost nothing.
+# Prefect's own log handler lays every traceback out with Rich, on the server's event loop.
+# Those of SQLite's "database is locked", after which clients just ask again, were seen (in
+# a thread dump, with `PREFECT_API_LOG_RETRYABLE_ERRORS`) to stop the server for seconds.
 _LOG_SETTINGS_FILE = "prefect-logging.yml"
 _LOG_SETTINGS = """\
 version: 1
