@@ -21,7 +21,7 @@ test: $(STAMP) servers ## Run every test, real servers included, with coverage
 	@mkdir -p $(COVERAGE)
 	$(PYTHON) -m pytest --cov --cov-branch --cov-report=term-missing:skip-covered \
 		--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
-		--cov-fail-under=85 $(PYTEST)
+		--cov-fail-under=90 $(PYTEST)
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	.venv/bin/ruff check .
