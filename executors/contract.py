@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import BaseModel
 
 from infrastructure.errors import PermanentError
-from infrastructure.observed import EngineSnapshot, NativeObject, ObservedService
+from infrastructure.observed import EngineSnapshot, ObservedService
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
 
 if TYPE_CHECKING:
@@ -140,14 +140,3 @@ def load_executor_module(name: str) -> ExecutorModule:
     if not hasattr(module, "Connection") or not hasattr(module, "connect"):
         raise PermanentError(f"{path} is not an executor: it lacks Connection or connect")
     return module  # type: ignore[return-value]  # a module satisfies the protocol by its names
-
-
-def refuse_protected(
-    identity: AgentIdentity, objects: Sequence[NativeObject], primitive: str
-) -> None:
-    """Layer 5 of self-exclusion: raise if any object is the agent or what it lives on.
-
-    Raises:
-        ProtectedObjectError: with the object and the reason.
-    """
-    identity.refuse(objects, action=primitive)

@@ -27,8 +27,6 @@ from pydantic.alias_generators import to_camel
 
 from infrastructure.quantities import Cpu, Duration, Memory
 
-API_VERSION = "uici/v1"
-
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _REFERENCE = r"^(env|file|prefect):\S+$"
 _URL_PATH = r"^/\S*$"

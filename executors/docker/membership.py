@@ -183,11 +183,6 @@ def replica_index(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def is_adopted(entry: Listed) -> bool:
-    """Whether somebody else made it."""
-    return TARGET_LABEL not in entry.labels
-
-
 def names_for(name: str, *, replicas: int, count: int, taken: Collection[str]) -> tuple[str, ...]:
     """Names of the next `count` instances: `web` alone, or the lowest free `web-1`, `web-2` …
 
