@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -102,6 +102,23 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class Authorised(Protocol):
+    """An executor whose engine can be asked what the agent may do, without doing it."""
+
+    def missing_rights(self, primitives: Collection[str], *, timeout: float) -> tuple[str, ...]:
+        """What the agent may not do of all that observing and these primitives take.
+
+        Args:
+            primitives: names of those that enabled operations call.
+            timeout: seconds.
+
+        Returns:
+            One short text a right, in the engine's words.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutorContext:
     """What an executor is made from.
@@ -120,6 +137,7 @@ class ExecutorModule(Protocol):
     """What a module `executors.<name>` has to have; nothing else registers it."""
 
     Connection: type[BaseModel]  # validates `connection` of environments.yml
+    Binding: type[BaseModel]  # validates `spec.binding` of the services of desired state
 
     @staticmethod
     def connect(connection: Any, context: ExecutorContext) -> Executor:
@@ -137,6 +155,7 @@ def load_executor_module(name: str) -> ExecutorModule:
     if importlib.util.find_spec(path) is None:
         raise PermanentError(f"no executor named {name}: expected a module {path}")
     module = importlib.import_module(path)
-    if not hasattr(module, "Connection") or not hasattr(module, "connect"):
-        raise PermanentError(f"{path} is not an executor: it lacks Connection or connect")
+    missing = [n for n in ("Connection", "Binding", "connect") if not hasattr(module, n)]
+    if missing:
+        raise PermanentError(f"{path} is not an executor: it lacks {', '.join(missing)}")
     return module  # type: ignore[return-value]  # a module satisfies the protocol by its names

@@ -56,9 +56,11 @@ class DryRunExecutor:
             raise PermanentError(f"{self.environment} has no primitive {call.primitive}")
         if not primitive.mutates:
             return self._inner.call(service, call, timeout=timeout)
-        natives = [i.native for i in self._inner.look(service, timeout=timeout).instances]
+        seen = self._inner.look(service, timeout=timeout)
+        natives = [instance.native for instance in seen.instances]
         if self._identity is not None:
-            self._identity.refuse(natives, action=call.primitive)
+            keepers = [seen.workload.native] if seen.workload is not None else []
+            self._identity.refuse((*natives, *keepers), action=call.primitive)
         chosen = [n for n in natives if call.instance in (None, n.id)]
         return PrimitiveResult(
             changed=True,

@@ -48,6 +48,16 @@ class CommandTranslator:
         """The same under the word that the guard and the CLI use."""
         return self.operations(executor)
 
+    def primitives(self, executor: str) -> frozenset[str]:
+        """What this executor's operations call of it, whatever their parameters."""
+        return frozenset(
+            inner.call
+            for steps in self._entries.get(executor, {}).values()
+            for step in steps
+            for inner in (step, *step.do)
+            if inner.call is not None
+        )
+
     def translate(self, executor: str, call: OperationCall, service: Service) -> Translation:
         """The calls of an operation, in order, with rendered arguments.
 

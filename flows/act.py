@@ -130,6 +130,7 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
         now=world.clock.now,
         deadline=world.deadline,
     )
+    report = replace(report, stopped=execution.stopped)
     if not execution.begun and case.changes:
         return replace(report, summary=execution.outcomes[0].error)
     report = replace(report, execution=execution)

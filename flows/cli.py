@@ -8,6 +8,7 @@ with the next step; never a traceback.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from flows.command_line.import_commands import import_app
 
 if TYPE_CHECKING:
     from flows.listener import RunRequest
@@ -72,6 +75,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(import_app)
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
@@ -101,6 +106,9 @@ def main() -> None:
     """The console script."""
     from infrastructure.errors import UiciError  # noqa: PLC0415 - see the module
 
+    # Configuration and state are many values without cycles: by default the search for
+    # cycles is a tenth of what a command on a thousand services costs.
+    gc.set_threshold(20_000, 20, 20)
     signal.signal(signal.SIGTERM, _interrupt)  # what supervisors send: end as on Ctrl-C
     try:
         sys.exit(app(standalone_mode=False) or OK)
@@ -165,10 +173,12 @@ def validate(
     """Check configuration and a folder of desired state. Exit code 0: valid, 1: not."""
     from flows.command_line import validation  # noqa: PLC0415 - see the module
 
-    problems, count = validation.validate(path, config)
+    problems, count, remarks = validation.validate(path, config)
     if as_json:
-        _print_json(validation.as_data(problems, count))
+        _print_json(validation.as_data(problems, count, remarks))
     else:
+        for remark in remarks:
+            print(f"warning: {_printable(remark)}", file=sys.stderr)  # noqa: T201 - as below
         for problem in problems:
             print(f"error: {_printable(problem)}", file=sys.stderr)  # noqa: T201 - a command line speaks
         if not problems:
@@ -300,6 +310,20 @@ def operations(
         _print_json(listed.data)
     else:
         catalogue.show(listed)
+
+
+@app.command()
+def rbac(
+    environment: Annotated[str, typer.Option("--environment", "-e", metavar="NAME")],
+    account: Annotated[
+        str, typer.Option(metavar="NAMESPACE/NAME", help="The agent's service account.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Print the Kubernetes roles that the enabled operations take, for kubectl apply."""
+    from flows.command_line import rbac as roles  # noqa: PLC0415 - see the module
+
+    print(roles.manifest(_load(config), environment, account), end="")  # noqa: T201 - a command line speaks
 
 
 @app.command("run")

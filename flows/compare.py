@@ -58,7 +58,8 @@ class CompareInput:
     """What the stage works on, beside the observation.
 
     `services` is the whole desired state, `selected` the targets of this run. `covers`
-    is Alertmanager's matching of a silence against labels.
+    is Alertmanager's matching of a silence against labels. `first_seen`: when earlier
+    runs first saw a drift that nobody dates, by `Drift.key`.
     """
 
     services: Mapping[str, Service]
@@ -67,6 +68,7 @@ class CompareInput:
     identity: AgentIdentity
     secrets: Mapping[str, str]
     covers: Callable[[Silence, Mapping[str, str]], bool]
+    first_seen: Mapping[str, datetime] = field(default_factory=empty)
 
 
 def compare(given: CompareInput, observation: Observation, *, now: datetime) -> Comparison:
@@ -79,6 +81,7 @@ def compare(given: CompareInput, observation: Observation, *, now: datetime) -> 
             settings=given.settings,
             secrets=given.secrets,
             now=now,
+            first_seen=given.first_seen,
         )
         for target in sorted(given.selected)
     }

@@ -18,10 +18,14 @@ from infrastructure.operations import OperationCall, OperationOutcome, OutcomeSt
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What was done about one incident. Empty `outcomes`: nothing was allowed to run."""
+    """What was done about one incident. Empty `outcomes`: nothing was allowed to run.
+
+    `stopped`: why the run was asked to end before a step; empty: it was not.
+    """
 
     fingerprint: str
     outcomes: tuple[OperationOutcome, ...]
+    stopped: str = ""
 
     @property
     def begun(self) -> bool:
@@ -66,13 +70,13 @@ def execute(
         deadline: the run's; a step that has begun is bounded by it, too.
     """
     outcomes: list[OperationOutcome] = []
-    stopped = ""
+    asked = stopped = ""
     for verdict in steps:
         call = verdict.step.call
         if not stopped and now() >= deadline:
             stopped = "the run's deadline was reached"
         if not stopped:
-            stopped = _stop_asked(listener, incident, call)
+            stopped = asked = _stop_asked(listener, incident, call)
         if stopped:
             at = now()
             outcomes.append(OperationOutcome(call, OutcomeStatus.SKIPPED, at, at, error=stopped))
@@ -82,7 +86,7 @@ def execute(
         outcomes.append(outcome)
         if outcome.status is not OutcomeStatus.SUCCEEDED:
             stopped = f"{call.operation} before it {outcome.status.value}"
-    return Execution(incident.fingerprint, tuple(outcomes))
+    return Execution(incident.fingerprint, tuple(outcomes), asked)
 
 
 def _stop_asked(listener: Listener, incident: Incident, call: OperationCall) -> str:

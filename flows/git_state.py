@@ -40,6 +40,7 @@ from flows.reporting.status import (
     TargetStatus,
     intent_path,
 )
+from flows.repository.commit_tree import CommitTree
 from flows.repository.contract import (
     Commit,
     CommitResult,
@@ -52,8 +53,10 @@ from flows.repository.contract import (
 )
 from flows.repository.memory import StoredReport, find_report, read_memory
 from infrastructure.config_models import GitSettings
+from infrastructure.desired_state import StateRead
 from infrastructure.errors import Problem, UiciError
 from infrastructure.service import Service
+from infrastructure.sources.tree import Tree
 
 __all__ = ["CommitResult", "DesiredState", "Durability", "GitState", "Parser"]
 
@@ -64,8 +67,8 @@ _REMEMBERED = 4  # parsed revisions: the tip, the last good one, and two to spar
 _DELETIONS = 200  # expired report files that one commit takes away
 
 
-# Files by path → (services by target, problems). Problems: the whole state is refused.
-Parser = Callable[[Mapping[str, bytes]], tuple[Mapping[str, Service], Sequence[Problem]]]
+# Files by path, and the commit they are of → what they say.
+Parser = Callable[[Mapping[str, bytes], Tree], StateRead]
 
 
 _Case = tuple[Incident, Plan, Sequence[Verdict]]
@@ -188,8 +191,10 @@ class GitState:
         if problems:
             return _Parsed({}, problems, remarks)
         contents = self._repository.read(files.values())
-        services, found = self._parser({path: contents[blob] for path, blob in files.items()})
-        problems = tuple(found)
+        tree = CommitTree(self._repository, sha, max_bytes=self._settings.max_file_bytes)
+        found = self._parser({path: contents[blob] for path, blob in files.items()}, tree)
+        services, problems = found.services, found.problems
+        remarks = (*remarks, *found.remarks)
         if not services and not problems:
             problems = (
                 Problem(

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from pydantic.alias_generators import to_snake
 
 from flows.comparison.drift import Incident
-from flows.plan import Plan, PlanStep
+from flows.plan import Plan, PlannerKind, PlanStep
 from flows.reporting.status import Attempts
 from infrastructure.config_models import BlastRadius, Operation, Policy
 from infrastructure.errors import PermanentError, UiciError
@@ -83,6 +83,7 @@ class GuardInput:
     natives: Mapping[str, tuple[NativeObject, ...]] = field(default_factory=empty)
     held: Mapping[str, str] = field(default_factory=empty)
     breaker: Mapping[str, str] = field(default_factory=empty)
+    min_confidence: float = 0.0
     attempts: Mapping[str, Attempts] = field(default_factory=empty)
     used_targets: frozenset[str] = frozenset()
     used_steps: int = 0
@@ -93,6 +94,7 @@ class _Subject:
     """One step under judgement. `position` counts changing steps of this plan before it."""
 
     step: PlanStep
+    plan: Plan
     incident: Incident
     position: int
     given: GuardInput
@@ -118,7 +120,7 @@ def judge(plan: Plan, incident: Incident, given: GuardInput) -> tuple[Verdict, .
     verdicts: list[Verdict] = []
     changing = 0
     for step in plan.steps:
-        verdict = _judge_step(_Subject(step, incident, changing, given))
+        verdict = _judge_step(_Subject(step, plan, incident, changing, given))
         verdicts.append(verdict)
         changing += verdict.rule != "read-only"
     return tuple(verdicts)
@@ -143,8 +145,14 @@ def _by_risk(subject: _Subject) -> Verdict:
         reason = f"risk {risk.value} runs alone up to {policy.allow_up_to.value}"
         return Verdict(step, Decision.ALLOWED, "risk", reason)
     if risk.rank <= policy.approve_up_to.rank:
-        reason = f"{step.operation} (risk {risk.value}) needs a person's approval"
-        return Verdict(step, Decision.NEEDS_APPROVAL, "risk", reason)
+        rule = "always-approve" if asks else "risk"
+        reason = (
+            f"{step.operation} always waits for a person: guard.alwaysApprove names it"
+            if asks
+            else f"risk {risk.value} is above {policy.allow_up_to.value}, the most that runs "
+            f"without a person: {step.operation} waits for one"
+        )
+        return Verdict(step, Decision.NEEDS_APPROVAL, rule, reason)
     reason = f"risk {risk.value} is above {policy.approve_up_to.value}, the most that is allowed"
     return Verdict(step, Decision.DENIED, "risk", reason)
 
@@ -206,6 +214,16 @@ def _not_held(subject: _Subject) -> str | None:
 def _mode_enforces(subject: _Subject) -> str | None:
     mode = subject.policy.mode
     return None if mode is Mode.ENFORCE else f"the target's mode is {mode.value}, not enforce"
+
+
+def _sure_enough(subject: _Subject) -> str | None:
+    """What a model proposes without being sure of it is left to the next planner."""
+    plan, wanted = subject.plan, subject.given.min_confidence
+    if plan.planner is not PlannerKind.LLM or plan.confidence >= wanted:
+        return None
+    return (
+        f"the model is {plan.confidence:.0%} sure of its plan, guard.minConfidence is {wanted:.0%}"
+    )
 
 
 def _attempts_left(subject: _Subject) -> str | None:
@@ -293,6 +311,7 @@ _CHANGE_RULES: tuple[tuple[str, Rule], ...] = (
     ("breaker", _breaker_closed),
     ("held", _not_held),
     ("mode", _mode_enforces),
+    ("confidence", _sure_enough),
     ("attempts", _attempts_left),
     ("blast-radius", _within_blast_radius),
     ("desired-state-bounds", _restores_desired_state),

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from pydantic import BaseModel
+
 from executors.contract import Executor, ExecutorContext, load_executor_module
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.errors import InvalidInputError, PermanentError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.secret_references import SecretResolver
+
+
+def binding_models(config: UniversalConfig) -> dict[str, type[BaseModel]]:
+    """Environment → what `spec.binding` of its services has to fit. Imports no SDK.
+
+    An executor that does not exist is told by `open_executors`.
+    """
+    found: dict[str, type[BaseModel]] = {}
+    for name, environment in config.environments.environments.items():
+        with suppress(PermanentError):
+            found[name] = load_executor_module(environment.executor).Binding
+    return found
 
 
 def open_executors(

@@ -17,7 +17,7 @@ from flows.act import Acting, act, admit
 from flows.cases import Case, LeftAlone, open_cases
 from flows.compare import Comparison, compare, confirm, unconfirmed_for
 from flows.comparison.drift import HealthStatus
-from flows.listener import Listener, RunRequest
+from flows.listener import Listener, RunRequest, RunStoppedError
 from flows.observe import Observation
 from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
 from flows.reporting.conditions import (
@@ -27,10 +27,11 @@ from flows.reporting.conditions import (
     with_attempt,
 )
 from flows.reporting.status import TargetStatus
+from flows.reporting.values import Stage
 from flows.repository.contract import CommitResult, Durability
 from flows.runtime import Runtime
 from flows.verify import CheckState
-from flows.world import World
+from flows.world import Clock, World
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import UiciError
 
@@ -43,20 +44,48 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
     Raises:
         InvalidInputError: the request names an environment or target that is not there.
         TemporaryError: no desired state could be read, now or ever before.
+        RunStoppedError: it was asked to end before it had done everything. What it had
+            done by then is reported and committed.
     """
     listener.run_started(request)
     started = runtime.clock.now()
     with runtime.one_run_at_a_time():
+        laps = Laps(runtime.clock)
         world = runtime.open_world(request)
+        laps.end(Stage.READ)
         sight = look(world)
+        runtime.first_seen.note(sight.comparison, now=world.clock.now())
         listener.drifts_found(sight.comparison)
+        laps.end(Stage.LOOK)
         cases, left = open_cases(world, sight.comparison, sight.seen, listener)
         ready, held = admit(cases, left, acting(world, listener, sight, world.desired.stale))
+        laps.end(Stage.DECIDE)
         intent = commit_intent(runtime, world, sight, ready, listener=listener)
+        laps.end(Stage.INTENT)
         done = act(intent.cases, acting(world, listener, sight, intent.unpushed))
+        laps.end(Stage.ACT)
         report = close(runtime, world, sight, Ending(started, intent, (*done, *held), left))
+        laps.end(Stage.REPORT)
+    report = replace(report, stage_seconds=laps.seconds)
     listener.run_finished(report)
+    if report.stopped:
+        raise RunStoppedError(report.stopped)
     return report
+
+
+class Laps:
+    """How long each stage of a run took."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = clock.now()
+        self.seconds: dict[Stage, float] = {}
+
+    def end(self, stage: Stage) -> None:
+        """What has passed since the last call was this stage. A clock set back counts as 0."""
+        now = self._clock.now()
+        self.seconds[stage] = max(0.0, (now - self._last).total_seconds())
+        self._last = now
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +223,7 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         result=_run_result(world, sight, ending),
         errors=(ending.intent.error,) if ending.intent.error else (),
         intent_commit=ending.intent.commit.sha if ending.intent.commit else None,
+        stopped=next((r.stopped for r in ending.reports if r.stopped), ""),
     )
     _tell_people(runtime, sight.comparison)
     return _committed(runtime, world, report, now)

@@ -169,7 +169,7 @@ def same_news(first: TargetStatus, second: TargetStatus) -> bool:
     Transition times, the revision, run ids and measured values in messages differ from
     run to run and tell nothing: a commit for each would bury what matters.
     """
-    return _essence(first) == _essence(second)
+    return first is second or _essence(first) == _essence(second)
 
 
 def _essence(status: TargetStatus) -> tuple[object, ...]:

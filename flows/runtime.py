@@ -20,12 +20,14 @@ import structlog
 from executors.contract import Executor
 from executors.translator import CommandTranslator
 from flows.compare import CompareInput
+from flows.first_seen import FirstSeen
 from flows.git_state import GitState
 from flows.guard import GuardedInterface
 from flows.listener import RunRequest
+from flows.llm.budget import OnRequest, nobody
 from flows.llm.planner import PlanningWorld, make_llm_planner
 from flows.observe import Observation, observe
-from flows.open_executors import open_executors
+from flows.open_executors import binding_models, open_executors
 from flows.plan import Planner
 from flows.planners.runbook import RunbookPlanner
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
@@ -67,6 +69,7 @@ class Runtime:
     git: GitState
     clients: MonitoringClients
     clock: Clock
+    on_llm_request: OnRequest = nobody
 
     @contextlib.contextmanager
     def one_run_at_a_time(self) -> Iterator[None]:
@@ -211,7 +214,13 @@ class Runtime:
             # Of all services: what another one's secret is must be cut from this one's logs.
             secrets=self._resolved(desired.services.values()),
             covers=silence_covers,
+            first_seen=self.first_seen.read(),
         )
+
+    @property
+    def first_seen(self) -> FirstSeen:
+        """The memory behind grace periods."""
+        return FirstSeen(self.config.data_directory, self.config.platform.compare.grace)
 
     def _resolved(self, services: Iterable[Service]) -> dict[str, str]:
         """Values of the secrets in use; one that can't be resolved is not compared."""
@@ -235,6 +244,7 @@ class Runtime:
             config_directory=self.config.directory,
             data_directory=self.config.data_directory,
             now=self.clock.now,
+            on_request=self.on_llm_request,
         )
         runbooks = RunbookPlanner(self.config.runbooks, services, interface.capabilities)
         return (model, runbooks)
@@ -284,7 +294,9 @@ class Runtime:
 
 
 @contextlib.contextmanager
-def open_runtime(config: UniversalConfig, *, clock: Clock = SYSTEM_CLOCK) -> Iterator[Runtime]:
+def open_runtime(
+    config: UniversalConfig, *, clock: Clock = SYSTEM_CLOCK, on_llm_request: OnRequest = nobody
+) -> Iterator[Runtime]:
     """A runtime for this configuration, closed at the end.
 
     Raises:
@@ -305,6 +317,7 @@ def open_runtime(config: UniversalConfig, *, clock: Clock = SYSTEM_CLOCK) -> Ite
         git=open_git(config, identity, redactor),
         clients=MonitoringClients(),
         clock=clock,
+        on_llm_request=on_llm_request,
     )
     with contextlib.closing(runtime):
         yield runtime
@@ -313,11 +326,11 @@ def open_runtime(config: UniversalConfig, *, clock: Clock = SYSTEM_CLOCK) -> Ite
 def open_git(config: UniversalConfig, identity: AgentIdentity, redactor: Redactor) -> GitState:
     """The agent's own clone and what reads and writes it."""
     settings = config.platform.git
-    parser = DesiredStateParser.from_config(config, identity)
+    parser = DesiredStateParser.from_config(config, identity, binding_models(config))
     repository = GitRepository.open(
         settings.remote,
         config.data_directory,
         seed=None if settings.remote else config.directory / Path(settings.seed),
         settings=settings,
     )
-    return GitState(repository, parser.parse, settings, redactor=redactor)
+    return GitState(repository, parser.read, settings, redactor=redactor)

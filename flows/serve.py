@@ -1,11 +1,12 @@
 """`uici serve`: everything that the loop needs on one machine, as one process.
 
-Starts the embedded Prefect server (if configured), brings pool and deployment up to
-date, and runs the warm worker until SIGTERM or SIGINT. The main thread only waits for
-signals and watches its children; the worker has a thread and an event loop of its own,
-because Prefect's flow engine puts its own SIGTERM handler into the main thread of
-whatever process it runs in, and a worker there may not end. This module imports Prefect
-only after its settings are in the environment, from which Prefect reads them.
+Opens the agent's HTTP endpoint, starts the embedded Prefect server (if configured),
+brings pool and deployment up to date, and runs the warm worker until SIGTERM or SIGINT.
+The main thread only waits for signals and watches its children; the worker has a thread
+and an event loop of its own, because Prefect's flow engine puts its own SIGTERM handler
+into the main thread of whatever process it runs in, and a worker there may not end. This
+module imports Prefect only after its settings are in the environment, from which Prefect
+reads them.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from flows.endpoint import Page, Pages, endpoint, text_page
+from flows.listener import Listeners
 from flows.local_stack.child import Child
 from flows.logging_setup import LOGGER_NAME, configure_logging
+from flows.metrics import CONTENT_TYPE, RunMetrics
 from flows.prefect_edge.server import client_environment, prefect_server
 from infrastructure.config_loader import (
     UniversalConfig,
@@ -45,6 +50,7 @@ _RUN_GRACE_SECONDS = 5.0
 _TEARDOWN_SECONDS = 1.0
 _WATCH_SECONDS = 0.5
 _API_RETRY_SECONDS = 0.5
+_READY = "ready"
 
 
 def serve(config: UniversalConfig) -> int:
@@ -54,28 +60,41 @@ def serve(config: UniversalConfig) -> int:
         UiciError: it could not start; with the next step.
     """
     configure_logging(config.platform.log, config.redactor())
-    return run_service(config.platform, config.data_directory, lambda: open_configured_loop(config))
+    metrics = RunMetrics()
+    return run_service(
+        config.platform,
+        config.data_directory,
+        lambda: open_configured_loop(config, metrics),
+        metrics=metrics,
+    )
 
 
 @contextlib.contextmanager
-def open_configured_loop(config: UniversalConfig) -> Iterator[Loop]:
-    """The real loop, for as long as the context lasts."""
+def open_configured_loop(
+    config: UniversalConfig, metrics: RunMetrics | None = None
+) -> Iterator[Loop]:
+    """The real loop, for as long as the context lasts. `metrics` are told of its runs."""
     from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - after Prefect's settings
     from flows.reconcile import reconcile  # noqa: PLC0415 - the whole pipeline, imported once
     from flows.report import render_markdown  # noqa: PLC0415 - the same
     from flows.runtime import open_runtime  # noqa: PLC0415 - the same
 
-    with open_runtime(config) as runtime:
+    counted = metrics or RunMetrics()
+    with open_runtime(config, on_llm_request=counted.llm_asked) as runtime:
         # The runtime's redactor also learns what desired state's references resolve to.
         configure_logging(config.platform.log, runtime.redactor)
         yield Loop(
-            run=lambda request, listener: reconcile(request, runtime, listener),
+            run=lambda request, listener: counted.run(
+                lambda: reconcile(request, runtime, Listeners(listener, counted))
+            ),
             render=lambda report: render_markdown(report, runtime.redactor.text),
             redactor=runtime.redactor,
         )
 
 
-def run_service(platform: Platform, data: Path, open_loop: OpenLoop) -> int:
+def run_service(
+    platform: Platform, data: Path, open_loop: OpenLoop, *, metrics: RunMetrics | None = None
+) -> int:
     """Serve until asked to end. Returns the exit code: 0 when asked, 1 when it could not go on.
 
     Call it from the main thread of a process that has not imported Prefect yet.
@@ -84,25 +103,32 @@ def run_service(platform: Platform, data: Path, open_loop: OpenLoop) -> int:
         platform: platform.yml.
         data: its data directory, absolute.
         open_loop: opened once, before the first run, and closed at the end.
+        metrics: what the endpoint shows; whoever runs the loop tells them.
 
     Raises:
         UiciError: it could not start; with the next step.
     """
-    data.mkdir(parents=True, exist_ok=True)
     signals = _Signals()
     worker: _WorkerThread | None = None
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_only_one(data))
             stack.enter_context(signals.handled())
+            standing = _Standing()
+            if platform.serve.http is not None:
+                shown = _pages(standing, metrics or RunMetrics())
+                stack.enter_context(endpoint(platform.serve.http, shown))
             server = stack.enter_context(_server(platform, data))
             os.environ.update(client_environment(platform.prefect.api_url, data / "prefect"))
             loop = stack.enter_context(open_loop())
-            worker = _WorkerThread(platform, loop, name=_worker_name(platform, data))
+            worker = _WorkerThread(
+                platform, loop, name=_worker_name(platform, data), standing=standing
+            )
             stack.callback(worker.end)
             worker.start()
             signals.started()
             code = _watch(signals.stop, worker, server)
+            standing.now = "ending"
     except KeyboardInterrupt:
         code = 0
     if worker is not None:
@@ -111,6 +137,26 @@ def run_service(platform: Platform, data: Path, open_loop: OpenLoop) -> int:
             structlog.get_logger(LOGGER_NAME).warning("worker_abandoned")
             os._exit(code)
     return code
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How far the service has come, for `/readyz`. One thread writes a word, others read it."""
+
+    now: str = "starting"
+
+    def page(self) -> Page:
+        """200 once runs are taken."""
+        ready = self.now == _READY
+        return text_page(self.now, HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _pages(standing: _Standing, metrics: RunMetrics) -> Pages:
+    return {
+        "/healthz": lambda: text_page("alive"),
+        "/readyz": standing.page,
+        "/metrics": lambda: Page(metrics.text(), content_type=CONTENT_TYPE),
+    }
 
 
 def _watch(stop: threading.Event, worker: _WorkerThread, server: Child | None) -> int:
@@ -161,10 +207,11 @@ class _Signals:
 class _WorkerThread:
     """The worker on its own event loop. `end` asks it to end and waits as long as it may take."""
 
-    def __init__(self, platform: Platform, loop: Loop, *, name: str) -> None:
+    def __init__(self, platform: Platform, loop: Loop, *, name: str, standing: _Standing) -> None:
         self._platform = platform
         self._loop = loop
         self._name = name
+        self._standing = standing
         self._failure: UiciError | None = None
         self._asking: Callable[[], object] | None = None
         self._ended = threading.Event()
@@ -218,6 +265,7 @@ class _WorkerThread:
             name=self._name,
             poll_interval=settings.poll_interval.total_seconds(),
         )
+        self._standing.now = _READY
         await worker.run_until(stop, grace=_RUN_GRACE_SECONDS)
 
 
@@ -242,7 +290,11 @@ async def _register(platform: Platform, flow: Any) -> None:
             async with get_client() as client:
                 deployment = await ensure_deployment(client, flow, spec)
             break
-        except httpx.TransportError as exc:
+        except (httpx.HTTPError, RuntimeError) as exc:
+            if not _is_outage(exc):
+                raise PermanentError(
+                    f"the Prefect API at {settings.api_url} refuses: {str(exc).splitlines()[0]}"
+                ) from exc
             if asyncio.get_running_loop().time() > deadline:
                 raise TemporaryError(
                     f"the Prefect API at {settings.api_url} does not answer: start it, correct "
@@ -256,6 +308,17 @@ async def _register(platform: Platform, flow: Any) -> None:
         deployment_id=str(deployment),
         interval=str(spec.interval),
     )
+
+
+def _is_outage(exc: Exception) -> bool:
+    """Whether the same request may be answered later."""
+    import httpx  # noqa: PLC0415 - Prefect has imported it anyway
+
+    if isinstance(exc, RuntimeError):  # Prefect's version check, with what it met as the cause
+        return exc.__cause__ is not None
+    if isinstance(exc, httpx.HTTPStatusError):
+        return exc.response.is_server_error
+    return isinstance(exc, httpx.TransportError)
 
 
 def _server(platform: Platform, data: Path) -> AbstractContextManager[Child | None]:
@@ -280,7 +343,15 @@ def _server(platform: Platform, data: Path) -> AbstractContextManager[Child | No
 def _only_one(data: Path) -> Iterator[None]:
     """Hold the data directory's lock; the kernel frees it when the process ends, however."""
     path = data / "serve.lock"
-    with path.open("a+") as lock:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as exc:
+        raise PermanentError(
+            f"the data directory can't be used: {exc.strerror}: {exc.filename}: "
+            "correct dataDirectory in platform.yml or its rights"
+        ) from exc
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

@@ -23,6 +23,7 @@ from infrastructure.observed import (
     InstanceState,
     MetricReading,
     ObservedInstance,
+    ObservedService,
     Reading,
 )
 from infrastructure.operations import Effect
@@ -143,8 +144,9 @@ def assess(given: VerifyInput, seen: Observation, *, now: datetime) -> Iterator[
         error = next((f.error for f in environment.failures), "") if environment else ""
         yield Check(service.target, "engine", CheckState.UNKNOWN, error or "no answer")
         return
-    instances = environment.engine.services[service.target].instances
-    yield _engine(service, instances)
+    observed = environment.engine.services[service.target]
+    instances = observed.instances
+    yield _engine(service, observed)
     yield from _effects(given, service, instances)
     drifts = compare(given.compare, seen, now=now).drifts
     yield _spec(service, drifts)
@@ -152,13 +154,17 @@ def assess(given: VerifyInput, seen: Observation, *, now: datetime) -> Iterator[
     yield from _signals(given, service, environment)
 
 
-def _engine(service: Service, instances: tuple[ObservedInstance, ...]) -> Check:
-    target, wanted = service.target, service.spec.replicas
+def _engine(service: Service, observed: ObservedService) -> Check:
+    target, instances, workload = service.target, observed.instances, observed.workload
     states = ", ".join(sorted({i.state.value for i in instances})) or "none"
-    scaled_by_others = "/replicas" in service.spec.ignore_differences and instances
-    if len(instances) != wanted and not scaled_by_others:
+    wanted = _wanted(service, observed)
+    if wanted is not None and len(instances) != wanted:
         detail = f"{len(instances)} of {wanted} instances"
         return Check(target, "engine", CheckState.FAILED, detail)
+    if workload is not None and not workload.settled:
+        detail = f"{workload.native.kind} {workload.native.name} is not rolled out"
+        told = f"{detail}: {workload.reason}" if workload.reason else detail
+        return Check(target, "engine", CheckState.FAILED, told)
     if any(i.state is not InstanceState.RUNNING for i in instances):
         return Check(target, "engine", CheckState.FAILED, states)
     health = {i.health for i in instances}
@@ -166,6 +172,15 @@ def _engine(service: Service, instances: tuple[ObservedInstance, ...]) -> Check:
         detail = "running, " + ", ".join(sorted(h.value for h in health))
         return Check(target, "engine", CheckState.FAILED, detail)
     return Check(target, "engine", CheckState.PASSED, f"{len(instances)} running")
+
+
+def _wanted(service: Service, observed: ObservedService) -> int | None:
+    """How many instances there have to be; None: any number, as somebody else decides it."""
+    scaled_by_others = "/replicas" in service.spec.ignore_differences
+    if observed.workload is not None:
+        kept = observed.workload.replicas
+        return kept if kept is None or scaled_by_others else service.spec.replicas
+    return None if scaled_by_others and observed.instances else service.spec.replicas
 
 
 def _effects(

@@ -86,6 +86,7 @@ class World:
             identity=self.identity,
             blast_radius=guard.blast_radius,
             always_approve=frozenset(guard.always_approve),
+            min_confidence=guard.min_confidence,
             now=self.clock.now(),
             natives=natives,
             held=held,

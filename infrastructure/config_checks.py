@@ -24,6 +24,7 @@ from infrastructure.config_models import (
     Platform,
     Runbooks,
 )
+from infrastructure.config_paths import absolute
 from infrastructure.errors import Problem
 from infrastructure.model_problems import field_path, suggestion
 from infrastructure.operations import Risk
@@ -192,7 +193,7 @@ def _tls_problems(parts: ConfigParts, location: Location, source: HttpSource) ->
         "keyFile": source.tls.key_file,
     }
     for field, file in files.items():
-        if file is not None and not (parts.directory / file).is_file():
+        if file is not None and not Path(absolute(file, parts.directory)).is_file():
             message, remedy = f"is {file}, and there is no such file", "correct the path"
             yield parts.problem(Environments, (*location, field), message, remedy)
     if (source.tls.cert_file is None) != (source.tls.key_file is None):

@@ -31,6 +31,7 @@ from infrastructure.config_models import (
     Platform,
     Runbooks,
 )
+from infrastructure.config_paths import anchored
 from infrastructure.errors import InvalidInputError, PermanentError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.interpolation import Interpolation
@@ -184,7 +185,7 @@ class UniversalConfigLoader:
         return UniversalConfig(
             platform=platform,
             agents=models[Agents],
-            environments=models[Environments],
+            environments=anchored(models[Environments], self._directory.resolve()),
             operations=models[Operations],
             translations=models[CommandTranslations],
             runbooks=models[Runbooks],

@@ -117,8 +117,25 @@ class ReconcileSettings(Document):
     concurrent_incidents: int = Field(ge=1, le=64)
 
 
+class HttpEndpoint(Document):
+    """Where the agent listens. Nothing asks for a password there: loopback, or a safe network."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65535)
+
+
+class ServeSettings(Document):
+    """`uici serve` itself. `http`: /healthz, /readyz and /metrics; null: nothing listens."""
+
+    http: HttpEndpoint | None
+
+
 class GraceSettings(Document):
-    """How long a state must last before it is a drift: transients mend themselves."""
+    """How long a state must last before it is a drift: transients mend themselves.
+
+    Counted from what the engine or the alert says; where nobody says (missing, a failed
+    probe, a breached metric), from the first run that saw it.
+    """
 
     missing: Duration
     stopped: Duration
@@ -232,6 +249,8 @@ class GuardSettings(Document):
     blast_radius: BlastRadius
     # Operations that always wait for a person, whatever their risk.
     always_approve: tuple[Identifier, ...]
+    # A model's plan that is less sure of itself changes nothing: the next planner plans.
+    min_confidence: float = Field(ge=0, le=1)
 
 
 class VerifySettings(Document):
@@ -295,6 +314,7 @@ class Platform(Document):
     git: GitSettings
     prefect: PrefectSettings
     reconcile: ReconcileSettings
+    serve: ServeSettings
     observe: ObserveSettings
     compare: CompareSettings
     evidence: EvidenceSettings
@@ -377,7 +397,7 @@ class BasicAuth(Document):
 
 
 class Tls(Document):
-    """Files for TLS: own authority, client certificate."""
+    """Files for TLS: own authority, client certificate. Relative to environments.yml."""
 
     ca_file: str | None = None
     cert_file: str | None = None

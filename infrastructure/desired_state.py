@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
+
+from pydantic import BaseModel
 
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.model_problems import Discretion, suggestion, validate
 from infrastructure.redaction import Redactor, SecretKeys
+from infrastructure.reference_rules import reference_problems
 from infrastructure.service import Service
+from infrastructure.sources.draft import SourcedDocument
+from infrastructure.sources.read_source import KIND as _SOURCE_KIND
+from infrastructure.sources.read_source import SourceRead, SourceRules, read_sources
+from infrastructure.sources.tree import FilesTree, Tree
 from infrastructure.state_rules import (
     DeclaredService,
+    SecretRules,
     StateRules,
-    secret_problems,
     service_problems,
     state_problems,
 )
@@ -40,6 +47,23 @@ class _Parsed:
 
     services: tuple[DeclaredService, ...]
     problems: tuple[Problem, ...]
+    sources: tuple[YamlDocument, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StateRead:
+    """What a state repository says at a commit.
+
+    Attributes:
+        services: by inventory id. With problems, they are not the desired state: the caller
+            refuses it whole.
+        problems: every mistake, in file order.
+        remarks: what is read and not done, in file order; of Sources only.
+    """
+
+    services: Mapping[str, Service]
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[Problem, ...] = ()
 
 
 class DesiredStateParser:
@@ -53,11 +77,23 @@ class DesiredStateParser:
         self._max_bytes = max_bytes
         self._keys = SecretKeys(rules.key_patterns)
         self._redactor = Redactor(rules.redact_patterns, key_patterns=rules.key_patterns)
+        self._secrets = SecretRules(self._keys, self._redactor)
         self._cache: dict[tuple[str, bytes], _Parsed] = {}
 
     @classmethod
-    def from_config(cls, config: UniversalConfig, identity: AgentIdentity) -> DesiredStateParser:
-        """A parser with everything that the configuration says about desired state."""
+    def from_config(
+        cls,
+        config: UniversalConfig,
+        identity: AgentIdentity,
+        bindings: Mapping[str, type[BaseModel]] | None = None,
+    ) -> DesiredStateParser:
+        """A parser with everything that the configuration says about desired state.
+
+        Args:
+            config: the configuration.
+            identity: whom desired state can't name.
+            bindings: environment → its executor's model of `spec.binding`; None: not checked.
+        """
         rules = StateRules(
             environments=frozenset(config.environments.environments),
             key_patterns=config.platform.secrets.key_patterns,
@@ -65,19 +101,24 @@ class DesiredStateParser:
             is_protected=identity.protects_name,
             is_agent_image=AgentIdentity(identity.agent, identity.names).protects_name,
             agent_labels=identity.labels,
+            executors={n: e.executor for n, e in config.environments.environments.items()},
+            bindings=bindings or {},
         )
         return cls(rules, max_bytes=config.platform.git.max_file_bytes)
 
     def parse(self, files: Mapping[str, bytes]) -> tuple[dict[str, Service], tuple[Problem, ...]]:
-        """Services by inventory id, and every mistake in file order.
+        """Services by inventory id, and every mistake in file order: see `read`."""
+        read = self.read(files, FilesTree(files))
+        return dict(read.services), read.problems
 
-        With mistakes, what is returned beside them is not the desired state: the caller
-        refuses it whole.
+    def read(self, files: Mapping[str, bytes], tree: Tree) -> StateRead:
+        """Everything that the files of a state repository say.
 
         Args:
             files: content by path. Only `*.yml` and `*.yaml` count; what is in a folder
                 called `schemas`, and what begins with a dot or is below such a folder,
-                does not.
+                does not, nor does what a Source refers to.
+            tree: the whole commit, for what Sources refer to.
         """
         parsed: dict[tuple[str, bytes], _Parsed] = {}
         for path in sorted(files):
@@ -85,27 +126,50 @@ class DesiredStateParser:
                 key = (path, hashlib.sha256(files[path]).digest())
                 parsed[key] = self._cache.get(key) or self._parse_file(path, files[path])
         self._cache = parsed
-        declared = [service for each in parsed.values() for service in each.services]
-        problems = [problem for each in parsed.values() for problem in each.problems]
-        problems += state_problems(declared)
+        sources = self._read_sources(parsed.values(), tree)
+        kept = [each for (path, _), each in parsed.items() if path not in sources.claimed]
+        kept += [self._judged([document]) for document in sources.documents]
+        declared = [service for each in kept for service in each.services]
+        problems = [problem for each in kept for problem in each.problems]
+        problems += [*sources.problems, *state_problems(declared)]
         services: dict[str, Service] = {}
         for each in declared:
             services.setdefault(each.service.target, each.service)
-        return services, tuple(sorted(set(problems)))
+        return StateRead(services, tuple(sorted(set(problems))), sources.warnings)
+
+    def _read_sources(self, parsed: Iterable[_Parsed], tree: Tree) -> SourceRead:
+        found = [document for each in parsed for document in each.sources]
+        if not found:
+            return SourceRead()
+        discretion = Discretion(lambda at: "env" in at or self._hides(at), self._redactor.text)
+        rules = SourceRules(self._max_bytes, self._rules.executors, discretion)
+        read = read_sources(found, tree, rules)
+        return replace(
+            read,
+            problems=tuple(self._discreet(problem) for problem in read.problems),
+            warnings=tuple(self._discreet(warning) for warning in read.warnings),
+        )
 
     def _parse_file(self, path: str, content: bytes) -> _Parsed:
-        services: list[DeclaredService] = []
-        problems: list[Problem] = []
         try:
             documents = parse_yaml(content, file=path, max_bytes=self._max_bytes)
         except InvalidInputError as exc:
             return _Parsed((), tuple(self._discreet(problem) for problem in exc.problems))
+        sources = tuple(document for document in documents if _kind(document) == _SOURCE_KIND)
+        judged = self._judged([d for d in documents if _kind(d) != _SOURCE_KIND])
+        problems = [problem for each in sources for problem in self._secrets.problems(each)]
+        return replace(judged, problems=(*judged.problems, *problems), sources=sources)
+
+    def _judged(self, documents: Iterable[YamlDocument]) -> _Parsed:
+        services: list[DeclaredService] = []
+        problems: list[Problem] = []
         for document in documents:
-            problems += secret_problems(document, self._keys, self._redactor)
+            problems += _told_for(document, self._secrets.problems(document))
             try:
                 declared = DeclaredService(self._validated(document), document)
                 services.append(declared)
                 problems += service_problems(declared, self._rules)
+                problems += reference_problems(declared.service, document.data, declared.problem)
             except InvalidInputError as exc:
                 problems += exc.problems
         return _Parsed(tuple(services), tuple(problems))
@@ -167,15 +231,30 @@ def _is_state(path: str) -> bool:
     )
 
 
+def _kind(document: YamlDocument) -> Any:
+    return document.data.get("kind") if isinstance(document.data, dict) else None
+
+
+def _told_for(document: YamlDocument, problems: Iterable[Problem]) -> Iterable[Problem]:
+    """In a file of another format no reference can stand: the Source gives it."""
+    if not isinstance(document, SourcedDocument):
+        return problems
+    remedy = 'give it in the Source: spec.services.NAME.env.VARIABLE: {secret: "env:NAME"}'
+    return [replace(problem, remedy=remedy) for problem in problems]
+
+
 def _kind_problem(document: YamlDocument) -> Problem:
-    remedy = "a state repository holds kind Service; keep other YAML in a folder such as .ci"
+    remedy = (
+        "a state repository holds kind Service and kind Source;"
+        " keep other YAML in a folder such as .ci"
+    )
     data = document.data
     if not isinstance(data, dict):
         return document.problem((), "the document is no mapping", remedy)
     if "kind" not in data:
         return document.problem((), "the document has no kind", remedy)
     kind = data["kind"]
-    close = suggestion(kind, [_KIND]) if isinstance(kind, str) else ""
+    close = suggestion(kind, [_KIND, _SOURCE_KIND]) if isinstance(kind, str) else ""
     return document.problem(
         ("kind",),
         f"unknown kind {kind}" if isinstance(kind, str) else "kind must be text",

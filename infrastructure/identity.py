@@ -86,6 +86,17 @@ class AgentIdentity:
         return any(key in labels and self.protects_name(labels[key]) for key in keys)
 
 
+_PLACES = {"namespace": "UICI_POD_NAMESPACE", "node": "UICI_NODE_NAME"}
+
+
+def place_id(kind: str, name: str) -> str:
+    """An id for what the agent's pod is in: a namespace or node is known by its name alone.
+
+    It ends with a slash: no id of one place is the beginning of another's.
+    """
+    return f"kubernetes/{kind}/{name}/"
+
+
 # Labels under which engines keep the service's name; a renamed container still has them.
 _NAME_LABELS = (
     "uici.service",
@@ -106,8 +117,9 @@ def runtime_native_ids(
 
     Sources: `/proc/self/cgroup` (cgroup v1), `/proc/self/mountinfo` (v2: Docker mounts
     /etc/hostname from /var/lib/docker/containers/<id>), the hostname where it is a
-    container id, and the pod uid of the downward API (`UICI_POD_UID`). Empty: the
-    process runs in no container.
+    container id, and the downward API: the pod's uid (`UICI_POD_UID`), its namespace
+    (`UICI_POD_NAMESPACE`) and node (`UICI_NODE_NAME`). Empty: the process runs in no
+    container.
     """
     found: set[str] = set()
     cgroup = _read_or_empty(read, Path("/proc/self/cgroup"))
@@ -120,6 +132,9 @@ def runtime_native_ids(
         found.add(name)
     if environ.get("UICI_POD_UID"):
         found.add(environ["UICI_POD_UID"])
+    for kind, variable in _PLACES.items():
+        if environ.get(variable):
+            found.add(place_id(kind, environ[variable]))
     return frozenset(found)
 
 

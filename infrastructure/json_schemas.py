@@ -26,6 +26,7 @@ from infrastructure.config_models import (
 )
 from infrastructure.quantities import format_duration
 from infrastructure.service import Document, Service
+from infrastructure.sources.source import Source
 
 _ROOT = Path(__file__).parents[1]
 _CONFIG: Mapping[str, type[Document]] = {
@@ -37,7 +38,7 @@ _CONFIG: Mapping[str, type[Document]] = {
     "runbooks": Runbooks,
 }
 # Beside the Service files, so that they find it in every clone of a state repository.
-_STATE: Mapping[str, type[Document]] = {"service": Service}
+_STATE: Mapping[str, type[Document]] = {"service": Service, "source": Source}
 
 # `${env:NAME}` may stand wherever a single value stands.
 _REFERENCE = {
@@ -55,6 +56,11 @@ def schemas(root: Path = _ROOT) -> dict[Path, str]:
         **{config / _name(n): _text(m, references=_REFERENCE) for n, m in _CONFIG.items()},
         **{state / _name(n): _text(m, references=None) for n, m in _STATE.items()},
     }
+
+
+def service_schema() -> str:
+    """The text of the schema that Service files name."""
+    return _text(Service, references=None)
 
 
 def main(root: Path = _ROOT) -> None:

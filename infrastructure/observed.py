@@ -59,7 +59,10 @@ class NativeObject:
 
 @dataclass(frozen=True, slots=True)
 class ObservedSpec:
-    """The universal fields as they are now. None: the engine does not say."""
+    """The universal fields as they are now. None: the engine does not say.
+
+    `managed_env`: names of the variables that UICI itself set when it made the instance.
+    """
 
     image: str | None = None
     command: tuple[str, ...] | None = None
@@ -67,6 +70,7 @@ class ObservedSpec:
     memory: int | None = None  # bytes; 0 = unlimited
     cpu: Decimal | None = None  # cores; 0 = unlimited
     ports: tuple[str, ...] = ()  # as PortMapping prints them
+    managed_env: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,31 @@ class ObservedInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class Workload:
+    """The engine's own object that keeps the instances: a Deployment, an instance pool.
+
+    `replicas` is what it is asked to keep (None: it has no such number, as a DaemonSet),
+    `spec` what it makes instances from, `settled` False while it is still changing them.
+    """
+
+    native: NativeObject
+    replicas: int | None = None
+    spec: ObservedSpec = ObservedSpec()
+    native_config: Mapping[str, Any] = field(default_factory=empty, repr=False)
+    settled: bool = True
+    reason: str = ""  # the engine's own words about why it is not settled, or can't be
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedService:
-    """All instances of one target. No instance: it is missing."""
+    """All instances of one target, and what keeps them, where the engine has such a thing.
+
+    Neither instance nor workload: it is missing.
+    """
 
     target: str
     instances: tuple[ObservedInstance, ...] = ()
+    workload: Workload | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ EnvValue = Annotated[
     ),
 ]
 EnvName = Annotated[str, StringConstraints(pattern=_VARIABLE)]
+Pointer = Annotated[str, StringConstraints(pattern=_POINTER)]
 
 
 class Resources(Document):
@@ -232,8 +233,11 @@ class ServiceSpec(Document):
     depends_on: tuple[Name, ...] = ()
     health: Health = Health()
     alerts: tuple[AlertSelector, ...] = ()
+    # What the service is in its environment (a StatefulSet, an instance pool …), in that
+    # executor's words: its `Binding` model validates them.
+    binding: dict[str, Any] = Field(default_factory=dict)
     native: dict[str, Any] = Field(default_factory=dict)
-    ignore_differences: tuple[Annotated[str, StringConstraints(pattern=_POINTER)], ...] = ()
+    ignore_differences: tuple[Pointer, ...] = ()
     remediation: Remediation = Remediation()
     suspend: Suspend | None = None
 

@@ -11,10 +11,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from infrastructure.errors import Problem
-from infrastructure.model_problems import field_path, suggestion
+from pydantic import BaseModel
+
+from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.model_problems import field_path, suggestion, validate
 from infrastructure.observed import empty
 from infrastructure.redaction import Redactor, SecretKeys, is_reference
 from infrastructure.service import PortMapping, Service, target_id
@@ -25,6 +28,7 @@ _COMPARED = ("image", "command", "replicas", "env", "resources", "ports", "nativ
 # Under these keys of `native` stands a name by which an engine, and the agent, is known.
 _NATIVE_NAMES = frozenset({"name", "containername", "hostname", "labels", "displayname"})
 _ANY_ADDRESS = frozenset({None, "0.0.0.0"})  # noqa: S104 — compared with, never listened on
+_REMEMBERED_TEXTS = 16_384
 _REFERENCE_REMEDY = 'write {secret: "env:NAME"}, file:/path or prefect:block-name instead'
 
 
@@ -40,6 +44,8 @@ class StateRules:
         is_agent_image: the same for the last part of an image's name. What the agent
             lives on does not count there: a service may run the same database image.
         agent_labels: an object with all of these labels is the agent.
+        executors: environment → its executor, as far as it is known.
+        bindings: environment → the model that `spec.binding` of its services has to fit.
     """
 
     environments: frozenset[str]
@@ -48,6 +54,8 @@ class StateRules:
     is_protected: Callable[[str], bool]
     is_agent_image: Callable[[str], bool]
     agent_labels: Mapping[str, str] = field(default_factory=empty)
+    executors: Mapping[str, str] = field(default_factory=empty)
+    bindings: Mapping[str, type[BaseModel]] = field(default_factory=empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ def service_problems(declared: DeclaredService, rules: StateRules) -> list[Probl
     """Mistakes that one Service shows alone."""
     return [
         *_environment_problems(declared, rules),
+        *_binding_problems(declared, rules),
         *_agent_problems(declared, rules),
         *_metric_problems(declared),
         *_pointer_problems(declared),
@@ -102,36 +111,71 @@ def _environment_problems(declared: DeclaredService, rules: StateRules) -> Itera
         yield declared.problem(("metadata", "environment"), message, remedy)
 
 
+def _binding_problems(declared: DeclaredService, rules: StateRules) -> Iterator[Problem]:
+    """What an environment's executor does not know as a binding."""
+    model = rules.bindings.get(declared.service.metadata.environment)
+    if model is None:
+        return
+    prefix = ("spec", "binding")
+    document = declared.document
+    # Without a binding, what is missing in it is told where the spec stands.
+    place = document.below(prefix) or document.below(prefix[:1]) or document.root
+    part = YamlDocument(document.file, declared.service.spec.binding, place)
+    try:
+        validate(model, part, prefix=prefix)
+    except InvalidInputError as exc:
+        yield from exc.problems
+
+
 # ── secrets ─────────────────────────────────────────────────────────────────────
 
 
-def secret_problems(
-    document: YamlDocument, keys: SecretKeys, redactor: Redactor
-) -> Iterator[Problem]:
-    """Secrets written as values, in a document of any shape."""
-    for location, key, value in _leaves((), None, document.data):
-        text = value if isinstance(value, str) else document.written(location) or ""
-        in_secret_field = key is not None and keys.match(key) and text
-        if in_secret_field or redactor.text(text) != text:
-            what = redactor.text(field_path(location))
+class SecretRules:
+    """Finds secrets that are written as values, in documents of any shape.
+
+    Most values stand in many Services: what was said of a text is remembered. So `redactor`
+    must not learn values after this was made.
+    """
+
+    def __init__(self, keys: SecretKeys, redactor: Redactor) -> None:
+        self._keys = keys
+        self._redactor = redactor
+        self._is_secret = lru_cache(maxsize=_REMEMBERED_TEXTS)(self._judged)
+
+    def problems(self, document: YamlDocument) -> Iterator[Problem]:
+        """One for each value that looks like a secret."""
+        found: list[Location] = []
+        self._search(document, document.data, None, (), found)
+        for location in found:
+            what = self._redactor.text(field_path(location))
             message = f"{what} holds what looks like a secret, written as a value"
             yield document.problem(location, message, _REFERENCE_REMEDY)
 
+    def _judged(self, text: str) -> bool:
+        return self._redactor.text(text) != text
 
-def _leaves(
-    location: Location, key: str | None, value: Any
-) -> Iterator[tuple[Location, str | None, Any]]:
-    """Scalars with the nearest key above them; references to secrets are left out."""
-    if isinstance(value, dict):
-        if is_reference(value):
-            return
-        for name, item in value.items():
-            yield from _leaves((*location, name), name, item)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _leaves((*location, number), key, item)
-    elif value is not None:
-        yield location, key, value
+    def _search(
+        self,
+        document: YamlDocument,
+        value: Any,
+        key: str | None,
+        location: Location,
+        found: list[Location],
+    ) -> None:
+        """Values with the nearest `key` above them; references to secrets are left out."""
+        if isinstance(value, dict):
+            if len(value) == 1 and is_reference(value):
+                return
+            for name, item in value.items():
+                self._search(document, item, name, (*location, name), found)
+        elif isinstance(value, list):
+            for number, item in enumerate(value):
+                self._search(document, item, key, (*location, number), found)
+        elif value is not None:
+            text = value if isinstance(value, str) else document.written(location) or ""
+            in_secret_field = text and key is not None and self._keys.match(key)
+            if in_secret_field or self._is_secret(text):
+                found.append(location)
 
 
 # ── the agent itself ────────────────────────────────────────────────────────────

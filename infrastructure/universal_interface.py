@@ -213,7 +213,7 @@ class UniversalInfrastructureInterface:
         try:
             rendered = templates.render(inverse.parameters, context)
         except PermanentError:
-            if before is None or not before.instances:
+            if before is None or not (before.instances or before.workload):
                 return None
             raise
         given = {name: value for name, value in rendered.items() if value is not None}
@@ -299,12 +299,17 @@ def _status(error: UiciError | None) -> OutcomeStatus:
 
 
 def _facts(before: ObservedService | None) -> dict[str, Any]:
-    """What inverses may speak of: the first instance's spec, and how many there were."""
+    """What inverses may speak of: the spec, and how many instances there were.
+
+    Of the workload, where the engine has one: its instances may be of before a change.
+    """
     if before is None:
         return {}
-    facts: dict[str, Any] = {"replicas": len(before.instances)}
-    if before.instances:
-        spec = before.instances[0].spec
+    kept = before.workload.replicas if before.workload is not None else None
+    facts: dict[str, Any] = {"replicas": len(before.instances) if kept is None else kept}
+    holder = before.workload or next(iter(before.instances), None)
+    if holder is not None:
+        spec = holder.spec
         facts |= {
             "image": spec.image,
             "env": dict(spec.env),

@@ -27,6 +27,12 @@ _MIN_NODES = 10_000  # aliases may always expand a document to this many values
 
 # libyaml where PyYAML was built with it (every wheel is): eight times faster.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Events are of these very classes, never of a subclass.
+_SCALAR, _SEQUENCE_END, _MAPPING_END = (
+    yaml.ScalarEvent,
+    yaml.SequenceEndEvent,
+    yaml.MappingEndEvent,
+)
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -39,6 +45,10 @@ _INTEGER = re.compile(r"[-+]?[0-9]{1,30}")
 _BASED = re.compile(r"0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30}")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
 
+
+# Everything outside of c-printable (YAML 1.2, §5.1). Not compiled before it is needed: that
+# takes longer than reading most files.
+_FORBIDDEN = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 
 _NO_KEYS: dict[str, tuple[int, int]] = {}
 _NO_MEMBERS: dict[str, Place] = {}
@@ -188,7 +198,8 @@ class _Reader:
     def read(self) -> tuple[YamlDocument, ...]:
         documents = []
         try:
-            self._events = yaml.parse(self._text, Loader=_LOADER)
+            loader = _LOADER(self._text)
+            self._events = iter(loader.get_event, None)
             for event in self._events:
                 if isinstance(event, yaml.DocumentStartEvent):
                     self._anchors = {}
@@ -210,28 +221,49 @@ class _Reader:
         raise _RefusedError
 
     def _node(self, event: Any) -> tuple[Any, Place]:
+        # Half of all time goes by here: the plain scalar, by far the commonest, comes first.
+        if type(event) is _SCALAR and event.anchor is None:
+            return self._scalar_node(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         before = self._nodes
-        self._count(event, 1)
-        if event.tag is not None:
-            self._report(event, f"the tag {event.tag} is not allowed", "write the value alone")
-        mark = event.start_mark
-        place = Place(mark.line + 1, mark.column + 1)
         data: Any
         if isinstance(event, yaml.ScalarEvent):
-            place.text = event.value
-            data = _scalar(event.value) if event.implicit[0] else event.value
+            data, place = self._scalar_node(event)
         else:
-            self._depth += 1
-            if self._depth > _MAX_DEPTH:
-                self._refuse(event, f"nested deeper than {_MAX_DEPTH} levels", "flatten it")
-            is_mapping = isinstance(event, yaml.MappingStartEvent)
-            data = self._mapping(place) if is_mapping else self._sequence(place)
-            self._depth -= 1
+            data, place = self._collection(event)
         if event.anchor is not None:
             self._anchors[event.anchor] = (data, place, self._nodes - before)
         return data, place
+
+    def _scalar_node(self, event: Any) -> tuple[Any, Place]:
+        self._nodes += 1
+        if self._nodes > self._limit or event.tag is not None:
+            self._doubt(event)
+        mark = event.start_mark
+        place = Place(mark.line + 1, mark.column + 1)
+        place.text = text = event.value
+        return (_scalar(text) if event.implicit[0] else text), place
+
+    def _collection(self, event: Any) -> tuple[Any, Place]:
+        self._nodes += 1
+        if self._nodes > self._limit or event.tag is not None:
+            self._doubt(event)
+        mark = event.start_mark
+        place = Place(mark.line + 1, mark.column + 1)
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            self._refuse(event, f"nested deeper than {_MAX_DEPTH} levels", "flatten it")
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        data: Any = self._mapping(place) if is_mapping else self._sequence(place)
+        self._depth -= 1
+        return data, place
+
+    def _doubt(self, event: Any) -> None:
+        """A value too many, or a tag."""
+        self._count(event, 0)
+        if event.tag is not None:
+            self._report(event, f"the tag {event.tag} is not allowed", "write the value alone")
 
     def _count(self, event: Any, nodes: int) -> None:
         self._nodes += nodes
@@ -255,7 +287,9 @@ class _Reader:
     def _sequence(self, place: Place) -> list[Any]:
         data = []
         place.items = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+        for event in self._events:
+            if type(event) is _SEQUENCE_END:
+                break
             value, below = self._node(event)
             data.append(value)
             place.items.append(below)
@@ -264,8 +298,12 @@ class _Reader:
     def _mapping(self, place: Place) -> dict[str, Any]:
         data: dict[str, Any] = {}
         merged: list[tuple[Any, Any, Place]] = []
-        place.keys, place.members = {}, {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+        keys: dict[str, tuple[int, int]] = {}
+        members: dict[str, Place] = {}
+        place.keys, place.members = keys, members
+        for event in self._events:
+            if type(event) is _MAPPING_END:
+                break
             key = self._key(event)
             value, below = self._node(next(self._events))
             if key == "<<" and event.implicit[0]:
@@ -273,20 +311,23 @@ class _Reader:
             elif key is None:
                 continue
             elif key in data:
-                first = place.keys[key][0]
-                self._report(event, f"{key} is written twice", f"the first is on line {first}")
+                self._report(
+                    event, f"{key} is written twice", f"the first is on line {keys[key][0]}"
+                )
             else:
                 data[key] = value
-                place.keys[key] = (event.start_mark.line + 1, event.start_mark.column + 1)
-                place.members[key] = below
+                mark = event.start_mark
+                keys[key] = (mark.line + 1, mark.column + 1)
+                members[key] = below
         for start, value, below in merged:
             self._merge(start, data, place, value=value, source=below)
         return data
 
     def _key(self, event: Any) -> str | None:
-        if isinstance(event, yaml.ScalarEvent) and event.tag is None:
-            if event.value or not event.implicit[0]:
-                return str(event.value)
+        if type(event) is _SCALAR and event.tag is None:
+            text: str = event.value
+            if text or not event.implicit[0]:
+                return text
             self._report(event, "a key is missing before the colon", "write its name")
             return None
         if not isinstance(event, yaml.ScalarEvent):
@@ -338,13 +379,7 @@ def _syntax_problem(exc: yaml.YAMLError, file: str, text: str) -> Problem:
         # A character that YAML does not allow; its offset counts bytes or characters,
         # depending on the parser, so the character itself is looked for.
         said = "a control character is not allowed in YAML"
-        match = _FORBIDDEN.search(text)
+        match = re.search(_FORBIDDEN, text)
         line, column = _line_column(text[: match.start()]) if match else (0, 0)
     remedy = next((hint for part, hint in _HINTS if part in said), "check this line")
     return Problem(file, line, column, f"not valid YAML: {said}", remedy)
-
-
-# Everything outside of c-printable (YAML 1.2, §5.1).
-_FORBIDDEN = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)

@@ -33,27 +33,30 @@ def judge(
         evaluated_at: what their age is counted from.
         settings: staleness and step.
     """
-    time, value = samples.get(Part.TIME), _furthest(check, samples)
+    time = samples.get(Part.TIME)
     sampled_at = moment(time) if time is not None else None
     if sampled_at is None:
         return MetricReading(target, check.name, Reading.UNKNOWN, detail="no sample")
+    expected = Expectation.parse(check.expect)
+    value = _furthest(expected, samples)
     if value is None or math.isnan(value):
         kind, detail, value = Reading.UNKNOWN, "its value is not a number", None
     elif evaluated_at - sampled_at > settings.staleness:
         limit = format_duration(settings.staleness)
         kind, detail = Reading.UNKNOWN, f"no fresh sample: the newest is older than {limit}"
-    elif Expectation.parse(check.expect).holds(value):
+    elif expected.holds(value):
         kind, detail = Reading.PASSED, f"{value:g}, as expected"
     else:
         kind, detail = _broken(check, value, samples.get(Part.STEPS, 0), settings)
     return MetricReading(target, check.name, kind, value, sampled_at, detail)
 
 
-def _furthest(check: MetricCheck, samples: Mapping[Part, float]) -> float | None:
+def _furthest(expected: Expectation, samples: Mapping[Part, float]) -> float | None:
     """The value that decides: one that breaks the expectation, if any series does."""
-    values = [samples[part] for part in (Part.LOW, Part.HIGH) if part in samples]
-    holds = Expectation.parse(check.expect).holds
-    return next((value for value in values if not holds(value)), values[-1] if values else None)
+    low, high = samples.get(Part.LOW), samples.get(Part.HIGH)
+    if low is not None and (high is None or not expected.holds(low)):
+        return low
+    return high
 
 
 def _broken(

@@ -8,12 +8,14 @@ expression and judges the samples; `flows.observe`, verification and the operati
 
 from __future__ import annotations
 
+import json
 import re
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, TypeVar
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import structlog
@@ -36,27 +38,15 @@ _DIVISIBLE = frozenset({400, 413, 422})
 # dozen broken queries among ten thousand, and keeps a server that refuses everything from
 # being asked for ever. What is left undivided is unknown.
 _MAX_REQUESTS = 256
-_PARTS = frozenset(Part)
+_PARTS = {part.value: part for part in Part}
+_NO_SAMPLES: Mapping[Part, float] = {}
+# Texts of queries whose brackets were counted already; the loop asks the same each run.
+_flaw = lru_cache(maxsize=16_384)(flaw)
 
 # Where in the batch a mistake stands; says nothing about the query that a person wrote.
 _POSITION = re.compile(r'^(invalid parameter "query": )?(\d+:\d+: )?')
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _log = structlog.get_logger("uici")
-
-
-class _Sample(BaseModel):
-    metric: dict[str, str]
-    value: tuple[float, str]
-
-
-class _Vector(BaseModel):
-    resultType: Literal["vector"]  # noqa: N815 - Prometheus' own name
-    result: list[_Sample]
-
-
-class _VectorAnswer(BaseModel):
-    data: _Vector
 
 
 class _AnyAnswer(BaseModel):
@@ -74,7 +64,7 @@ class _Said:
     """What one source said so far, by index of the check."""
 
     evaluated_at: datetime | None = None
-    samples: defaultdict[int, dict[Part, float]] = field(default_factory=lambda: defaultdict(dict))
+    samples: dict[int, dict[Part, float]] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
 
 
@@ -99,28 +89,38 @@ def read_metrics(
         TemporaryError: no source answered.
         PermanentError: no source answered, and trying again will not help.
     """
-    distinct = list(dict.fromkeys((c.query, c.expect, c.for_) for _, c in checks))
-    index = {key: number for number, key in enumerate(distinct)}
-    by_index = {index[c.query, c.expect, c.for_]: c for _, c in checks}
-    flaws = {n: text for n, check in by_index.items() if (text := flaw(check.query)) is not None}
+    numbers, by_index = _distinct(checks)
+    flaws = {n: text for n, check in by_index.items() if (text := _flaw(check.query)) is not None}
     sound = {n: check for n, check in by_index.items() if n not in flaws}
     said = _first_answer(sources, sound, settings) if sound else _Said()
     said.refusals |= {n: f"the query is not complete: {text}" for n, text in flaws.items()}
     evaluated_at = max(now, said.evaluated_at or now)
 
     def read() -> Iterator[MetricReading]:
-        for target, check in checks:
-            number = index[check.query, check.expect, check.for_]
+        for number, (target, check) in zip(numbers, checks, strict=True):
             if number in said.refusals:
                 yield MetricReading(
                     target, check.name, Reading.UNKNOWN, detail=said.refusals[number]
                 )
                 continue
-            yield judge(
-                target, check, said.samples[number], evaluated_at=evaluated_at, settings=settings
-            )
+            samples = said.samples.get(number, _NO_SAMPLES)
+            yield judge(target, check, samples, evaluated_at=evaluated_at, settings=settings)
 
     return tuple(read())
+
+
+def _distinct(
+    checks: Sequence[tuple[str, MetricCheck]],
+) -> tuple[list[int], dict[int, MetricCheck]]:
+    """The number of each check, equal for equal ones, and one check of each number."""
+    index: dict[tuple[str, str, timedelta], int] = {}
+    numbers: list[int] = []
+    by_index: dict[int, MetricCheck] = {}
+    for _, check in checks:
+        number = index.setdefault((check.query, check.expect, check.for_), len(index))
+        numbers.append(number)
+        by_index.setdefault(number, check)
+    return numbers, by_index
 
 
 def query(
@@ -139,12 +139,12 @@ def query(
     errors: list[UiciError] = []
     for source in sources:
         try:
-            answer = _ask(source, expression, source.deadline(), settings)
+            answer = _ask(source, _body(expression), source.deadline(), settings)
             if answer.status in _DIVISIBLE:
                 raise _WrongQueryError(f"{source.address}: {_refusal(source, answer)}")
             if answer.status != 200:
                 raise refused(source, answer, _PATH)
-            return _decoded(source, answer, _AnyAnswer).data
+            return _any_answer(source, answer).data
         except _WrongQueryError:
             raise  # another source would say the same
         except UiciError as exc:
@@ -182,10 +182,10 @@ def _read_from(
     requests = 0
     while groups:
         group = groups.popleft()
-        asked = batch({number: checks[number] for number in group}, settings)
+        asked, body = _question(tuple((number, checks[number]) for number in group), settings)
         requests += 1
         try:
-            answer = _ask(source, asked.expression, deadline, settings)
+            answer = _ask(source, body, deadline, settings)
             if answer.status == 200:
                 _collect(source, answer, asked, said)
                 continue
@@ -207,32 +207,69 @@ def _read_from(
     return said
 
 
-def _ask(
-    source: SourceClient, expression: str, deadline: float, settings: MetricSettings
-) -> Answer:
-    body = urlencode({"query": expression}).encode()
+@lru_cache(maxsize=64)  # of all environments, with the halves of those that are divided
+def _question(
+    checks: tuple[tuple[int, MetricCheck], ...], settings: MetricSettings
+) -> tuple[Batch, bytes]:
+    """A batch and what is sent for it. The loop asks the same in each run."""
+    asked = batch(dict(checks), settings)
+    return asked, _body(asked.expression)
+
+
+def _body(expression: str) -> bytes:
+    return urlencode({"query": expression}).encode()
+
+
+def _ask(source: SourceClient, body: bytes, deadline: float, settings: MetricSettings) -> Answer:
     return source.send(
         _PATH, deadline=deadline, max_bytes=settings.max_bytes, body=body, content_type=_FORM
     )
 
 
 def _collect(source: SourceClient, answer: Answer, asked: Batch, said: _Said) -> None:
-    for sample in _decoded(source, answer, _VectorAnswer).data.result:
-        number, _, part = sample.metric.pop(PART_LABEL, "").partition("/")
-        owner = asked.owners.get((number, next(iter(sample.metric.values()), "")))
-        seconds, text = sample.value
-        at, value = moment(seconds), _number(text)
-        if owner is None or part not in _PARTS or at is None or value is None:
-            raise _not_prometheus(source)
-        said.evaluated_at = max(at, said.evaluated_at or at)
-        said.samples[owner][Part(part)] = value
+    """Note every sample of an answer.
 
+    Checked by hand, because it is thousands of samples in each run: a model for each costs
+    five times what decoding the JSON does.
 
-def _number(text: str) -> float | None:
+    Raises:
+        PermanentError: it is not the answer to this question.
+    """
+    newest: Any = None
     try:
-        return float(text)
-    except ValueError:
-        return None
+        data = json.loads(answer.body)["data"]
+        samples = data["result"]
+        if data["resultType"] != "vector" or not isinstance(samples, list):
+            raise TypeError
+        for sample in samples:
+            seconds, text = sample["value"]
+            owner, part, value = _noted(sample["metric"], text, asked)
+            if newest != seconds:  # all samples of an answer are of one moment
+                newest = seconds
+                said.evaluated_at = _later(said.evaluated_at, seconds)
+            said.samples.setdefault(owner, {})[part] = value
+    except _NOT_OF_THIS_SHAPE as exc:
+        raise _not_prometheus(source) from exc
+
+
+# ValueError: no JSON, no number, no time; RecursionError: JSON nested too deep to decode.
+_NOT_OF_THIS_SHAPE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def _noted(metric: dict[str, str], text: str, asked: Batch) -> tuple[int, Part, float]:
+    """Whose sample this is, which part, and its value; raises one of the above."""
+    number, _, part = metric.pop(PART_LABEL).partition("/")
+    owner = asked.owners[number, next(iter(metric.values()), "")]
+    if not isinstance(text, str):  # Prometheus writes values as texts
+        raise TypeError
+    return owner, _PARTS[part], float(text)
+
+
+def _later(known: datetime | None, seconds: Any) -> datetime:
+    at = moment(seconds)
+    if at is None:
+        raise ValueError
+    return at if known is None else max(at, known)
 
 
 def _refusal(source: SourceClient, answer: Answer) -> str:
@@ -250,9 +287,9 @@ def _refusal(source: SourceClient, answer: Answer) -> str:
     return f"Prometheus refuses the query: {one_line(_POSITION.sub('', refusal.error))}"
 
 
-def _decoded(source: SourceClient, answer: Answer, model: type[ModelT]) -> ModelT:
+def _any_answer(source: SourceClient, answer: Answer) -> _AnyAnswer:
     try:
-        return model.model_validate_json(answer.body)
+        return _AnyAnswer.model_validate_json(answer.body)
     except ValidationError as exc:
         raise _not_prometheus(source) from exc
 

@@ -73,7 +73,7 @@ def service_documents(
                 "replicas": st.integers(0, 50),
                 "env": st.dictionaries(variables, words | secret_references, max_size=4),
                 "resources": st.fixed_dictionaries({}, optional={"memory": memories, "cpu": cpus}),
-                "ports": st.lists(ports.map(str), max_size=3),
+                "ports": st.lists(ports.map(str), max_size=3, unique=True),
                 "health": st.fixed_dictionaries(
                     {},
                     optional={

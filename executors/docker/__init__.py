@@ -5,6 +5,7 @@
 `shape`, `membership`, `carry_over`, `errors`) is pure.
 """
 
+from executors.docker.binding import Binding
 from executors.docker.sdk import Connection, connect
 
-__all__ = ["Connection", "connect"]
+__all__ = ["Binding", "Connection", "connect"]

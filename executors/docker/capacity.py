@@ -8,6 +8,7 @@ from typing import Any
 
 from executors.docker.lifecycle import fitting_grace, halt
 from executors.docker.membership import TARGET_LABEL, names_for, replica_index
+from executors.docker.same_meaning import at_creation
 from executors.docker.session import DockerSession, Job, done, each, require_instances
 from executors.docker.spec import Container, Json, cores, create_body, memory_limit, nano_cpus
 from infrastructure.errors import OutcomeUnknownError, PermanentError, UiciError
@@ -102,8 +103,11 @@ def _add(job: Job, names: tuple[str, ...]) -> list[str]:
 
 
 def _create_one(job: Job, session: DockerSession, name: str, body: Json) -> str:
-    made = session.create(name, body)
+    first, networks = at_creation(body)
+    made = session.create(name, first)
     try:
+        for network, endpoint in networks.items():
+            session.connect(network, made, endpoint)
         session.start(made)
     except OutcomeUnknownError:
         raise  # it may well run: the next run looks

@@ -50,7 +50,9 @@ def replacement_body(
     primary = primary_network(old)
     if endpoints.get(primary):
         base["NetworkingConfig"] = {"EndpointsConfig": {primary: endpoints[primary]}}
-    return overlay(base, service, env, image=image)
+    body = overlay(base, service, env, image=image)
+    _keep_anonymous(body["HostConfig"], old)
+    return body
 
 
 def remember_image(body: Json, old: Container, new_image_id: str) -> None:
@@ -145,6 +147,16 @@ def _anonymous_binds(old: Container) -> list[str]:
             mode = "" if mount.get("RW", True) else ":ro"
             found.append(f"{mount['Name']}:{target}{mode}")
     return [] if host.get("VolumesFrom") else found
+
+
+def _keep_anonymous(host: Json, old: Container) -> None:
+    """Binds of `native` replace the old list; data in volumes that nobody named stays."""
+    mounts = host.get("Mounts") or ()
+    taken = {str(bind).split(":")[1] for bind in host.get("Binds") or () if ":" in str(bind)}
+    taken.update(str(mount.get("Target")) for mount in mounts)
+    kept = [bind for bind in _anonymous_binds(old) if bind.split(":")[1] not in taken]
+    if kept:
+        host["Binds"] = [*(host.get("Binds") or ()), *kept]
 
 
 def _named_mount(mount: Mapping[str, Any], old: Container) -> Json:

@@ -23,6 +23,7 @@ import structlog
 from executors.contract import ExecutorContext, Primitive
 from executors.docker import capacity, evidence, lifecycle, replace_container, shape
 from executors.docker.membership import Listed, Members, Roster, compose_project, listed
+from executors.docker.remembered import RememberedInstances
 from executors.docker.session import Deadline, DockerSession, Handler, Job, Json, Toolbox
 from executors.docker.spec import Container, Reach, joined_containers, observed_instance
 from infrastructure.errors import (
@@ -57,7 +58,7 @@ _TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
         "create": (capacity.create, True, _NONE),
         "scale": (capacity.scale, True, ("replicas",)),
         "update_resources": (capacity.update_resources, True, ("memory", "cpu")),
-        "recreate": (replace_container.recreate, True, ("image", "env")),
+        "recreate": (replace_container.recreate, True, ("image", "env", "beside")),
         "rollback": (replace_container.rollback, True, _NONE),
         "exec": (
             evidence.execute,
@@ -110,6 +111,7 @@ class DockerExecutor:
         self._reach = reach
         self._pull = pull
         self._declared: frozenset[str] | None = None  # not told yet
+        self._remembered = RememberedInstances()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -128,11 +130,13 @@ class DockerExecutor:
         roster = self._roster(deadline, self._declared, names)
         members = {service.target: self._members(roster, service) for service in services}
         wanted = {
-            entry.id: bool(service.spec.native)
+            entry.id: service.spec.native
             for service in services
             for entry in members[service.target].visible
         }
         seen = self._inspect_all(wanted, deadline)
+        if all_services:
+            self._remembered.keep(wanted)
         return EngineSnapshot(
             environment=self.environment,
             services={
@@ -181,26 +185,33 @@ class DockerExecutor:
             service.metadata.name, project=compose_project(service.metadata.labels)
         )
 
+    def _ask(self, container_id: str, deadline: Deadline) -> Any:
+        """The engine's answer, its shape unchecked. NotFoundError: it vanished meanwhile."""
+        return self._engine.get(
+            f"/containers/{quote(container_id, safe='')}/json",
+            what=_INSPECT,
+            timeout=deadline.require(_INSPECT),
+        )
+
     def _inspect(self, container_id: str, deadline: Deadline) -> Json | None:
-        """The engine's answer, or None: it vanished since it was listed."""
+        """As `_ask`, checked; None: it vanished since it was listed."""
         try:
-            answer = self._engine.get(
-                f"/containers/{quote(container_id, safe='')}/json",
-                what=_INSPECT,
-                timeout=deadline.require(_INSPECT),
-            )
+            return self._checked(self._ask(container_id, deadline))
         except NotFoundError:
             return None
+
+    def _checked(self, answer: Any) -> Json:
         return shape.container(answer, what=_INSPECT, engine=self._engine.address)
 
-    def _instance(self, inspect: Json, *, keep_native: bool) -> ObservedInstance:
+    def _instance(self, answer: Any, native: Mapping[str, Any]) -> ObservedInstance:
+        inspect = self._checked(answer)
         try:
-            return observed_instance(inspect, self._reach, keep_native=keep_native)
+            return observed_instance(inspect, self._reach, keep_native=bool(native), native=native)
         except ValueError as exc:  # a time or a port number that is none
             raise shape.not_an_engine(_INSPECT, self._engine.address) from exc
 
     def _inspect_all(
-        self, wanted: Mapping[str, bool], deadline: Deadline
+        self, wanted: Mapping[str, Mapping[str, Any]], deadline: Deadline
     ) -> dict[str, ObservedInstance]:
         """Inspect with bounded concurrency; id → instance, without those that vanished."""
         seen: dict[str, ObservedInstance] = {}
@@ -209,12 +220,15 @@ class DockerExecutor:
         def work() -> None:
             while True:
                 try:
-                    container_id, keep_native = waiting.popleft()
+                    container_id, native = waiting.popleft()
                 except IndexError:
                     return
-                inspect = self._inspect(container_id, deadline)
-                if inspect is not None:
-                    seen[container_id] = self._instance(inspect, keep_native=keep_native)
+                try:
+                    answer = self._ask(container_id, deadline)
+                except NotFoundError:
+                    continue
+                make = partial(self._instance, answer, native)
+                seen[container_id] = self._remembered.instance(container_id, answer, native, make)
 
         self._side_by_side(work, len(wanted), deadline, give_up=waiting.clear)
         return seen

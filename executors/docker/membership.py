@@ -15,12 +15,17 @@ from typing import Any
 
 from infrastructure.observed import NativeObject
 from infrastructure.service import target_id
+from infrastructure.sources.names import service_name
 
 TARGET_LABEL = "uici.target"
 SERVICE_LABEL = "uici.service"
 DIGEST_LABEL = "uici.spec-digest"
+# Names of the variables that desired state declared, with blanks between (docs/adr/0009).
+ENV_LABEL = "uici.env"
 # A replaced container keeps this mark until its successor runs; see `replace_container`.
 OLD_MARK = ".uici-old-"
+# A successor that runs beside it has this one until it takes its place; see `blue_green`.
+NEW_MARK = ".uici-new-"
 
 _COMPOSE_SERVICE = "com.docker.compose.service"
 _COMPOSE_PROJECT = "com.docker.compose.project"
@@ -45,7 +50,12 @@ class Listed:
     @property
     def is_leftover(self) -> bool:
         """Whether it was being replaced when something broke off."""
-        return OLD_MARK in self.name
+        return OLD_MARK in self.name or self.is_successor
+
+    @property
+    def is_successor(self) -> bool:
+        """Whether it was to take the place of another one."""
+        return NEW_MARK in self.name
 
 
 def listed(entry: Mapping[str, Any]) -> Listed:
@@ -114,8 +124,11 @@ class Roster:
 
     def _adopt(self, entry: Listed, claiming: Collection[str]) -> None:
         """File an unlabelled container under the one service that may claim it."""
-        name = entry.name.partition(OLD_MARK)[0]
+        name = original_name(entry.name)
         service = entry.labels.get(_COMPOSE_SERVICE, "")
+        if service and service not in claiming:
+            # Compose allows names that no Service can have: `my_app` is `my-app` here.
+            service = service_name(service) or service
         if name in claiming:
             self._named[name].append(entry)
         elif service in claiming and entry.labels.get(_COMPOSE_ONEOFF, "").lower() != "true":
@@ -202,6 +215,11 @@ def old_name(name: str, container_id: str) -> str:
     return f"{name}{OLD_MARK}{container_id[:12]}"
 
 
+def new_name(name: str, container_id: str) -> str:
+    """Under what name the successor of a container waits until it takes its place."""
+    return f"{name}{NEW_MARK}{container_id[:12]}"
+
+
 def original_name(name: str) -> str:
-    """The name a leftover had."""
-    return name.partition(OLD_MARK)[0]
+    """The name a leftover had, or was to have."""
+    return name.partition(OLD_MARK)[0].partition(NEW_MARK)[0]

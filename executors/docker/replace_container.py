@@ -14,6 +14,11 @@ from typing import NoReturn
 
 import structlog
 
+from executors.docker.blue_green import (
+    install_beside,
+    refuse_what_excludes_another,
+    take_place,
+)
 from executors.docker.capacity import desired_env, require_image
 from executors.docker.carry_over import (
     PREVIOUS_IMAGE_ID_LABEL,
@@ -24,7 +29,8 @@ from executors.docker.carry_over import (
     replacement_body,
 )
 from executors.docker.lifecycle import await_up, fitting_grace, halt
-from executors.docker.membership import old_name, original_name
+from executors.docker.membership import NEW_MARK, new_name, old_name, original_name
+from executors.docker.same_meaning import at_creation
 from executors.docker.session import Deadline, DockerSession, Job, done, require_instances
 from executors.docker.spec import Container, Json, env_map
 from infrastructure.errors import (
@@ -51,13 +57,15 @@ class _Change:
     image: str
     image_id: str
     label: Callable[[Json, Container, str], None]
+    beside: bool = False  # blue-green: the new one is up before the old one stops
 
 
 def recreate(job: Job) -> PrimitiveResult:
     """Replace every container by one made from desired state.
 
     With `image` or `env` given, a running container that already has them is left alone;
-    without, all are replaced: a fresh instance is then what was asked for.
+    without, all are replaced: a fresh instance is then what was asked for. `beside`: each
+    successor is up before its predecessor stops.
     """
     image, extra = job.argument("image"), job.argument("env", {})
     wanted = require_instances(job)
@@ -66,7 +74,8 @@ def recreate(job: Job) -> PrimitiveResult:
         image_id = require_image(job, session, reference)
     if image or extra:
         wanted = tuple(c for c in wanted if not _has(c, image_id if image else None, extra))
-    change = _Change(desired_env(job, extra), reference, image_id, remember_image)
+    beside = bool(job.argument("beside", False))
+    change = _Change(desired_env(job, extra), reference, image_id, remember_image, beside)
     return _replace_all(job, wanted, [change] * len(wanted))
 
 
@@ -90,7 +99,10 @@ def settle(job: Job) -> tuple[str, ...]:
     The successor was started: the old one is removed. It never was: it is removed, and the
     old one gets its name back.
     """
-    for old in job.leftovers:
+    for waiting in (c for c in job.leftovers if NEW_MARK in c.name):
+        with job.session() as session:
+            _settle_waiting(job, session, waiting)
+    for old in (c for c in job.leftovers if NEW_MARK not in c.name):
         name = original_name(old.name)
         with job.session() as session:
             successor = _inspect_or_none(session, name)
@@ -103,6 +115,18 @@ def settle(job: Job) -> tuple[str, ...]:
             session.rename(old.id, name)
             log.info("leftover_restored", target=job.service.target, container=name)
     return tuple(old.id for old in job.leftovers)
+
+
+def _settle_waiting(job: Job, session: DockerSession, new: Container) -> None:
+    """A successor that ran beside: the place is free only if it was about to be taken."""
+    name = original_name(new.name)
+    free = _inspect_or_none(session, name) is None
+    if free and new.is_up:
+        session.rename(new.id, name)
+        log.info("leftover_placed", target=job.service.target, container=name)
+    else:
+        session.remove(new.id)
+        log.info("leftover_removed", target=job.service.target, container=new.name)
 
 
 def _replace_all(
@@ -135,6 +159,8 @@ def _replace(job: Job, old: Container, change: _Change, *, rolling: bool) -> str
             old, made_from.get("Config") or {}, job.service, change.env, image=change.image
         )
         change.label(body, old, change.image_id)
+        if change.beside and old.state in _RUNS:
+            return _replace_beside(job, session, old, body, deadline)
         session.rename(old.id, old_name(old.name, old.id))
         try:
             new = _install(session, old, body, deadline)
@@ -146,10 +172,27 @@ def _replace(job: Job, old: Container, change: _Change, *, rolling: bool) -> str
     return new
 
 
+def _replace_beside(
+    job: Job, session: DockerSession, old: Container, body: Json, deadline: Deadline
+) -> str:
+    """Blue-green; returns the new id."""
+    refuse_what_excludes_another(job, old, body)
+    new = install_beside(job, session, old, body, deadline)
+    try:
+        take_place(session, new, old)
+    except UiciError as exc:
+        _restore(job, old, exc)
+    with job.session() as ending:
+        halt(ending, old, fitting_grace(old, job.deadline))
+        ending.remove(old.id)
+    return new
+
+
 def _install(session: DockerSession, old: Container, body: Json, deadline: Deadline) -> str:
     """Create first, stop then: the engine's refusal of the new one costs no downtime."""
-    new = session.create(old.name, body)
-    for network, endpoint in extra_networks(old).items():
+    first, declared = at_creation(body)
+    new = session.create(old.name, first)
+    for network, endpoint in {**extra_networks(old), **declared}.items():
         session.connect(network, new, endpoint)
     detached = lost_primary(old)
     if detached is not None:
@@ -178,10 +221,12 @@ def _restore(job: Job, old: Container, failure: UiciError) -> NoReturn:
     action = f"{job.call.primitive} {job.service.target}"
     try:
         with job.session() as session:
-            successor = _inspect_or_none(session, old.name)
-            if successor is not None and successor.id != old.id:
-                session.remove(successor.id)
-            session.rename(old.id, old.name)
+            for name in (old.name, new_name(old.name, old.id)):
+                successor = _inspect_or_none(session, name)
+                if successor is not None and successor.id != old.id:
+                    session.remove(successor.id)
+            if _inspect_or_none(session, old.name) is None:
+                session.rename(old.id, old.name)
             if old.state in _RUNS:
                 session.start(old.id)
     except UiciError as exc:

@@ -14,7 +14,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from executors.docker.membership import DIGEST_LABEL, SERVICE_LABEL, TARGET_LABEL
+from executors.docker.membership import DIGEST_LABEL, ENV_LABEL, SERVICE_LABEL, TARGET_LABEL
+from executors.docker.same_meaning import as_declared
 from infrastructure.observed import (
     EngineHealth,
     InstanceState,
@@ -145,13 +146,16 @@ class Container:
 # ── upwards ─────────────────────────────────────────────────────────────────────
 
 
-def observed_instance(inspect: Json, reach: Reach, *, keep_native: bool) -> ObservedInstance:
+def observed_instance(
+    inspect: Json, reach: Reach, *, keep_native: bool, native: Mapping[str, Any] = empty()
+) -> ObservedInstance:
     """Docker → universal.
 
     Args:
         inspect: the engine's answer, its shape checked (`executors.docker.shape`).
         reach: how the agent gets to containers of this engine.
         keep_native: whether desired state has `native` fields to compare with.
+        native: these fields: what means the same is told in their words.
 
     Raises:
         ValueError: a time or a port number in it is none.
@@ -172,7 +176,7 @@ def observed_instance(inspect: Json, reach: Reach, *, keep_native: bool) -> Obse
         finished_at=timestamp(state.get("FinishedAt")),
         reason=_reason(state, container.health),
         spec=observed_spec(container),
-        native_config=_native_config(container) if keep_native else empty(),
+        native_config=as_declared(_native_config(container), native) if keep_native else empty(),
         address=_address(settings, container.host_config, reach),
         published=_published(settings.get("Ports"), reach),
     )
@@ -189,7 +193,13 @@ def observed_spec(container: Container) -> ObservedSpec:
         memory=host.get("Memory") or 0,
         cpu=cores(host),
         ports=ports(config.get("ExposedPorts"), host.get("PortBindings")),
+        managed_env=managed_env(container.labels),
     )
+
+
+def managed_env(labels: Mapping[str, str] | None) -> frozenset[str]:
+    """Names of the variables that UICI set when it made the container."""
+    return frozenset((labels or {}).get(ENV_LABEL, "").split())
 
 
 def cores(host_config: Mapping[str, Any]) -> Decimal:
@@ -332,13 +342,17 @@ def overlay(
     if spec.command is not None:
         body["Cmd"] = list(spec.command)
     values = {**env_map(body.get("Env")), **env}
-    if values:
+    # What UICI had set and Git no longer names goes; what people or `native` set stays.
+    gone = managed_env(body.get("Labels")) - env.keys() - env_map(spec.native.get("Env")).keys()
+    values = {key: value for key, value in values.items() if key not in gone}
+    if values or gone:
         body["Env"] = [f"{key}={value}" for key, value in values.items()]
     body["Labels"] = {
         **(body.get("Labels") or {}),
         TARGET_LABEL: service.target,
         SERVICE_LABEL: service.metadata.name,
         DIGEST_LABEL: service.spec_digest,
+        ENV_LABEL: " ".join(sorted(spec.env)),
     }
     _overlay_ports(body, host, spec.ports)
     if spec.resources.memory is not None:

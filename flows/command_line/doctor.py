@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from executors.contract import Authorised
 from executors.translator import CommandTranslator
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
+from flows.repository.creation import embedded_path
 from flows.runtime import open_git
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.config_models import Environment, HttpSource
 from infrastructure.detection import detect
-from infrastructure.errors import UiciError
+from infrastructure.errors import PermanentError, UiciError
 from infrastructure.identity import runtime_native_ids
 from infrastructure.secret_references import SecretResolver
 from monitoring.alertmanager import read_alerts
@@ -44,7 +49,10 @@ class Finding:
 
 
 def examine(config: UniversalConfig) -> list[Finding]:
-    """Look at everything; nothing is changed."""
+    """Look at everything; nothing is changed, the agent's data directory included.
+
+    A doctor may be another user than the agent: what it made there could not be used.
+    """
     identity = agent_identity(config, runtime_ids=runtime_native_ids())
     ids = ", ".join(sorted(i[:12] for i in identity.native_ids)) or "runs in no container"
     findings = [
@@ -58,6 +66,7 @@ def examine(config: UniversalConfig) -> list[Finding]:
             findings += _monitoring(config, name, environment, clients)
     finally:
         clients.close()
+    findings.append(_data_directory(config.data_directory))
     findings.append(_git(config))
     findings.append(_llm(config))
     findings.append(_prefect(config))
@@ -84,9 +93,26 @@ def _engines(config: UniversalConfig) -> Iterator[Finding]:
         yield Finding(f"{name}: detected", level, found[name].why)
         seconds = environment.deadline.total_seconds()
         yield _try(f"{name}: engine", lambda e=executor, s=seconds: e.check(timeout=s))  # type: ignore[misc]  # the lambda binds both now
+        if isinstance(executor, Authorised):
+            called = translator.primitives(environment.executor)
+            yield _rights(name, executor, called, seconds)
         for message in translator.check(environment.executor, executor.primitives()):
             yield Finding(f"{name}: translations", Level.ERROR, message)
         executor.close()
+
+
+def _rights(
+    name: str, executor: Authorised, primitives: Collection[str], seconds: float
+) -> Finding:
+    """What the engine would refuse. Reads and some operations may work all the same."""
+
+    def look() -> str:
+        missing = executor.missing_rights(primitives, timeout=seconds)
+        if missing:
+            raise PermanentError(f"missing: {'; '.join(missing)}: `uici rbac` grants them")
+        return "all that the enabled operations take"
+
+    return _try(f"{name}: permissions", look)
 
 
 def _monitoring(
@@ -108,14 +134,37 @@ def _monitoring(
         yield _try(f"{name}: Alertmanager", lambda s=source: alertmanager(s))  # type: ignore[misc]  # as above
 
 
+def _data_directory(path: Path) -> Finding:
+    """Whether this user could keep data there. The agent may be another user."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    if not usable:
+        wrong = "can't be written by this user" if there.is_dir() else "is no folder"
+        detail = f"{path}: {there} {wrong}: correct dataDirectory in platform.yml or its rights"
+        return Finding("data directory", Level.ERROR, detail)
+    detail = str(path) if there == path else f"{path}: is made by the first run"
+    return Finding("data directory", Level.OK, detail)
+
+
 def _git(config: UniversalConfig) -> Finding:
     if shutil.which("git") is None:
         return Finding("state repository", Level.ERROR, "git is not installed: install it")
-    remote = config.platform.git.remote or "embedded"
+    git = config.platform.git
+    embedded = embedded_path(config.data_directory)
+    remote = git.remote or (str(embedded) if embedded.exists() else None)
 
     def look() -> str:
-        state = open_git(config, agent_identity(config), config.redactor()).desired()
-        told = f"{remote}: {state.revision}, {len(state.services)} services"
+        # A clone of the doctor's own: that of the agent is not touched.
+        with tempfile.TemporaryDirectory(prefix="uici-doctor-") as scratch:
+            looking = replace(
+                config,
+                platform=config.platform.model_copy(
+                    update={"git": git.model_copy(update={"remote": remote})}
+                ),
+                data_directory=Path(scratch),
+            )
+            state = open_git(looking, agent_identity(config), config.redactor()).desired()
+        told = f"{git.remote or 'embedded'}: {state.revision}, {len(state.services)} services"
         return told + (f"; stale: {state.stale}" if state.stale else "")
 
     return _try("state repository", look)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from executors.translator import CommandTranslator
-from flows.open_executors import open_executors
+from flows.command_line.folder_tree import FolderTree
+from flows.open_executors import binding_models, open_executors
 from flows.platform_operations import PlatformOperations
 from infrastructure.config_loader import (
     DEFAULT_DIRECTORY,
@@ -20,7 +21,15 @@ from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.secret_references import SecretResolver
 
 
-def validate(path: Path | None, config: Path | None) -> tuple[tuple[Problem, ...], int]:
+class Validated(NamedTuple):
+    """What was found. `remarks` are what Sources name and UICI does not do."""
+
+    problems: tuple[Problem, ...]
+    services: int
+    remarks: tuple[Problem, ...] = ()
+
+
+def validate(path: Path | None, config: Path | None) -> Validated:
     """All problems, and the number of services.
 
     Args:
@@ -31,14 +40,18 @@ def validate(path: Path | None, config: Path | None) -> tuple[tuple[Problem, ...
         require_folder(config)
         loaded = UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
     except InvalidInputError as exc:
-        return exc.problems, 0
+        return Validated(exc.problems, 0)
     folder = path or loaded.directory / loaded.platform.git.seed
     files = _service_files(folder)
     if isinstance(files, Problem):
-        return (files,), 0
+        return Validated((files,), 0)
     identity = agent_identity(loaded)
-    services, problems = DesiredStateParser.from_config(loaded, identity).parse(files)
-    return (*_engine_problems(loaded), *problems), len(services)
+    tree = FolderTree(folder)
+    parser = DesiredStateParser.from_config(loaded, identity, binding_models(loaded))
+    read = parser.read(tree.placed(files), tree)
+    problems = (tree.shown(problem) for problem in read.problems)
+    remarks = tuple(tree.shown(remark) for remark in read.remarks)
+    return Validated((*_engine_problems(loaded), *problems), len(read.services), remarks)
 
 
 def _service_files(folder: Path) -> dict[str, bytes] | Problem:
@@ -92,19 +105,23 @@ def _engine_problems(config: UniversalConfig) -> tuple[Problem, ...]:
     )
 
 
-def as_data(problems: Sequence[Problem], count: int) -> dict[str, Any]:
+def as_data(
+    problems: Sequence[Problem], count: int, remarks: Sequence[Problem] = ()
+) -> dict[str, Any]:
     """The answer as JSON-able data."""
     return {
         "valid": not problems,
         "services": count,
-        "problems": [
-            {
-                "file": p.file,
-                "line": p.line,
-                "column": p.column,
-                "message": p.message,
-                "remedy": p.remedy,
-            }
-            for p in problems
-        ],
+        "problems": [_as_data(problem) for problem in problems],
+        "remarks": [_as_data(remark) for remark in remarks],
+    }
+
+
+def _as_data(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+        "remedy": problem.remedy,
     }

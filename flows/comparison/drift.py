@@ -51,6 +51,11 @@ class Drift:
     instance: str | None = None
     since: datetime | None = None
 
+    @property
+    def key(self) -> str:
+        """The same for the same difference in every run; begins with the target."""
+        return " ".join((self.target, self.kind.value, self.field, self.instance or ""))
+
 
 @dataclass(frozen=True, slots=True)
 class TargetState:

@@ -12,6 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from flows.comparison.drift import Drift, HealthStatus, Sync, TargetState
+from flows.comparison.workload_judgement import (
+    is_on_its_way,
+    is_rolling_out,
+    roll_out_drifts,
+    scale_drifts,
+)
 from infrastructure.config_models import CompareSettings
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import (
@@ -22,9 +28,11 @@ from infrastructure.observed import (
     MetricReading,
     ObservedInstance,
     ObservedService,
+    ObservedSpec,
     ProbeReading,
     Reading,
     Silence,
+    Workload,
 )
 from infrastructure.quantities import format_cpu, format_memory
 from infrastructure.service import SecretRef, Service
@@ -32,6 +40,9 @@ from infrastructure.service import SecretRef, Service
 _HIDDEN = "(secret)"
 # Reason and message of a target that is as it should be.
 WELL = ("Healthy", "every instance and every health check is well")
+# Kinds with a grace period of which nobody tells when they began.
+UNDATED = frozenset({DriftKind.MISSING, DriftKind.UNHEALTHY, DriftKind.METRIC_BREACH})
+_NEVER: Mapping[str, datetime] = {}
 _CONFIG_KINDS = frozenset({DriftKind.MISSING, DriftKind.CONFIG_DRIFT, DriftKind.SCALE_DRIFT})
 
 
@@ -67,6 +78,7 @@ def judge_target(
     settings: CompareSettings,
     secrets: Mapping[str, str],
     now: datetime,
+    first_seen: Mapping[str, datetime] = _NEVER,
 ) -> TargetJudgement:
     """Judge one target.
 
@@ -77,6 +89,8 @@ def judge_target(
         secrets: secret reference → value, for comparing environment variables; a
             reference that is absent could not be resolved and is not compared.
         now: the moment of judgement, with time zone.
+        first_seen: `Drift.key` → when an earlier run first saw a drift that nobody dates;
+            one that is absent is seen now for the first time.
     """
     if facts.engine is None:
         state = TargetState(
@@ -95,7 +109,10 @@ def judge_target(
     drifts: list[Drift] = []
     pending: list[Drift] = []
     for drift in _deduplicated(found):
-        waits = _within_grace(drift, settings, starting=starting, now=now)
+        since = drift.since
+        if since is None and drift.kind in UNDATED:
+            since = first_seen.get(drift.key, now)
+        waits = _within_grace(drift.kind, since, settings, starting=starting, now=now)
         (pending if waits else drifts).append(drift)
     state = _state(look, tuple(drifts), tuple(pending))
     return TargetJudgement(state, tuple(drifts), tuple(pending), starting)
@@ -131,10 +148,17 @@ def waiting(judged: TargetJudgement, cause: str) -> TargetJudgement:
 
 def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
     service = look.service
-    yield from _scale(service, look.engine.instances)
+    workload = look.engine.workload
+    yield from scale_drifts(service, look.engine)
+    yield from roll_out_drifts(service, workload)
+    if workload is not None:
+        # What instances are made from: those that are left of before are being replaced.
+        yield from _config(service, workload, secrets)
     for instance in look.engine.instances:
-        yield from _lifecycle(look, instance)
-        yield from _config(service, instance, secrets)
+        if not is_on_its_way(workload, instance):
+            yield from _lifecycle(look, instance)
+        if workload is None:
+            yield from _config(service, instance, secrets)
     for probe in look.facts.probes:
         if probe.reading is Reading.FAILED:
             yield Drift(
@@ -149,27 +173,6 @@ def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
     yield from _signals(service, look.facts)
 
 
-def _scale(service: Service, instances: tuple[ObservedInstance, ...]) -> Iterator[Drift]:
-    wanted, seen = service.spec.replicas, len(instances)
-    if not seen and wanted:
-        yield Drift(
-            service.target,
-            DriftKind.MISSING,
-            desired=f"{wanted} instance{'s' if wanted > 1 else ''}",
-            observed="none",
-            message="no instance exists",
-        )
-    elif seen != wanted:
-        yield Drift(
-            service.target,
-            DriftKind.SCALE_DRIFT,
-            field="/replicas",
-            desired=str(wanted),
-            observed=str(seen),
-            message=f"{seen} instances exist, {wanted} are declared",
-        )
-
-
 def _lifecycle(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
     name, target = instance.native.name, look.service.target
     match instance.state:
@@ -181,7 +184,7 @@ def _lifecycle(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
                 observed=_ending(instance),
                 message=f"{name} is {instance.state.value}" + _because(instance),
                 instance=name,
-                since=instance.finished_at,
+                since=_ended(instance),
             )
         case InstanceState.RESTARTING:
             looping = instance.restart_count >= look.settings.crash_loop.restarts
@@ -228,6 +231,13 @@ def _running(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
         )
 
 
+def _ended(instance: ObservedInstance) -> datetime | None:
+    """Since when it is not up; one that never was, since it was made."""
+    if instance.state is InstanceState.PENDING and instance.finished_at is None:
+        return instance.started_at
+    return instance.finished_at
+
+
 def _ending(instance: ObservedInstance) -> str:
     if instance.state is not InstanceState.STOPPED:
         return instance.state.value
@@ -245,9 +255,9 @@ def _because(instance: ObservedInstance) -> str:
 
 
 def _config(
-    service: Service, instance: ObservedInstance, secrets: Mapping[str, str]
+    service: Service, holder: ObservedInstance | Workload, secrets: Mapping[str, str]
 ) -> Iterator[Drift]:
-    spec, seen = service.spec, instance.spec
+    spec, seen = service.spec, holder.spec
     fields: list[tuple[str, str, str]] = []
     if seen.image is not None and normal_image(seen.image) != normal_image(spec.image):
         fields.append(("/image", spec.image, seen.image))
@@ -262,10 +272,11 @@ def _config(
             ("/resources/cpu", format_cpu(cpu), format_cpu(seen.cpu) if seen.cpu else "unlimited")
         )
     fields.extend(_env(service, seen.env, secrets))
+    fields.extend(_left_env(service, seen))
     missing = sorted({str(port) for port in spec.ports} - set(seen.ports))
     if missing:
         fields.append(("/ports", ", ".join(missing), ", ".join(seen.ports) or "none"))
-    fields.extend(_native(spec.native, instance.native_config, "/native"))
+    fields.extend(_native(spec.native, holder.native_config, "/native"))
     for field, desired, observed in fields:
         yield Drift(
             service.target,
@@ -273,8 +284,8 @@ def _config(
             field=field,
             desired=desired,
             observed=observed,
-            message=f"{field[1:]} of {instance.native.name} is {observed}, Git says {desired}",
-            instance=instance.native.name,
+            message=f"{field[1:]} of {holder.native.name} is {observed}, Git says {desired}",
+            instance=holder.native.name if isinstance(holder, ObservedInstance) else None,
         )
 
 
@@ -291,12 +302,23 @@ def _env(
             yield pointer, wanted, seen.get(key, "not set")
 
 
+def _left_env(service: Service, seen: ObservedSpec) -> Iterator[tuple[str, str, str]]:
+    """Variables that UICI set and Git no longer names. Their values may have been secrets."""
+    for key in sorted(seen.managed_env - service.spec.env.keys()):
+        if key in seen.env:
+            yield f"/env/{key}", "not set", "set, by an earlier desired state"
+
+
 def _native(wanted: Any, seen: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
     """Subset comparison: only what is declared is looked at."""
     if isinstance(wanted, Mapping):
         for key, value in wanted.items():
             below = seen.get(key) if isinstance(seen, Mapping) else None
             yield from _native(value, below, f"{pointer}/{key}")
+    elif isinstance(wanted, list) and isinstance(seen, list) and len(wanted) == len(seen):
+        # Member by member: engines add defaults to members, too.
+        for number, (value, below) in enumerate(zip(wanted, seen, strict=True)):
+            yield from _native(value, below, f"{pointer}/{number}")
     elif wanted != seen:
         yield pointer, str(wanted), "not set" if seen is None else str(seen)
 
@@ -368,16 +390,21 @@ def _is_starting(engine: ObservedService, settings: CompareSettings, now: dateti
 
 
 def _within_grace(
-    drift: Drift, settings: CompareSettings, *, starting: bool, now: datetime
+    kind: DriftKind,
+    since: datetime | None,
+    settings: CompareSettings,
+    *,
+    starting: bool,
+    now: datetime,
 ) -> bool:
     grace = settings.grace
-    match drift.kind:
+    match kind:
         case DriftKind.STOPPED:
-            return _younger(drift.since, grace.stopped, now)
+            return _younger(since, grace.stopped, now)
         case DriftKind.MISSING:
-            return _younger(drift.since, grace.missing, now)
+            return _younger(since, grace.missing, now)
         case DriftKind.UNHEALTHY | DriftKind.METRIC_BREACH | DriftKind.ALERT_FIRING:
-            return starting or _younger(drift.since, grace.unhealthy, now)
+            return starting or _younger(since, grace.unhealthy, now)
         case (
             DriftKind.CONFIG_DRIFT
             | DriftKind.SCALE_DRIFT
@@ -438,6 +465,10 @@ def _health(
 
 def _unknown(look: _Look) -> tuple[HealthStatus, str, str] | None:
     """What keeps a target without any drift from being called healthy."""
+    workload = look.engine.workload
+    if workload is not None and is_rolling_out(workload):
+        message = f"{workload.native.kind} {workload.native.name} is being rolled out"
+        return HealthStatus.PROGRESSING, "RollingOut", message
     if any(i.health is EngineHealth.STARTING for i in look.engine.instances):
         # The engine gives it as long as its own start period says; so do we.
         message = "the engine's health check has not passed yet"

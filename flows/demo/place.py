@@ -38,13 +38,16 @@ class Place:
     Attributes:
         scratch: directory that holds all of it.
         stack: label value of what is made in the Docker Engine.
-        ports: published port of each job's `/health` and `/metrics`.
+        ports: published port of each job's `/health` and `/metrics`. The agent's is that of
+            the container which stands in for a second agent.
+        agent_port: `/healthz`, `/readyz` and `/metrics` of `uici serve` itself.
     """
 
     scratch: Path
     stack: str
     docker_host: str
     ports: Mapping[str, int]
+    agent_port: int
     prometheus_port: int
     alertmanager_port: int
     prefect_port: int
@@ -89,6 +92,11 @@ class Place:
         """Alertmanager."""
         return f"http://127.0.0.1:{self.alertmanager_port}"
 
+    @property
+    def agent_url(self) -> str:
+        """The endpoint of `uici serve`."""
+        return f"http://127.0.0.1:{self.agent_port}"
+
     def url(self, job: str, path: str = "/health") -> str:
         """Published address of one of the services."""
         return f"http://127.0.0.1:{self.ports[job]}{path}"
@@ -106,6 +114,7 @@ def make_place(scratch: Path, *, stack: str, docker_host: str) -> Place:
         stack=stack,
         docker_host=docker_host,
         ports={job: free_port() for job in JOBS},
+        agent_port=free_port(),
         prometheus_port=free_port(),
         alertmanager_port=free_port(),
         prefect_port=free_port(),
@@ -137,6 +146,7 @@ def _write_config(place: Place) -> None:
             "prefect/server/readyTimeout": "5m",
             "prefect/pollInterval": "500ms",
             "reconcile/interval": "2s",
+            "serve/http/port": place.agent_port,
             "observe/metrics/step": _SCRAPE,
             "observe/metrics/staleness": "10s",
             "compare/grace/stopped": "1s",
@@ -177,6 +187,8 @@ def _write_monitoring(place: Place) -> None:
             raise PermanentError(f"targets/services.yml has no service {min(missing)}")
         for name, port in place.ports.items():
             known[name]["targets"] = [f"127.0.0.1:{port}"]
+        # `uici serve` itself, and the container that incident 5 stops in its place.
+        known[AGENT]["targets"].append(f"127.0.0.1:{place.agent_port}")
     with edited(prometheus / "targets" / "alertmanagers.yml") as document:
         document[0]["targets"] = [f"127.0.0.1:{place.alertmanager_port}"]
     for path in (prometheus / "rules").glob("*.yml"):
@@ -187,10 +199,6 @@ def _write_monitoring(place: Place) -> None:
                         rule["for"] = _ALERT_AFTER
     with edited(place.monitoring / "alertmanager" / "alertmanager.yml") as document:
         document["route"].update(group_wait="0s", group_interval="1s")
-        for receiver in document["receivers"]:
-            for webhook in receiver.get("webhook_configs", ()):
-                # Never to a port that somebody else may listen on.
-                webhook["url"] = place.url(AGENT, "/alerts")
 
 
 def who_plans(place: Place) -> str:

@@ -16,7 +16,7 @@ from types import FrameType
 from flows.demo import proof
 from flows.demo.faults import AGENT_FAULT, FAULTS, Fault
 from flows.demo.feed import Feed
-from flows.demo.place import who_plans
+from flows.demo.place import AGENT, who_plans
 from flows.demo.stage import Stage, stage
 from flows.demo.view import Line, View
 from flows.demo.watch import SERVICES, Repair, Watch
@@ -129,6 +129,7 @@ class _Play:
     def _own_alert(self) -> Line:
         """The last incident: the one that nobody but people may act on."""
         fault, place = AGENT_FAULT, self.stage.place
+        early = [alert.name for alert in proof.firing_alerts(place, AGENT)]
         _, span = self._break(len(FAULTS) + 1, fault)
         with self.view.waiting("Prometheus and Alertmanager will see it …"):
             fired, runs = self._watch.agent_alert(seconds=_ALERT_SECONDS, runs=_IGNORING_RUNS)
@@ -137,6 +138,8 @@ class _Play:
         if commit:
             self.view.row("report", f"commit {commit[:7]} on {proof.REPORTS_BRANCH}")
         complaints = proof.agent_untouched(place, self.stage.stand_in, span)
+        complaints += proof.agent_is_scraped(place)
+        complaints += [f"{name} fired while the agent was up" for name in early]
         if not fired:
             complaints.append("its down alert did not fire")
         if runs < _IGNORING_RUNS:

@@ -173,6 +173,30 @@ def firing_alerts(place: Place, service: str) -> list[FiringAlert]:
     ]
 
 
+def agent_is_scraped(place: Place) -> list[str]:
+    """Prometheus has read the agent's own endpoint all the time, and its runs there."""
+    own = f'job="{AGENT}",instance="127.0.0.1:{place.agent_port}"'
+    complaints = []
+    if _sample(place, f"min_over_time(up{{{own}}}[30m])") != 1:
+        complaints.append("Prometheus could not always read the agent's /metrics")
+    if not _sample(place, f"sum(uici_runs_total{{{own}}})"):
+        complaints.append("the agent's /metrics tells of no run")
+    return complaints
+
+
+def _sample(place: Place, expression: str) -> float | None:
+    """The one value of an expression; None: there is none, or nobody answers."""
+    query = urllib.parse.urlencode({"query": expression})
+    try:
+        with urllib.request.urlopen(  # noqa: S310 - our own http address
+            f"{place.prometheus_url}/api/v1/query?{query}", timeout=5
+        ) as response:
+            found = json.load(response)["data"]["result"]
+        return float(found[0]["value"][1]) if found else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def told_of_agent(place: Place) -> tuple[str, str]:
     """What the reports branch tells people of the agent being down, and by which commit.
 

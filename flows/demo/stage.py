@@ -16,6 +16,7 @@ from flows.local_stack import (
     STACK_LABEL,
     Child,
     alertmanager,
+    answers,
     bare_remote,
     build_demo_image,
     child,
@@ -30,6 +31,7 @@ from infrastructure.errors import PermanentError
 _IMAGES = ("market-predictor:1.4.2", "market-gateway:1.0.0")
 # `uici serve` ends its own children (the Prefect server) first.
 _AGENT_GRACE = 15.0
+_AGENT_SECONDS = 60.0
 
 _COMMAND_LINE = "from flows.cli import main; main()"
 
@@ -71,6 +73,8 @@ def stage(scratch: Path, say: Say) -> Iterator[Stage]:
         say("Git remote: seeded from desired-state/")
         # The agent first: its Prefect server takes longest, the others start meanwhile.
         agent = running.enter_context(_agent(place))
+        # Its endpoint is there at once; Prometheus must not find it missing.
+        agent.wait_until(lambda: answers(f"{place.agent_url}/healthz"), timeout=_AGENT_SECONDS)
         configs = place.monitoring
         running.enter_context(
             alertmanager(
@@ -95,10 +99,10 @@ def _agent(place: Place) -> contextlib.AbstractContextManager[Child]:
 
 
 def _start_stand_in(place: Place) -> Span:
-    """A container in the place of the agent's own: its health endpoint on port 8001.
+    """A container in the place of a second agent, with a `/metrics` of its own.
 
-    The demo's agent runs as a process of this machine; in production it is a container of
-    this name, and its down alert is what this one lets fire.
+    The demo's agent runs as a process of this machine and is scraped, too; in production it
+    is a container of this name. That one can be stopped while somebody is left to ignore it.
     """
     begin = time.time()
     docker(

@@ -158,6 +158,7 @@ class View:
         self.row("Prefect", place.prefect_url)
         self.row("Prometheus", place.prometheus_url)
         self.row("Alerts", place.alertmanager_url)
+        self.row("agent", f"{place.agent_url}/metrics")
         self.row("state repo", str(place.remote))
         self.row("log", str(place.scratch / "agent.log"))
 

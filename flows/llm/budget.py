@@ -187,6 +187,14 @@ class DayLedger:
             yield
 
 
+# Told of each request: model, tokens (None: no answer told them), dollars if priced.
+OnRequest = Callable[[str, TokenUsage | None, float | None], None]
+
+
+def nobody(model: str, usage: TokenUsage | None, dollars: float | None) -> None:
+    """The `OnRequest` of those who do not count."""
+
+
 class LlmBudget:
     """All limits of one agent. Make one a run; safe to use from several threads."""
 
@@ -196,8 +204,10 @@ class LlmBudget:
         prices: Sequence[LlmPrice],
         *,
         ledger: DayLedger,
+        on_request: OnRequest = nobody,
     ) -> None:
         """Start a run with nothing spent but what the ledger knows of the day."""
+        self.on_request = on_request
         self._budgets = budgets
         self._prices = {price.model: price for price in prices}
         self._ledger = ledger
@@ -279,6 +289,8 @@ class IncidentMeter:
 
     def after_request(self, usage: TokenUsage | None) -> None:
         """Put what was used in the place of the worst case; None keeps the worst case."""
+        dollars = None if usage is None else self._budget.dollars(self._model, usage)
+        self._budget.on_request(self._model, usage, dollars)
         usage = self._worst if usage is None else usage
         self.used = TokenUsage(self.used.prompt + usage.prompt, self.used.output + usage.output)
         booked_on, self._booked_on = self._booked_on, None

@@ -27,7 +27,7 @@ from flows.llm.answer import (
     answer_schema,
     read_answer,
 )
-from flows.llm.budget import DayLedger, IncidentMeter, LlmBudget
+from flows.llm.budget import DayLedger, IncidentMeter, LlmBudget, OnRequest, nobody
 from flows.llm.client import LlmClient
 from flows.llm.prompt import (
     Prompt,
@@ -242,6 +242,7 @@ def make_llm_planner(
     config_directory: Path,
     data_directory: Path,
     now: Callable[[], datetime],
+    on_request: OnRequest = nobody,
 ) -> Planner:
     """The LLM planner of a run as the configuration wants it; NoLlm where it has no key.
 
@@ -253,6 +254,7 @@ def make_llm_planner(
         config_directory: where the prompt's file is named from.
         data_directory: the day's counters are kept in its folder `llm`.
         now: aware time.
+        on_request: told of each request to the endpoint.
 
     Raises:
         InvalidInputError: the prompt can't be read.
@@ -263,7 +265,7 @@ def make_llm_planner(
     ledger = DayLedger(data_directory / "llm" / f"{agent_name}.json", now)
     return LlmPlanner(
         client,
-        LlmBudget(agent.budgets, platform.llm.prices, ledger=ledger),
+        LlmBudget(agent.budgets, platform.llm.prices, ledger=ledger, on_request=on_request),
         world,
         agent=agent,
         settings=platform.llm,

@@ -6,7 +6,7 @@ its pid. Nothing is left behind, also when the body raises. A Prefect server is 
 by `flows.prefect_edge.server`, the same way. Production uses none of this.
 """
 
-from flows.local_stack.child import Child, child, free_port
+from flows.local_stack.child import Child, answers, child, free_port
 from flows.local_stack.engine import DockerEngine, docker, docker_engine
 from flows.local_stack.image import STACK_LABEL, build_demo_image, remove_stack
 from flows.local_stack.network import container_network
@@ -18,6 +18,7 @@ __all__ = [
     "Child",
     "DockerEngine",
     "alertmanager",
+    "answers",
     "bare_remote",
     "build_demo_image",
     "child",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.local_stack.child import Child, answers, child, free_port
+from flows.prefect_edge import server_process
 from infrastructure.errors import PermanentError
 
 # A server whose parent was killed needs a moment to let its port go.
@@ -122,7 +123,8 @@ def prefect_server(
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         **(environ or {}),
     }
-    argv = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    argv = [sys.executable, "-m", server_process.__name__, "server", "start"]
+    argv += ["--host", host, "--port", str(port)]
     (directory / _LOG_SETTINGS_FILE).write_text(_LOG_SETTINGS)
     log = directory / "prefect-server.log"
     with child("Prefect server", argv, log=log, environ=settings, grace=_GRACE_SECONDS) as process:

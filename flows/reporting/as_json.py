@@ -15,7 +15,7 @@ from typing import Any
 from flows.comparison.drift import Drift, Incident
 from flows.guard import Verdict
 from flows.plan import Plan, PlanStep
-from flows.reporting.text import fault_seconds, plain
+from flows.reporting.text import begins_known, fault_seconds, plain
 from flows.reporting.values import IncidentReport, RunReport
 from infrastructure.errors import Problem
 from infrastructure.operations import OperationOutcome
@@ -40,6 +40,7 @@ def report_to_dict(report: RunReport) -> dict[str, Any]:
             "finishedAt": report.finished_at,
             "mode": report.mode,
             "result": report.result,
+            "stopped": report.stopped,
             "desired": {
                 "revision": desired.revision,
                 "refused": desired.refused_revision,
@@ -124,7 +125,7 @@ def _incident(report: IncidentReport) -> dict[str, Any]:
         "targets": incident.targets,
         "result": report.result,
         "summary": report.summary,
-        "faultToRecoverySeconds": fault_seconds(report),
+        "faultToRecoverySeconds": fault_seconds(report) if begins_known(report) else None,
         "drifts": [_drift(drift) for drift in incident.drifts[:_DRIFTS]],
         "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS),
         "evidence": {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.comparison.target_judgement import WELL
@@ -28,7 +28,15 @@ _READY: dict[HealthStatus, ConditionStatus] = {
     HealthStatus.SUSPENDED: "Unknown",
     HealthStatus.UNKNOWN: "Unknown",
 }
-_NO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+
+
+class _Claim(NamedTuple):
+    """A condition without its time."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ def next_status(
     report: IncidentReport | None,
     run: RunFacts,
 ) -> TargetStatus:
-    """The status after a run.
+    """The status after a run; `previous` itself where it says the same.
 
     Args:
         state: what compare said.
@@ -85,16 +93,33 @@ def next_status(
         return previous
     last = _last_incident(state, previous, report, run)
     attempts = _attempts(state, previous, report, run.now)
-    conditions = tuple(_conditions(state, attempts, last))
+    claims = tuple(_claims(state, attempts, last))
+    now = (run.revision, state.spec_digest, state.sync, state.health, attempts, last, claims)
+    # Most targets are as they were: models are made for the others only.
+    if previous is not None and now == _told(previous):
+        return previous
     return TargetStatus(
         target=state.target,
         observed_revision=run.revision,
         spec_digest=state.spec_digest,
         sync=state.sync.value,
         health=state.health.value,
-        conditions=tuple(_timed(conditions, previous, run.now)),
+        conditions=tuple(_timed(claims, previous, run.now)),
         attempts=attempts,
         last_incident=last,
+    )
+
+
+def _told(status: TargetStatus) -> tuple[object, ...]:
+    """What a status says of its target, without times."""
+    return (
+        status.observed_revision,
+        status.spec_digest,
+        status.sync,
+        status.health,
+        status.attempts,
+        status.last_incident,
+        tuple((c.type, c.status, c.reason, c.message) for c in status.conditions),
     )
 
 
@@ -110,12 +135,11 @@ def agent_status(
         if names
         else "no alert about the agent"
     )
-    ready = Condition(
-        type=ConditionType.READY,
-        status="False" if names else "True",
-        reason="OwnAlertFiring" if names else "Silent",
-        message=message,
-        last_transition_time=run.now,
+    ready = _Claim(
+        ConditionType.READY,
+        "False" if names else "True",
+        "OwnAlertFiring" if names else "Silent",
+        message,
     )
     return TargetStatus(
         target=f"agent/{agent}",
@@ -183,40 +207,33 @@ def _last_incident(
     return last
 
 
-def _conditions(
+def _claims(
     state: TargetState, attempts: Attempts | None, last: LastIncident | None
-) -> Iterator[Condition]:
-    def condition(
-        kind: ConditionType, status: ConditionStatus, reason: str, message: str
-    ) -> Condition:
-        return Condition(
-            type=kind,
-            status=status,
-            reason=reason,
-            message=message,
-            last_transition_time=_NO_TIME,
-        )
-
-    yield condition(ConditionType.READY, _READY[state.health], state.reason, state.message)
+) -> Iterator[_Claim]:
+    yield _Claim(ConditionType.READY, _READY[state.health], state.reason, state.message)
     if state.sync is Sync.DRIFTED:
-        yield condition(ConditionType.DRIFTED, "True", state.reason, state.message)
+        yield _Claim(ConditionType.DRIFTED, "True", state.reason, state.message)
     stalled = last is not None and last.escalated
     if attempts is not None and not stalled and not _is_well(state):
         message = f"attempt {attempts.count} did not help; the next one comes after its back-off"
-        yield condition(ConditionType.RECONCILING, "True", "AttemptFailed", message)
+        yield _Claim(ConditionType.RECONCILING, "True", "AttemptFailed", message)
     if stalled:
-        yield condition(
-            ConditionType.STALLED, "True", "Escalated", "a person must look at the last report"
-        )
+        message = "a person must look at the last report"
+        yield _Claim(ConditionType.STALLED, "True", "Escalated", message)
 
 
 def _timed(
-    conditions: Iterable[Condition], previous: TargetStatus | None, now: datetime
+    claims: Iterable[_Claim], previous: TargetStatus | None, now: datetime
 ) -> Iterator[Condition]:
     """A transition time changes only with the condition's status."""
     before = {c.type: c for c in previous.conditions} if previous else {}
-    for condition in conditions:
-        old = before.get(condition.type)
-        same = old is not None and old.status == condition.status
-        at = old.last_transition_time if old is not None and same else now
-        yield condition.model_copy(update={"last_transition_time": at})
+    for claim in claims:
+        old = before.get(claim.type)
+        same = old is not None and old.status == claim.status
+        yield Condition(
+            type=claim.type,
+            status=claim.status,
+            reason=claim.reason,
+            message=claim.message,
+            last_transition_time=old.last_transition_time if old is not None and same else now,
+        )

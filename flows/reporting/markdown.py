@@ -81,7 +81,8 @@ def render_markdown(report: RunReport, redact: Redact = as_it_is) -> str:
         parts += ["", *_incident(incident, put)]
     parts += [""] if parts[-1] else []
     parts += _run_facts(report, put)
-    parts += _section("Refused desired state", _problems(report, put))
+    about = "Refused desired state" if report.desired.refused_revision else "Desired state"
+    parts += _section(about, _problems(report, put))
     parts += _section("Errors", [f"- {put(error, 500)}" for error in report.errors])
     failures = [
         f"- {put(f.environment)}: {put(f.source)}: {put(f.error, 300)}" for f in report.failures

@@ -6,7 +6,7 @@ Made by `flows.reconcile`, rendered by `flows.report`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -19,6 +19,7 @@ from flows.plan import Evidence, Plan
 from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredState
 from flows.verify import Verification
+from infrastructure.observed import empty
 
 
 class IncidentResult(StrEnum):
@@ -44,6 +45,18 @@ class IncidentReport:
     verification: Verification | None
     result: IncidentResult
     summary: str  # one sentence: what was wrong, what was done, what waits for a person
+    stopped: str = ""  # why the run was ended before a step of it; empty: it was not
+
+
+class Stage(StrEnum):
+    """A part of a run that takes time of its own, in order."""
+
+    READ = "read"  # Git: desired state and statuses
+    LOOK = "look"  # observe and compare, the second look included
+    DECIDE = "decide"  # evidence, plans, verdicts
+    INTENT = "intent"  # its commit and push
+    ACT = "act"  # execute and verify
+    REPORT = "report"  # its commit and push
 
 
 class RunResult(StrEnum):
@@ -71,3 +84,5 @@ class RunReport:
     errors: tuple[str, ...] = ()
     intent_commit: str | None = None
     report_commit: str | None = None
+    stage_seconds: Mapping[Stage, float] = field(default_factory=empty)
+    stopped: str = ""  # why the run was ended before its next change; empty: it was not

@@ -121,7 +121,7 @@ class GitRepository:
         self._timeout = settings.timeout.total_seconds()
         self._sleep = sleep
         self._process = GitProcess(directory, remote=remote, timeout=self._timeout)
-        self._plumbing = Plumbing(self._process, f"the clone {directory}")
+        self._plumbing = Plumbing(self._process, directory, f"the clone {directory}")
         self._hung_until = 0.0
 
     @classmethod
@@ -189,7 +189,7 @@ class GitRepository:
             raise TemporaryError(f"cannot fetch from {self.remote}: {reason_line(done.stderr)}")
         # A fetch that moved nothing says nothing; another process may have fetched between.
         same = not done.stderr and _tracking(branch) in before and reports.settled(before)
-        after = before if same else reports.sync()
+        after = before if same else reports.sync(before)
         old, new = before.get(_tracking(branch)), after[_tracking(branch)]
         rewritten = old and old.sha != new.sha and not self._plumbing.contains(new.sha, old.sha)
         return _tips(after, branch, reports, rewritten_from=old.sha if old and rewritten else None)
@@ -223,15 +223,17 @@ class GitRepository:
         """See `Repository.commit`."""
         for path in files:
             check_path(path)
-        ref = self._reports(branch).ours
+        reports = self._reports(branch)
         with self._locked("write"):
-            parent = self._plumbing.refs().get(ref)
+            refs = self._plumbing.refs()
+            parent = refs.get(reports.ours)
             above = parent.sha if parent else None
             edits = self._plumbing.changes(above, files)
             if not edits:
                 return None
             new = authored(message, self._settings.author, at, edits)
-            return NewTip(self._plumbing.make(ref, above, [new]), above)
+            base = reports.belated(refs)
+            return NewTip(self._plumbing.make(reports.ours, above, [new], also=base), above)
 
     def push(self, branch: str, sha: str) -> Pushed:
         """See `Repository.push`. Rejected: fetch, replay what is ours on top, try again."""
@@ -373,7 +375,8 @@ def _tips(
 def _seeding(settings: GitSettings, directory: Path) -> Plumbing:
     """Commands on a repository that has no remote yet."""
     timeout = settings.timeout.total_seconds()
-    return Plumbing(GitProcess(directory, remote=None, timeout=timeout), "the state repository")
+    process = GitProcess(directory, remote=None, timeout=timeout)
+    return Plumbing(process, directory, "the state repository")
 
 
 # ── processes ───────────────────────────────────────────────────────────────────

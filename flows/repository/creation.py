@@ -48,6 +48,11 @@ def _name(scratch: Path, directory: Path) -> None:
             raise
 
 
+def embedded_path(data: Path) -> Path:
+    """Where the embedded remote is under a data directory, made or not."""
+    return data / _EMBEDDED
+
+
 def embedded_remote(
     data: Path, seed: Path | None, settings: GitSettings, plumbing: Callable[[Path], Plumbing]
 ) -> Path:
@@ -56,7 +61,7 @@ def embedded_remote(
     Raises:
         PermanentError: there is no seed to start from.
     """
-    directory = data / _EMBEDDED
+    directory = embedded_path(data)
     if directory.exists():
         return directory
     if seed is None or not seed.is_dir():

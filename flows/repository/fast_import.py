@@ -6,7 +6,7 @@ takes 4 ms where six plumbing commands take 17. Used by `flows.repository.clone`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -56,13 +56,20 @@ def check_path(path: str) -> str:
     return path
 
 
-def import_stream(ref: str, parent: str | None, commits: Sequence[NewCommit]) -> bytes:
+def import_stream(
+    ref: str,
+    parent: str | None,
+    commits: Sequence[NewCommit],
+    *,
+    also: Mapping[str, str] | None = None,
+) -> bytes:
     """The stream that makes these commits, one on the other, and says the last one's id.
 
     Args:
         ref: full name; moved only forward (the caller's process options decide).
         parent: commit under the first one; None makes a root commit.
         commits: in order, at least one.
+        also: other refs by full name, and the existing commit that each is moved to.
     """
     parts: list[bytes] = []
     for mark, commit in enumerate(commits, 1):
@@ -76,6 +83,7 @@ def import_stream(ref: str, parent: str | None, commits: Sequence[NewCommit]) ->
             parts.append(f"from {above}\n".encode())
         parts += _edit_lines(commit.edits)
         parts.append(b"\n")
+    parts += [f"reset {name}\nfrom {sha}\n\n".encode() for name, sha in (also or {}).items()]
     parts.append(f"get-mark :{len(commits)}\ndone\n".encode())
     return b"".join(parts)
 

@@ -12,10 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from flows.repository.contract import Blob, Commit, Ignored, Listing
 from flows.repository.fast_import import Edit, NewCommit, import_stream
+from flows.repository.ref_files import RefFiles
 from flows.repository.remote import reason_line
 from infrastructure.errors import PermanentError, TemporaryError
 
@@ -51,11 +53,15 @@ class Move:
 
 
 class Plumbing:
-    """Commands on one repository. Safe to use from several threads."""
+    """Commands on one repository, `directory`. Safe to use from several threads.
 
-    def __init__(self, runner: Runner, where: str) -> None:
+    `where` is what messages call it.
+    """
+
+    def __init__(self, runner: Runner, directory: Path, where: str) -> None:
         self._runner = runner
         self._where = where
+        self._ref_files = RefFiles(directory)
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
         self._blob_bytes = 0
         self._guard = threading.Lock()
@@ -75,11 +81,16 @@ class Plumbing:
 
     def refs(self) -> dict[str, Commit]:
         """Every ref by its full name."""
+        now = self._ref_files.look()
+        known = self._ref_files.known(now)
+        if known is not None:
+            return known
         command = ["for-each-ref", "--format=%(objectname) %(committerdate:unix) %(refname)"]
         refs = {}
         for line in self.must(command, "read the refs").decode().splitlines():
             sha, seconds, name = line.split(" ", 2)
             refs[name] = Commit(sha, _moment(seconds))
+        self._ref_files.told(now, refs)
         return refs
 
     def move(self, *moves: Move) -> None:
@@ -160,11 +171,24 @@ class Plumbing:
                 edits.append(Edit(path, content=content))
         return tuple(edits)
 
-    def make(self, ref: str, parent: str | None, commits: Sequence[NewCommit]) -> str:
-        """Write the commits and move `ref` to the last, only forward from its value now."""
-        stream = import_stream(ref, parent, commits)
+    def make(
+        self,
+        ref: str,
+        parent: str | None,
+        commits: Sequence[NewCommit],
+        *,
+        also: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write the commits and move `ref` to the last, only forward from its value now.
+
+        `also`: refs by name that are moved to existing commits along with it, forward, too.
+        """
+        stream = import_stream(ref, parent, commits, also=also)
         output = self.must(["fast-import", "--quiet", "--done"], "write a commit", stdin=stream)
-        return output.decode().split()[-1]
+        sha = output.decode().split()[-1]
+        seconds = commits[-1].committer.split()[-2]
+        self._ref_files.made(Commit(sha, _moment(seconds.decode())))
+        return sha
 
     def edits(self, shas: Sequence[str]) -> dict[str, list[Edit]]:
         """What each commit changed against its parent, blobs by identity."""

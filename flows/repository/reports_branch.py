@@ -6,6 +6,9 @@ again on its tip, commit by commit, and the push is tried again. Neighbours: com
 
 Refs of the clone for a branch B: `refs/remotes/origin/B` is the remote's as last seen,
 `refs/heads/B` is ours with unpushed commits, `refs/uici/base/B` is what ours stand on.
+Git moves the first when a push has landed; where it equals the second there is nothing
+unpushed, and the third may lag behind until the next commit or fetch takes it along:
+moving it at once would be a process more for each push.
 """
 
 from __future__ import annotations
@@ -69,17 +72,31 @@ class ReportsBranch:
 
     def pending(self, refs: dict[str, Commit]) -> str | None:
         """Our newest commit if the remote does not have it."""
-        ours, base = refs.get(self.ours), refs.get(self.base)
-        return ours.sha if ours and (base is None or base.sha != ours.sha) else None
+        ours = _sha(refs.get(self.ours))
+        return None if ours == self._standing(refs) else ours
 
     def settled(self, refs: dict[str, Commit]) -> bool:
         """Whether ours stand on the remote's tip as last seen."""
-        return _sha(refs.get(self.tracking)) == _sha(refs.get(self.base))
+        return _sha(refs.get(self.tracking)) == self._standing(refs)
 
-    def sync(self) -> dict[str, Commit]:
+    def belated(self, refs: dict[str, Commit]) -> dict[str, str]:
+        """Where the base has to go before ours move on, by its name; empty: it is there."""
+        standing = self._standing(refs)
+        lags = standing is not None and standing != _sha(refs.get(self.base))
+        return {self.base: standing} if standing is not None and lags else {}
+
+    def _standing(self, refs: dict[str, Commit]) -> str | None:
+        """The commit of the remote that ours stand on."""
+        ours = _sha(refs.get(self.ours))
+        return ours if ours == _sha(refs.get(self.tracking)) else _sha(refs.get(self.base))
+
+    def sync(self, before: dict[str, Commit] | None = None) -> dict[str, Commit]:
         """Put ours on the remote's tip as last seen; the refs as they are then.
 
         Without unpushed commits ours follow the remote wherever it went.
+
+        Args:
+            before: the refs before a fetch, which may have moved the remote's.
         """
         with self._locked():
             refs = self._plumbing.refs()
@@ -88,7 +105,9 @@ class ReportsBranch:
             ours, base, tip = (_sha(refs.get(r)) for r in (self.ours, self.base, self.tracking))
             moves = [Move(self.base, tip, base or ABSENT)] if tip or base else []
             if tip is not None and ours != tip:
-                moves.append(Move(self.ours, self._target(ours, base, tip), ours or ABSENT))
+                same = before is not None and _sha(before.get(self.ours)) == ours
+                stood = self._standing(before) if before is not None and same else base
+                moves.append(Move(self.ours, self._target(ours, stood, tip), ours or ABSENT))
             self._plumbing.move(*moves)
             return self._plumbing.refs()
 
@@ -150,6 +169,8 @@ class ReportsBranch:
         return newest, reason
 
     def _landed(self, sha: str, base: Commit | None) -> None:
+        if _sha(self._plumbing.refs().get(self.tracking)) == sha:
+            return  # Git has noted it
         # Refused when another process has moved it on already: then it knows better.
         with contextlib.suppress(TemporaryError), self._locked():
             self._plumbing.move(Move(self.base, sha, _sha(base) or ABSENT))

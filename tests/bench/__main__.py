@@ -28,7 +28,7 @@ from flows.demo.place import ROOT
 from flows.logging_setup import configure_logging
 from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.errors import UiciError
-from tests.bench import command_line, git_commit, noop, recovery, scale, scheduled
+from tests.bench import command_line, git_commit, kubernetes, noop, recovery, scale, scheduled
 from tests.bench.ground import Ground, ground
 from tests.bench.table import Row, table
 
@@ -73,9 +73,10 @@ ALONE: dict[str, Alone] = {
     "commit": lambda s, e: git_commit.measure(s, rounds=e.rounds, incidents=e.incidents),
     "cli": lambda s, e: command_line.measure(s, services=1000, rounds=e.rounds // 3),
     "scale": lambda _, e: scale.measure(e.simulated),
+    "kubernetes": lambda _, __: kubernetes.measure(),
 }
 # The order in which they are shown.
-SHOWN = ("noop", "scheduled", "recovery", "commit", "cli", "scale")
+SHOWN = ("noop", "scheduled", "recovery", "commit", "cli", "scale", "kubernetes")
 
 
 class Bench:

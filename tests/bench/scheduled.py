@@ -67,6 +67,7 @@ def measure(ground: Ground, *, services: int, runs: int, idle: float) -> Iterato
         reconcile__interval=f"{_INTERVAL}s",
         prefect__apiUrl=f"http://127.0.0.1:{port}/api",
         prefect__server__port=port,
+        serve__http__port=local_stack.free_port(),
     )
     argv = [sys.executable, "-X", "importtime", "-c", _COMMAND_LINE]
     argv += ["serve", "--config", str(config)]

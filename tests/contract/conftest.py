@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from flows.local_stack import STACK_LABEL, remove_stack
+from tests.contract.kubernetes_cluster import cluster, kubernetes_world, silent_api
+from tests.contract.oci_world import OciWorld
 from tests.contract.world import DockerWorld, FakeWorld, World, import_images
+from tests.fakes.oci_service import OciService
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +48,34 @@ def docker_world(
     world.close()
 
 
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.real)])
+@pytest.fixture
+def oci_world(tmp_path: Path) -> Iterator[OciWorld]:
+    """The real SDK of Oracle Cloud against a service on loopback."""
+    with OciService() as service:
+        world = OciWorld(service, tmp_path)
+        yield world
+        world.close()
+
+
+__all__ = [
+    "cluster",
+    "kubernetes_world",
+    "silent_api",
+]  # fixtures: pytest finds them by these names
+
+
+@pytest.fixture(
+    params=["fake", pytest.param("docker", marks=pytest.mark.real), "kubernetes", "oci"]
+)
 def world(request: pytest.FixtureRequest) -> World:
     """Each engine in turn."""
     if request.param == "fake":
         return FakeWorld()
+    if request.param == "oci":
+        cloud: OciWorld = request.getfixturevalue("oci_world")
+        return cloud
+    if request.param == "kubernetes":
+        pods: World = request.getfixturevalue("kubernetes_world")
+        return pods
     made: DockerWorld = request.getfixturevalue("docker_world")
     return made

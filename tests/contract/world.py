@@ -39,6 +39,9 @@ class World(Protocol):
     image: str
     other_image: str
     missing_image: str
+    spec: Mapping[str, Any]  # what every service declares here beside a test's own: its binding
+    checked: Mapping[str, Any]  # `native` fields of a health check that `make_sick` fails
+    lacks: frozenset[str]  # what this environment can't do at all; `needs` skips by it
 
     def executor(self, identity: AgentIdentity = NOBODY) -> Executor:
         """An executor on it; the world closes it."""
@@ -74,6 +77,9 @@ class FakeWorld:
     """Over the engine in memory."""
 
     image, other_image, missing_image = "loop:1", "loop:2", "nowhere:1"
+    spec: Mapping[str, Any] = {}
+    checked = CHECKED
+    lacks: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.engine = self.executor()
@@ -127,6 +133,9 @@ class DockerWorld:
     """Over a Docker Engine, changed by the docker command line as a person would."""
 
     missing_image = "uict-nowhere:1"
+    spec: Mapping[str, Any] = {}
+    checked = CHECKED
+    lacks: frozenset[str] = frozenset()
 
     def __init__(self, host: str, images: tuple[str, str], silent_host: str) -> None:
         self.host = host

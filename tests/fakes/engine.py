@@ -17,6 +17,7 @@ from typing import Any
 from executors.contract import Primitive
 from executors.docker.executor import PRIMITIVES
 from executors.docker.membership import (
+    ENV_LABEL,
     SERVICE_LABEL,
     TARGET_LABEL,
     Listed,
@@ -25,6 +26,7 @@ from executors.docker.membership import (
     names_for,
     replica_index,
 )
+from executors.docker.spec import managed_env
 from infrastructure.errors import (
     DeadlineExceededError,
     NotFoundError,
@@ -270,7 +272,11 @@ class FakeEngine:
         container = self.add(
             name,
             image=image or spec.image,
-            labels={TARGET_LABEL: service.target, SERVICE_LABEL: service.metadata.name},
+            labels={
+                TARGET_LABEL: service.target,
+                SERVICE_LABEL: service.metadata.name,
+                ENV_LABEL: " ".join(sorted(spec.env)),
+            },
             command=spec.command,
             env={**env, **extra},
             memory=spec.resources.memory or 0,
@@ -433,7 +439,9 @@ class FakeEngine:
             new = self._make(task.service, old.name, image=image)
         except PermanentError as exc:
             raise PermanentError(f"{exc}; {old.name} is as it was before") from exc
-        new.env = {**old.env, **new.env, **{k: str(v) for k, v in env.items()}}
+        gone = managed_env(old.labels) - managed_env(new.labels)
+        kept = {key: value for key, value in old.env.items() if key not in gone}
+        new.env = {**kept, **new.env, **{k: str(v) for k, v in env.items()}}
         new.labels = {**old.labels, **new.labels}
         if new.image != old.image:
             new.labels[_PREVIOUS] = old.image
@@ -485,6 +493,7 @@ def _observed(container: FakeContainer, *, keep_native: bool) -> ObservedInstanc
             memory=container.memory,
             cpu=container.cpu,
             ports=container.ports,
+            managed_env=managed_env(container.labels),
         ),
         native_config=container.native if keep_native else {},
         address=container.address,

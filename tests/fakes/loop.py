@@ -7,6 +7,7 @@ the agent's own clone. Monitoring is switched off unless a test names sources.
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 import subprocess
 import uuid
@@ -61,7 +62,7 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(base.get(key), dict):
             _merge(base[key], value)
         else:
-            base[key] = value
+            base[key] = copy.deepcopy(value)  # the next merge writes into it
 
 
 def write_config(directory: Path, **files: Mapping[str, Any]) -> Path:

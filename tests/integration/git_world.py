@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from flows.git_state import GitState
 from flows.repository.clone import GitRepository
 from infrastructure.config_models import GitSettings
+from infrastructure.desired_state import StateRead
 from infrastructure.errors import Problem
 from infrastructure.redaction import Redactor
 from infrastructure.service import Service
+from infrastructure.sources.tree import Tree
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 REPORTS = "uici/reports"
@@ -145,7 +147,7 @@ def service(name: str, *, image: str = "shop:1.0") -> Service:
     )
 
 
-def parse(files: Mapping[str, bytes]) -> tuple[dict[str, Service], Sequence[Problem]]:
+def parse(files: Mapping[str, bytes], _tree: Tree) -> StateRead:
     """The least that a parser does: a file named after its service; `broken` is a mistake."""
     services: dict[str, Service] = {}
     problems = []
@@ -156,7 +158,7 @@ def parse(files: Mapping[str, bytes]) -> tuple[dict[str, Service], Sequence[Prob
         name = path.rpartition("/")[2].partition(".")[0]
         found = service(name, image=content.decode().strip() or "shop:1.0")
         services[found.target] = found
-    return services, problems
+    return StateRead(services, tuple(problems))
 
 
 def agent(remote: Path | str, data: Path, **changes: Any) -> GitRepository:

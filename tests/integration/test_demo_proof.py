@@ -35,6 +35,7 @@ def place(tmp_path: Path, docker_host: str, stack_name: str) -> Place:
         prometheus_port=1,
         alertmanager_port=1,
         prefect_port=1,
+        agent_port=1,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from flows.local_stack.child import find_program
+from infrastructure.config_loader import UniversalConfigLoader
 from tests.conftest import real_part
 
 pytestmark = pytest.mark.real
@@ -96,6 +97,19 @@ def test_targets_carry_the_names_that_the_rules_look_for() -> None:
         if "service" in rule["labels"]:
             assert f'up{{job="{rule["labels"]["service"]}"}}' in rule["expr"]
             assert rule["labels"]["service"] in known
+
+
+def test_the_agents_target_is_the_endpoint_that_it_ships_with() -> None:
+    http = UniversalConfigLoader().load().platform.serve.http
+    assert http is not None
+    groups = yaml.safe_load((PROMETHEUS / "targets" / "services.yml").read_text())
+    known = {group["labels"]["service"]: group["targets"] for group in groups}
+    assert known["devops-ai-agent"] == [f"{http.host}:{http.port}"]
+
+
+def test_no_receiver_posts_to_what_does_not_answer() -> None:
+    receivers = yaml.safe_load(ALERTMANAGER.read_text())["receivers"]
+    assert [receiver.keys() - {"name"} for receiver in receivers] == [set()] * 3
 
 
 def test_nothing_leaves_the_machine_as_shipped() -> None:

@@ -1,4 +1,4 @@
-"""Call the flow as a function, with no Prefect API configured; print how it ended.
+"""Call the flow as a function, with the API that the environment names; print how it ended.
 
 python -m tests.integration.prefect.alone DATA_DIRECTORY
 """

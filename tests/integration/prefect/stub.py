@@ -50,6 +50,7 @@ def platform_with(data: Path, **prefect: Any) -> Platform:
     (document,) = parse_yaml(path.read_bytes(), file=str(path), max_bytes=1_000_000)
     raw: dict[str, Any] = json.loads(json.dumps(document.data))
     raw["dataDirectory"] = str(data)
+    raw["serve"] = {"http": prefect.pop("http", None)}  # several of them run side by side
     raw["reconcile"]["interval"] = prefect.pop("interval", "2s")
     raw["log"] = {"level": "debug", "format": "json"}
     server = {**raw["prefect"]["server"], **prefect.pop("server", {})}

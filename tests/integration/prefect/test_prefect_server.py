@@ -16,7 +16,7 @@ import pytest
 
 from flows.local_stack.child import free_port
 from flows.prefect_edge import server as module
-from flows.prefect_edge.server import prefect_server
+from flows.prefect_edge.server import client_environment, prefect_server
 from infrastructure.errors import PermanentError
 from tests.integration.prefect.service import Api, Service, is_gone, wait_for
 
@@ -34,7 +34,6 @@ def embedded(tmp_path: Path) -> Iterator[Service]:
         apiUrl=f"http://127.0.0.1:{port}/api",
         server={"mode": "embedded", "host": "127.0.0.1", "port": port, "readyTimeout": "150s"},
     )
-    service.start().started()
     yield service
     service.clear_up()
 
@@ -52,54 +51,51 @@ def server_pid(service: Service) -> int:
     return int(pid)
 
 
-def test_serve_brings_its_server_and_takes_it_along(embedded: Service, api: Api) -> None:
-    wait_for(lambda: api.runs(embedded.pool, "COMPLETED"), what="a run")
-    server = server_pid(embedded)
-
-    seconds = embedded.end()
-
-    assert seconds < 10
-    assert embedded.process.returncode == 0
-    assert is_gone(server)
+def test_the_life_of_an_embedded_server(embedded: Service, api: Api) -> None:
+    """One test and not three: every start of a server takes ten seconds and more."""
+    run_id = a_server_that_dies_in_the_middle_costs_the_showing_and_not_the_run(embedded)
+    kill_9_takes_the_server_along_and_the_next_serve_starts(embedded, api, run_id)
+    a_second_serve_is_refused(embedded)
+    serve_takes_its_server_along(embedded)
 
 
-def test_a_server_that_dies_in_the_middle_costs_the_showing_and_not_the_run(
-    embedded: Service, api: Api
-) -> None:
+def a_server_that_dies_in_the_middle_costs_the_showing_and_not_the_run(
+    embedded: Service,
+) -> str:
     embedded.behave("slow 3")
-    count = len(embedded.notes("begin"))
-    wait_for(lambda: len(embedded.notes("begin")) > count, what="a run")
-    server = server_pid(embedded)
+    embedded.start().started()
+    wait_for(lambda: embedded.notes("begin"), what="a run")
     run_id = embedded.notes("begin")[-1]
 
-    os.kill(server, signal.SIGKILL)
+    os.kill(server_pid(embedded), signal.SIGKILL)
 
     wait_for(lambda: run_id in embedded.notes("end"), timeout=20, what="the run's end")
     embedded.process.wait(timeout=20)
     assert embedded.process.returncode == 1
     assert "prefect_server_ended" in embedded.log()
+    return run_id
 
+
+def kill_9_takes_the_server_along_and_the_next_serve_starts(
+    embedded: Service, api: Api, run_of_the_dead_server: str
+) -> None:
     embedded.behave("quiet")
     embedded.start().started()  # on the same database
-
-    assert api.wait_for_end(run_id)["state_type"] == "CRASHED"
-    done = wait_for(lambda: api.runs(embedded.pool, "COMPLETED"), what="a run after it")
-    assert done
-
-
-def test_kill_9_takes_the_server_along_and_the_next_serve_starts(
-    embedded: Service, api: Api
-) -> None:
+    assert api.wait_for_end(run_of_the_dead_server)["state_type"] == "CRASHED"
     server = server_pid(embedded)
     embedded.end(signal.SIGKILL)
+    before = len(embedded.notes("end"))
 
     embedded.start().started()
 
     assert is_gone(server)
-    wait_for(lambda: api.runs(embedded.pool, "COMPLETED"), what="a run")
+    wait_for(lambda: len(embedded.notes("end")) > before, what="a run")
+    wait_for(lambda: api.runs(embedded.pool, "COMPLETED"), what="its state")
     (deployment,) = api.deployments(embedded.pool)
     assert len(deployment["schedules"]) == 1
 
+
+def a_second_serve_is_refused(embedded: Service) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "tests.integration.prefect.stub", embedded.data / "platform.json"],
         capture_output=True,
@@ -110,6 +106,16 @@ def test_kill_9_takes_the_server_along_and_the_next_serve_starts(
     assert second.returncode == 1
     assert f"another uici serve (process {embedded.process.pid}) uses" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def serve_takes_its_server_along(embedded: Service) -> None:
+    server = server_pid(embedded)
+
+    seconds = embedded.end()
+
+    assert seconds < 10
+    assert embedded.process.returncode == 0
+    assert is_gone(server)
 
 
 def test_a_port_in_use_is_told_with_the_remedy(
@@ -148,22 +154,17 @@ def test_an_external_server_that_is_not_there_is_told_with_the_remedy(tmp_path: 
     assert "Traceback" not in service.log()
 
 
-def test_the_flow_runs_without_any_server(tmp_path: Path) -> None:
-    """Prefect starts a server for the one run, which takes its time."""
+def test_the_flow_runs_as_a_function_without_worker_or_deployment(
+    prefect_api: Api, tmp_path: Path
+) -> None:
     (tmp_path / "behaviour").write_text("heal")
     environ = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environ |= {
-        "PREFECT_HOME": str(tmp_path / "home"),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.integration.prefect.alone", str(tmp_path)],
-        env=environ,
+        env=environ | client_environment(prefect_api.url, tmp_path / "home"),
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=120,
         check=False,
     )
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import structlog
+import yaml
 
 from flows.cli import main
+from infrastructure.config_loader import DEFAULT_DIRECTORY
 from tests.fakes.loop import git, service_yaml, write_config
 
 NO_ENGINE: Mapping[str, Any] = {
@@ -292,6 +294,51 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(uici: Run, config: str) 
     assert findings["state repository"]["level"] == "ok"
     assert "llm.apiKey" in findings["LLM"]["detail"]
     assert "local-docker: engine" in uici("doctor", "--config", config).out
+
+
+def test_doctor_changes_nothing(uici: Run, config: str, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    findings = {f["name"]: f for f in uici("doctor", "--config", config, "--json").data["findings"]}
+    assert findings["state repository"]["level"] == "ok"
+    assert "is made by the first run" in findings["data directory"]["detail"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_doctor_looks_into_the_embedded_repository_that_is_there(uici: Run, config: str) -> None:
+    platform = Path(config) / "platform.yml"
+    data = yaml.safe_load(platform.read_text())
+    data["git"]["remote"] = None
+    data["git"]["seed"] = str(DEFAULT_DIRECTORY / "../../desired-state")
+    platform.write_text(yaml.safe_dump(data))
+
+    def told() -> str:
+        found = uici("doctor", "--config", config, "--json").data["findings"]
+        return str(next(f for f in found if f["name"] == "state repository")["detail"])
+
+    assert told().startswith("embedded: main@sha1:")
+    uici("plan", "--config", config)
+    embedded = Path(data["dataDirectory"]) / "state.git"
+    sha = git(embedded, "rev-parse", "main")
+    assert told() == f"embedded: main@sha1:{sha}, 2 services"
+
+
+def test_doctor_names_a_data_directory_that_can_not_be_used(
+    uici: Run, config: str, tmp_path: Path
+) -> None:
+    platform = Path(config) / "platform.yml"
+    data = yaml.safe_load(platform.read_text())
+    (tmp_path / "file").write_text("not a folder")
+    data["dataDirectory"] = str(tmp_path / "file" / "data")
+    platform.write_text(yaml.safe_dump(data))
+    answer = uici("doctor", "--config", config, "--json")
+    findings = {f["name"]: f for f in answer.data["findings"]}
+    assert answer.code == 1
+    assert "is no folder: correct dataDirectory" in findings["data directory"]["detail"]
+    for words in (["serve"], ["plan"], ["reconcile"]):
+        refused = uici(*words, "--config", config)
+        assert refused.code == 1
+        assert "data directory" in refused.err
+        assert "Traceback" not in refused.err
 
 
 def test_a_config_folder_that_is_not_there_is_one_clear_line(uici: Run) -> None:

@@ -73,6 +73,19 @@ def test_a_world_as_declared_has_no_drift() -> None:
     assert (state.sync, state.health) == (Sync.SYNCED, HealthStatus.HEALTHY)
 
 
+def test_a_variable_that_uici_set_and_git_no_longer_names_is_a_drift() -> None:
+    wanted = service(env={"KEPT": "1"})
+    env = {"KEPT": "1", "GONE": "hunter2", "MINE": "1"}
+    noted = frozenset({"KEPT", "GONE", "NEVER_SET"})
+    seen = instance_of(wanted)
+    seen = replace(seen, spec=replace(seen.spec, env=env, managed_env=noted))
+    (found,) = judged(wanted, seen).drifts
+    assert (found.kind, found.field) == (DriftKind.CONFIG_DRIFT, "/env/GONE")
+    assert "hunter2" not in repr(found)
+    ignoring = service(env={"KEPT": "1"}, ignoreDifferences=["/env/GONE"])
+    assert judged(ignoring, seen).drifts == ()
+
+
 def test_no_instance_is_missing() -> None:
     comparison = judged(service())
     assert kinds(comparison) == [DriftKind.MISSING]

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.demo.place import GATEWAY, PREDICTOR, ROOT, Place, make_place, set_values, who_plans
+from flows.demo.place import (
+    AGENT,
+    GATEWAY,
+    PREDICTOR,
+    ROOT,
+    Place,
+    make_place,
+    set_values,
+    who_plans,
+)
 from flows.local_stack.child import find_program
 from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.errors import PermanentError
@@ -57,12 +66,23 @@ def test_prometheus_and_alertmanager_accept_theirs(place: Place) -> None:
 def test_nothing_points_at_a_port_of_the_originals(place: Place) -> None:
     used = {
         *place.ports.values(),
-        *(place.prometheus_port, place.alertmanager_port, place.prefect_port),
+        *(place.prometheus_port, place.alertmanager_port, place.prefect_port, place.agent_port),
     }
-    assert len(used) == 6
+    assert len(used) == 7
     text = "".join(path.read_text() for path in place.monitoring.rglob("*.yml"))
     for port in (8000, 8001, 8002, 9090, 9093):
         assert f"127.0.0.1:{port}" not in text
+
+
+def test_prometheus_reads_the_endpoint_of_the_real_agent(place: Place) -> None:
+    http = UniversalConfigLoader(place.config).load().platform.serve.http
+    assert http is not None
+    groups = yaml.safe_load(
+        (place.monitoring / "prometheus" / "targets" / "services.yml").read_text()
+    )
+    (targets,) = (g["targets"] for g in groups if g["labels"]["service"] == AGENT)
+    assert f"{http.host}:{http.port}" in targets
+    assert place.agent_url == f"http://{http.host}:{http.port}"
 
 
 def test_the_originals_are_left_alone(tmp_path: Path) -> None:

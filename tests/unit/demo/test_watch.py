@@ -105,6 +105,7 @@ def watch(agent: Child, tmp_path: Path, output: io.StringIO) -> Watch:
         stack="unit",
         docker_host="unix:///nowhere",
         ports=ports,
+        agent_port=4,
         prometheus_port=1,
         alertmanager_port=free_port(),  # nobody listens: no alerts
         prefect_port=1,

@@ -83,6 +83,22 @@ def test_what_a_person_decided_is_kept() -> None:
     assert body["HostConfig"]["Devices"] == [{"x": 1}]
 
 
+def test_a_variable_that_uici_set_and_git_no_longer_names_is_left_out() -> None:
+    noted = {"Labels": {"uici.env": "GONE KEPT NATIVE"}}
+    old = container({"Env": ["GONE=1", "KEPT=1", "MINE=1", "NATIVE=1", "PATH=/bin"], **noted})
+    wanted = service("web", env={"KEPT": "2"}, native={"Env": ["NATIVE=2", "MINE=1"]})
+    body = replacement_body(old, IMAGE, wanted, {"KEPT": "2"})
+    assert set(body["Env"]) == {"KEPT=2", "MINE=1", "NATIVE=2"}
+    assert body["Labels"]["uici.env"] == "KEPT"
+
+
+def test_the_last_variable_goes_too() -> None:
+    old = container({"Env": ["GONE=1"], "Labels": {"uici.env": "GONE"}})
+    body = body_of(old)
+    assert body["Env"] == []
+    assert body["Labels"]["uici.env"] == ""
+
+
 def test_an_entrypoint_of_ones_own_keeps_its_command() -> None:
     body = body_of(container({"Entrypoint": ["/mine"]}))
     assert (body["Entrypoint"], body["Cmd"]) == (["/mine"], ["serve"])

@@ -231,6 +231,7 @@ def test_desired_state_as_a_create_request() -> None:
             "uici.target": wanted.target,
             "uici.service": "web",
             "uici.spec-digest": wanted.spec_digest,
+            "uici.env": " ".join(sorted(wanted.spec.env)),
         },
         "ExposedPorts": {"8000/tcp": {}, "8001/tcp": {}, "53/udp": {}},
         "HostConfig": {

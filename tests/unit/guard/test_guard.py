@@ -124,6 +124,34 @@ def test_each_rule_denies(one: PlanStep, changes: dict[str, Any], rule: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("planner", "confidence", "decision"),
+    [
+        (PlannerKind.LLM, 0.49, Decision.DENIED),
+        (PlannerKind.LLM, 0.5, Decision.ALLOWED),
+        (PlannerKind.RUNBOOK, 0.1, Decision.ALLOWED),
+    ],
+)
+def test_a_model_that_is_not_sure_changes_nothing(
+    planner: PlannerKind, confidence: float, decision: Decision
+) -> None:
+    unsure = replace(plan(step(), step("get_status")), planner=planner, confidence=confidence)
+    change, read = judge(unsure, incident(), rules(min_confidence=0.5))
+    assert change.decision is decision
+    assert (change.rule == "confidence") is (decision is Decision.DENIED)
+    assert read.decision is Decision.ALLOWED
+
+
+def test_a_step_that_waits_for_a_person_says_by_which_rule() -> None:
+    always = verdict(step(), rules(always_approve=frozenset({"start"})))
+    assert (always.decision, always.rule) == (Decision.NEEDS_APPROVAL, "always-approve")
+    assert "guard.alwaysApprove names it" in always.reason
+    cautious = POLICY.model_copy(update={"allow_up_to": Risk.READ})
+    risky = verdict(step(), rules(policy=cautious))
+    assert (risky.decision, risky.rule) == (Decision.NEEDS_APPROVAL, "risk")
+    assert "risk low is above read" in risky.reason
+
+
+@pytest.mark.parametrize(
     "one",
     [
         step("scale", replicas=2),

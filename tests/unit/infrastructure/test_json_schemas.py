@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 FILES = [
     *sorted((ROOT / "infrastructure/config").glob("*.yml")),
     *(ROOT / "desired-state").rglob("*.yml"),
+    ROOT / "docs/how-to/source-example/shop.yml",
 ]
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 SERVICE = Draft202012Validator(

@@ -96,6 +96,18 @@ def test_only_the_memory_limit_is_mended_without_a_restart(world: LoopWorld) -> 
     assert (container.memory, container.started_at) == (256 * 2**20, started)
 
 
+def test_a_variable_that_left_git_leaves_the_container(world: LoopWorld) -> None:
+    world.engine.named("market-predictor").env["MINE"] = "a person's"
+    world.commit(market_predictor=service_yaml("market-predictor", env={"OTHER": "1"}))
+    report = world.run()
+    assert {d.field for d in report.comparison.drifts} == {"/env/LOG_LEVEL", "/env/OTHER"}
+    assert report.result is RunResult.CONVERGED
+    assert operations(world) == ["recreate"]
+    assert world.engine.named("market-predictor").env == {"MINE": "a person's", "OTHER": "1"}
+    world.run()
+    assert operations(world) == ["recreate"]
+
+
 def test_the_report_ties_fault_plan_and_desired_state_together(world: LoopWorld) -> None:
     world.engine.kill("market-predictor")
     report = world.run()

@@ -375,6 +375,12 @@ def test_json_leaves_out_what_says_nothing_and_keeps_what_counts() -> None:
     json.dumps(data)
 
 
+def test_json_tells_no_time_from_a_fault_whose_beginning_nobody_knows() -> None:
+    unknown = incident_report(of=incident(drift(since=None)))
+    [told] = report_to_dict(run_report("r", incidents=[unknown]))["incidents"]
+    assert "faultToRecoverySeconds" not in told
+
+
 def test_a_status_reads_back_as_it_was() -> None:
     files = report_files(run_report("r", statuses={TARGET: status()}), NOTHING, redactor=REDACTOR)
     assert type(status()).model_validate_json(files[f"status/{TARGET}.json"] or b"") == status()

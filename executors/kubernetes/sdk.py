@@ -1,0 +1,474 @@
+"""The Kubernetes environment: its connection, and the one home of the `kubernetes` package.
+
+`connect` is what the executor contract asks of an environment's module. `SdkCluster` is the
+API server as the procedures see it (`executors.kubernetes.session.Cluster`): credentials, TLS,
+proxies and the websocket are the package's; paths and bodies are ours, as plain JSON. Its
+generated models are not used: they cost most of the time and memory of a large list, and they
+refuse fields that a newer server has. The package is imported at first use. Longer than its
+neighbours because the package may be named here only.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, StringConstraints, model_validator
+
+from executors.contract import ExecutorContext
+from executors.kubernetes.binding import Json, WorkloadKind
+from executors.kubernetes.errors import (
+    REMEDY,
+    error_of_status,
+    not_an_api_server,
+    translate,
+)
+from executors.kubernetes.executor import KubernetesExecutor
+from executors.kubernetes.session import Deadline, Executed, Policy, Query
+from infrastructure.errors import (
+    OutcomeUnknownError,
+    PermanentError,
+    UiciError,
+)
+from infrastructure.quantities import Duration
+from infrastructure.service import Document, Name
+
+if TYPE_CHECKING:
+    import kubernetes.client  # noqa: TID251 - this is its one home
+    import urllib3
+    import websocket
+
+__all__ = ["Connection", "KubernetesExecutor", "connect"]
+
+_CHUNK = 256 * 1024
+_STDOUT, _STDERR, _ERROR = 1, 2, 3  # channels of exec: v4.channel.k8s.io
+_LEAST = 0.05  # seconds
+_MOST_PAUSE = 2.0  # seconds between two tries of a read
+R = TypeVar("R")
+
+
+class Connection(Document):
+    """`connection` of an environment whose executor is kubernetes.
+
+    Attributes:
+        kubeconfig: path of a kubeconfig; absent: the service account of the pod that the
+            agent runs in.
+        context: of the kubeconfig; absent: its current one.
+        namespaces: those that may be looked at and changed; the first is the default.
+        cluster_wide: list all namespaces in one request; takes a ClusterRole.
+        kinds: what services are bound to: whose rights are granted and checked.
+        page_size: objects that one request lists.
+        field_manager: our name in server-side apply.
+        take_over: field managers (`kubectl-edit`, `kubectl-patch`, `kubectl-set` …) whose
+            changes to declared fields are taken back. All others keep what they own, and the
+            conflict is reported. Absent: all others.
+        change_attempts: how often a change is tried when the object changed in between.
+        read_attempts: how often a read is tried on 429 and 5xx, while there is time.
+        first_pause: before the second try of a read; doubles from there.
+        progress_deadline: after which a StatefulSet or DaemonSet whose pods do not come up is
+            taken to be stuck; a Deployment has such a time of its own.
+        agent_namespace: what may be done in the namespace that the agent itself runs in.
+    """
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespaces: Annotated[tuple[Name, ...], Field(min_length=1)]
+    cluster_wide: bool = False
+    kinds: tuple[WorkloadKind, ...] = (WorkloadKind.DEPLOYMENT,)
+    page_size: int = Field(default=1000, ge=1, le=5000)
+    field_manager: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "uici"
+    take_over: tuple[str, ...] = ()
+    change_attempts: int = Field(default=5, ge=1, le=20)
+    read_attempts: int = Field(default=3, ge=1, le=10)
+    first_pause: Duration = Field(default="200ms", validate_default=True)
+    progress_deadline: Duration = Field(default="10m", validate_default=True)
+    agent_namespace: Literal["protected", "shared"] = "protected"
+
+    @model_validator(mode="after")
+    def _context_needs_kubeconfig(self) -> Connection:
+        if self.context is not None and self.kubeconfig is None:
+            raise ValueError("context is one of a kubeconfig: write kubeconfig, too")
+        return self
+
+
+def connect(connection: Connection, context: ExecutorContext) -> KubernetesExecutor:
+    """Make an executor. Nothing is contacted and nothing is imported yet."""
+    return KubernetesExecutor(
+        SdkCluster(connection),
+        context,
+        namespaces=connection.namespaces,
+        cluster_wide=connection.cluster_wide,
+        kinds=connection.kinds,
+        page_size=connection.page_size,
+        progress_deadline=connection.progress_deadline,
+        protect_own_namespace=connection.agent_namespace == "protected",
+        policy=Policy(
+            manager=connection.field_manager,
+            take_over=frozenset(connection.take_over),
+            attempts=connection.change_attempts,
+        ),
+    )
+
+
+class SdkCluster:
+    """An API server over the package's client. Safe to use from several threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        where = connection.context or connection.kubeconfig or "the pod's own cluster"
+        self.address = f"the Kubernetes API server of {where}"
+        self._lock = threading.Lock()
+        self._api: kubernetes.client.ApiClient | None = None
+
+    # ── requests ────────────────────────────────────────────────────────────────
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        deadline: Deadline,
+        query: Query = (),
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        lean: bool = False,
+    ) -> Json:
+        """See `Cluster`; so are all below."""
+        content = None if body is None else json.dumps(body).encode()
+        raw = self._sent(
+            method,
+            path,
+            what=what,
+            deadline=deadline,
+            query=query,
+            content=content,
+            content_type=content_type,
+        )
+        try:
+            found = json.loads(raw, object_hook=_without_fields if lean else None)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            if method != "GET":
+                raise OutcomeUnknownError(
+                    f"{what}: {self.address} gave no readable answer", remedy=REMEDY
+                )
+            raise not_an_api_server(what, self.address)
+        return found
+
+    def text(
+        self, path: str, *, what: str, deadline: Deadline, query: Query, limit: int
+    ) -> tuple[str, bool]:
+        raw = self._sent("GET", path, what=what, deadline=deadline, query=query, limit=limit)
+        return raw[-limit:].decode(errors="replace"), len(raw) > limit
+
+    def close(self) -> None:
+        with self._lock:
+            api, self._api = self._api, None
+        if api is not None:
+            api.rest_client.pool_manager.clear()
+            api.close()  # type: ignore[no-untyped-call]  # the package is not typed here
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        deadline: Deadline,
+        query: Query = (),
+        content: bytes | None = None,
+        content_type: str = "application/json",
+        limit: int | None = None,
+    ) -> bytes:
+        """The body of a good answer. 429 changes nothing, so it is tried again for all."""
+        pause = self._connection.first_pause.total_seconds()
+        for attempt in range(1, self._connection.read_attempts + 1):
+            headers = {"Accept": "application/json"}
+            if content is not None:
+                headers["Content-Type"] = content_type
+            status, raw, after = self._run(
+                what,
+                lambda headers=headers: self._once(  # type: ignore[misc]  # bound now
+                    method, path, query, headers, content, deadline=deadline, what=what, limit=limit
+                ),
+                mutating=method != "GET",
+            )
+            if status < 400:
+                return raw
+            again = status == 429 or (status >= 500 and method == "GET")
+            wait = max(pause, after)
+            if not again or attempt == self._connection.read_attempts or wait >= deadline.left:
+                raise error_of_status(
+                    status, _said(raw), what=what, engine=self.address, mutating=method != "GET"
+                )
+            time.sleep(wait)
+            pause = min(2 * pause, _MOST_PAUSE)
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        headers: dict[str, str],
+        content: bytes | None,
+        *,
+        deadline: Deadline,
+        what: str,
+        limit: int | None,
+    ) -> tuple[int, bytes, float]:
+        """Status, body, and the seconds of `Retry-After`."""
+        api = self._client(what)
+        _, url, prepared, _, _ = api.param_serialize(
+            method, path, query_params=list(query), header_params=headers, auth_settings=_AUTH
+        )
+        # Given as bytes, the body of a patch goes out as it is.
+        answer = api.rest_client.pool_manager.request(
+            method,
+            url,
+            body=content,
+            headers=prepared,
+            timeout=_timeout(deadline.require(what)),
+            preload_content=False,
+            redirect=False,
+        )
+        try:
+            raw = b"".join(_chunks(answer, deadline, limit))
+        except BaseException:
+            answer.close()
+            raise
+        answer.release_conn()
+        after = str(answer.headers.get("Retry-After", ""))
+        return int(answer.status), raw, float(after) if after.isdigit() else 0.0
+
+    def _run(self, what: str, action: Callable[[], R], *, mutating: bool) -> R:
+        try:
+            return action()
+        except _vendor_errors() as exc:
+            raise translate(exc, what=what, engine=self.address, mutating=mutating) from exc
+
+    def _client(self, what: str) -> kubernetes.client.ApiClient:
+        with self._lock:
+            if self._api is None:
+                self._api = self._connected(what)
+            return self._api
+
+    def _connected(self, what: str) -> kubernetes.client.ApiClient:
+        # Late: 0.35 CPU seconds that only a run with this environment pays.
+        import kubernetes.client  # noqa: PLC0415, TID251 - imported late; this is its one home
+        import kubernetes.config  # noqa: PLC0415, TID251 - as above
+
+        settings = kubernetes.client.Configuration()
+        try:
+            if self._connection.kubeconfig is None:
+                kubernetes.config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # the package is not typed here
+            else:
+                kubernetes.config.load_kube_config(  # type: ignore[no-untyped-call]  # the package is not typed here
+                    self._connection.kubeconfig,
+                    context=self._connection.context,
+                    client_configuration=settings,
+                    persist_config=False,
+                )
+        except _vendor_errors() as exc:
+            raise PermanentError(
+                f"{what}: the connection to {self.address} can't be made: {exc}: see `connection`"
+                " in environments.yml"
+            ) from exc
+        # Retries of the transport would multiply every deadline; ours are in `_sent`.
+        settings.retries = False
+        if not settings.verify_ssl:
+            # The kubeconfig says so; a warning a request would bury everything else.
+            import urllib3  # noqa: PLC0415 - comes with the package
+
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        return kubernetes.client.ApiClient(settings)
+
+    # ── exec ────────────────────────────────────────────────────────────────────
+
+    def execute(
+        self, path: str, argv: Sequence[str], *, container: str, deadline: Deadline, limit: int
+    ) -> Executed:
+        what = f"exec in {path.rpartition('/')[2]}"
+        outcome: deque[Executed | UiciError] = deque()
+        opened: deque[websocket.WebSocket] = deque()
+
+        def work() -> None:
+            def talk() -> Executed:
+                socket = self._open_exec(path, argv, container=container, what=what)
+                opened.append(socket)
+                try:
+                    return _conversation(socket, deadline, limit)
+                finally:
+                    socket.shutdown()  # type: ignore[no-untyped-call]  # the package is not typed here
+
+            try:
+                outcome.append(self._run(what, talk, mutating=True))
+            except UiciError as exc:
+                outcome.append(exc)
+
+        # On a thread: the handshake of the websocket has no time-out of its own.
+        thread = threading.Thread(target=work, name="uici-kubernetes-exec", daemon=True)
+        thread.start()
+        thread.join(deadline.left + 0.2)
+        if not outcome:
+            for socket in opened:
+                socket.shutdown()  # type: ignore[no-untyped-call]  # the package is not typed here
+            raise OutcomeUnknownError(f"{what}: did not end in time", remedy=REMEDY)
+        result = outcome.pop()
+        if isinstance(result, UiciError):
+            raise result
+        return result
+
+    def _open_exec(
+        self, path: str, argv: Sequence[str], *, container: str, what: str
+    ) -> websocket.WebSocket:
+        from kubernetes.stream import ws_client  # noqa: PLC0415, TID251 - as in _connected
+
+        api = self._client(what)
+        query = [
+            *(("command", word) for word in argv),
+            ("container", container),
+            ("stdout", "true"),
+            ("stderr", "true"),
+            ("stdin", "false"),
+            ("tty", "false"),
+        ]
+        headers: dict[str, str] = {}
+        _, url, prepared, _, _ = api.param_serialize(
+            "GET", f"{path}/exec", header_params=headers, auth_settings=_AUTH
+        )
+        address = ws_client.get_websocket_url(url, query)  # type: ignore[no-untyped-call]  # the package is not typed here
+        made: websocket.WebSocket = ws_client.create_websocket(  # type: ignore[no-untyped-call]  # the package is not typed here
+            api.configuration, address, prepared
+        )
+        return made
+
+
+_AUTH = ["BearerToken"]
+
+
+def _vendor_errors() -> tuple[type[Exception], ...]:
+    """Everything that leaks from the package and what it is built of."""
+    import kubernetes.client.exceptions  # noqa: PLC0415, TID251 - imported late; its one home
+    import kubernetes.config  # noqa: PLC0415, TID251 - as above
+    import urllib3  # noqa: PLC0415 - comes with the package
+    import websocket  # noqa: PLC0415 - comes with the package
+    import yaml  # noqa: PLC0415 - comes with the package
+
+    return (
+        kubernetes.client.exceptions.OpenApiException,
+        kubernetes.config.ConfigException,
+        urllib3.exceptions.HTTPError,
+        websocket.WebSocketException,
+        http.client.HTTPException,
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        RecursionError,
+    )
+
+
+def _timeout(seconds: float) -> urllib3.Timeout:
+    import urllib3  # noqa: PLC0415 - comes with the package
+
+    return urllib3.Timeout(total=max(_LEAST, seconds))
+
+
+def _chunks(
+    answer: urllib3.BaseHTTPResponse, deadline: Deadline, limit: int | None
+) -> Iterator[bytes]:
+    """The body as it comes. The socket's own time-out counts from packet to packet only.
+
+    With a limit, no more than twice as much is kept in memory at any time.
+    """
+    kept: deque[bytes] = deque()
+    size = 0
+    while chunk := answer.read1(_CHUNK):
+        if limit is None:
+            yield chunk
+        else:
+            kept.append(chunk)
+            size += len(chunk)
+            while size - len(kept[0]) > limit:
+                size -= len(kept.popleft())
+        left = deadline.left
+        if not left:
+            raise TimeoutError("the answer goes on and on")
+        connection = getattr(answer, "connection", None)
+        socket = getattr(connection, "sock", None)
+        if socket is not None:
+            socket.settimeout(max(_LEAST, left))
+    yield from kept
+
+
+def _without_fields(value: Json) -> Json:
+    """Drop field sets as soon as they are read: they never are in memory all at once."""
+    value.pop("fieldsV1", None)
+    return value
+
+
+def _said(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return raw.decode(errors="replace")
+
+
+def _conversation(socket: websocket.WebSocket, deadline: Deadline, limit: int) -> Executed:
+    """Read the channels of an exec until the server says how the command ended.
+
+    Raises:
+        TimeoutError, websocket.WebSocketException: the connection broke, or took too long.
+    """
+    streams = {_STDOUT: bytearray(), _STDERR: bytearray()}
+    status = bytearray()
+    size, truncated = 0, False
+    while True:
+        socket.settimeout(max(_LEAST, deadline.left))
+        opcode, data = socket.recv_data()
+        if opcode == _CLOSE:
+            break
+        channel, content = (data[0], data[1:]) if data else (None, b"")
+        if channel == _ERROR:
+            status += content
+        elif channel in streams:
+            room = limit - size
+            truncated = truncated or len(content) > room
+            streams[channel] += content[: max(0, room)]
+            size += min(len(content), max(0, room))
+        if not deadline.left:
+            raise TimeoutError("the command goes on and on")
+    code = _exit_code(bytes(status))
+    texts = {name: bytes(part).decode(errors="replace") for name, part in streams.items()}
+    return Executed(code, texts[_STDOUT], texts[_STDERR], truncated)
+
+
+_CLOSE = 8  # opcode: RFC 6455, section 5.2
+
+
+def _exit_code(status: bytes) -> int:
+    """From the `Status` object of the error channel.
+
+    Raises:
+        UiciError: it tells that the command was not run, or there is none.
+    """
+    try:
+        said = json.loads(status)
+    except ValueError:
+        raise OutcomeUnknownError(
+            "exec: the server did not say how the command ended", remedy=REMEDY
+        ) from None
+    if said.get("status") == "Success":
+        return 0
+    causes = (said.get("details") or {}).get("causes") or ()
+    for cause in causes:
+        if cause.get("reason") == "ExitCode":
+            return int(cause.get("message", 1))
+    raise PermanentError(f"exec: {said.get('message', 'the command could not be run')}")

@@ -1,0 +1,207 @@
+"""The answers of Oracle Cloud, as far as they are used. Pure.
+
+Requests and answers are the JSON of the REST API (the SDK's models are not used: they cost
+several times the CPU of plain JSON). What comes in is checked here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from infrastructure.errors import TemporaryError
+
+Json = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
+
+
+class Answer(BaseModel):
+    """Base: unknown fields are the service's own business, null is "not said"."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Resource(Answer):
+    """What all resources have. `raw` is the whole answer, for `native`."""
+
+    id: str
+    display_name: str | None = None
+    lifecycle_state: str = ""
+    compartment_id: str = ""
+    freeform_tags: dict[str, str] | None = None
+    defined_tags: dict[str, dict[str, Any]] | None = None
+    time_created: datetime | None = None
+    raw: Json = Field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its display name, or the end of its OCID."""
+        return self.display_name or self.id.rpartition(".")[2]
+
+
+class ShapeConfig(Answer):
+    """Size of a machine. One OCPU is two vCPUs on x86, one on Arm."""
+
+    ocpus: float | None = None
+    vcpus: float | None = None
+    memory_in_gbs: float | None = Field(default=None, alias="memoryInGBs")
+
+
+class Instance(Resource):
+    """A compute instance."""
+
+    shape: str = ""
+    shape_config: ShapeConfig | None = None
+    image_id: str | None = None
+    source_details: Json | None = None
+
+    @property
+    def image(self) -> str | None:
+        """OCID of the image that it was made from."""
+        return (self.source_details or {}).get("imageId") or self.image_id
+
+
+class Pool(Resource):
+    """An instance pool."""
+
+    size: int
+    instance_configuration_id: str | None = None
+
+
+class PoolMember(Answer):
+    """An entry of a pool's list of instances."""
+
+    id: str
+    state: str = ""
+
+
+class InstanceConfiguration(Answer):
+    """What a pool makes instances from."""
+
+    id: str
+    instance_details: Json | None = None
+
+
+class ContainerInstance(Resource):
+    """A container instance: a machine for one or several containers."""
+
+    lifecycle_details: str | None = None
+    availability_domain: str | None = None
+    shape: str = ""
+    shape_config: ShapeConfig | None = None
+    vnics: tuple[Json, ...] | None = None  # only where one is asked for
+    container_count: int | None = None
+
+
+class ResourceConfig(Answer):
+    """Limits of one container; absent: all that the machine has."""
+
+    vcpus_limit: float | None = None
+    memory_limit_in_gbs: float | None = Field(default=None, alias="memoryLimitInGBs")
+
+
+class Container(Resource):
+    """A container. A list leaves out what only `get_container` says."""
+
+    container_instance_id: str
+    lifecycle_details: str | None = None
+    image_url: str = ""
+    arguments: tuple[str, ...] | None = None
+    environment_variables: dict[str, str] | None = None
+    resource_config: ResourceConfig | None = None
+    health_checks: tuple[Json, ...] | None = None
+    exit_code: int | None = None
+    time_terminated: datetime | None = None
+    time_updated: datetime | None = None
+    container_restart_attempt_count: int | None = None
+
+
+class WorkRequest(Answer):
+    """Work under way."""
+
+    id: str
+    operation_type: str = ""
+    status: str
+    percent_complete: float | None = None
+    resources: tuple[Json, ...] | None = None
+    time_accepted: datetime | None = None
+    time_finished: datetime | None = None
+
+
+class VnicAttachment(Answer):
+    """Which network interface an instance has."""
+
+    instance_id: str
+    lifecycle_state: str = ""
+    subnet_id: str | None = None
+    vnic_id: str | None = None
+
+
+class PrivateIp(Answer):
+    """An address of a network interface."""
+
+    ip_address: str | None = None
+    is_primary: bool | None = None
+    vnic_id: str | None = None
+
+
+class Vnic(Answer):
+    """A network interface."""
+
+    id: str
+    private_ip: str | None = None
+    public_ip: str | None = None
+    subnet_id: str | None = None
+    nsg_ids: tuple[str, ...] | None = None
+    hostname_label: str | None = None
+
+
+class CommandExecution(Answer):
+    """What came of a command on an instance."""
+
+    lifecycle_state: str
+    delivery_state: str = ""
+    content: Json | None = None
+
+
+class Datapoint(Answer):
+    """One value of a metric."""
+
+    timestamp: datetime
+    value: float
+
+
+class MetricSeries(Answer):
+    """One stream of a metric."""
+
+    dimensions: dict[str, str] | None = None
+    aggregated_datapoints: tuple[Datapoint, ...] = ()
+
+
+def parse(model: type[M], data: Any, *, what: str, keep_raw: bool = True) -> M:
+    """An answer of the expected shape.
+
+    Args:
+        model: what of it is used.
+        data: decoded JSON.
+        what: the request, for messages.
+        keep_raw: whether the whole answer is kept beside it; ten thousand take much memory.
+
+    Raises:
+        TemporaryError: it has another one.
+    """
+    if isinstance(data, Mapping):
+        try:
+            return model.model_validate({**data, "raw": data} if keep_raw else data)
+        except ValidationError as exc:
+            place = ".".join(str(part) for part in exc.errors()[0]["loc"])
+            raise TemporaryError(
+                f"{what}: the answer is not what the API promises: {place}"
+            ) from exc
+    raise TemporaryError(f"{what}: the answer is not what the API promises")

@@ -1,0 +1,160 @@
+"""`uici import …`: its arguments. The work is done in the neighbours `import_*`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.command_line.import_files import Imported, Written
+    from infrastructure.config_loader import UniversalConfig
+
+import_app = typer.Typer(
+    name="import",
+    help="Write desired-state files from what runs, or from a compose file.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
+]
+_Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment", "-e", metavar="NAME", help="Where it runs, if there are several."
+    ),
+]
+_Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder for the files (default: here)."),
+]
+_Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+_Names = Annotated[list[str] | None, typer.Argument(help="Only these services (default: all).")]
+_HERE = Path()
+
+
+@import_app.command("docker")
+def docker(
+    names: _Names = None,
+    *,
+    environment: _Environment = None,
+    output: _Output = _HERE,
+    force: _Force = False,
+    config: _Config = None,
+    as_json: _Json = False,
+) -> None:
+    """The containers that run on a Docker Engine, one file a service."""
+    from flows.command_line.import_docker import import_docker  # noqa: PLC0415 - see flows.cli
+    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
+
+    loaded = _load(config)
+    wanted = the_environment(loaded, environment, "docker")
+    found = import_docker(loaded, wanted, _identity(loaded), names=names or ())
+    _finish(found, loaded, output, force=force, as_json=as_json)
+
+
+@import_app.command("compose")
+def compose(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A compose file.")],
+    *,
+    project: Annotated[
+        str | None,
+        typer.Option("--project", "-p", metavar="NAME", help="Project name, as compose's -p."),
+    ] = None,
+    environment: _Environment = None,
+    output: _Output = _HERE,
+    force: _Force = False,
+    config: _Config = None,
+    as_json: _Json = False,
+) -> None:
+    """The services of a compose file, one file each."""
+    from flows.command_line.import_compose import import_compose  # noqa: PLC0415 - see flows.cli
+    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
+
+    loaded = _load(config)
+    wanted = the_environment(loaded, environment, "docker")
+    limit = loaded.platform.git.max_file_bytes
+    found = import_compose(file, wanted, max_bytes=limit, project=project)
+    _finish(found, loaded, output, force=force, as_json=as_json)
+
+
+@import_app.command("kubernetes")
+def kubernetes(
+    names: _Names = None,
+    *,
+    environment: _Environment = None,
+    output: _Output = _HERE,
+    force: _Force = False,
+    config: _Config = None,
+    as_json: _Json = False,
+) -> None:
+    """The workloads of a Kubernetes environment's namespaces, one file each."""
+    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - see flows.cli
+    from flows.command_line.import_kubernetes import import_kubernetes  # noqa: PLC0415 - as above
+
+    loaded = _load(config)
+    wanted = the_environment(loaded, environment, "kubernetes")
+    found = import_kubernetes(loaded, wanted, _identity(loaded), names=names or ())
+    _finish(found, loaded, output, force=force, as_json=as_json)
+
+
+def _load(config: Path | None) -> UniversalConfig:
+    from flows.command_line.validation import require_folder  # noqa: PLC0415 - see flows.cli
+    from infrastructure.config_loader import (  # noqa: PLC0415 - as above
+        DEFAULT_DIRECTORY,
+        UniversalConfigLoader,
+    )
+
+    require_folder(config)
+    return UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
+
+
+def _identity(config: UniversalConfig) -> Any:
+    from infrastructure.config_loader import agent_identity  # noqa: PLC0415 - see flows.cli
+    from infrastructure.identity import (  # noqa: PLC0415 - as above
+        runtime_native_ids,
+        with_runtime,
+    )
+
+    return with_runtime(agent_identity(config), runtime_native_ids())
+
+
+def _finish(
+    found: Imported, config: UniversalConfig, folder: Path, *, force: bool, as_json: bool
+) -> None:
+    from flows.command_line.import_files import write  # noqa: PLC0415 - see flows.cli
+    from infrastructure.errors import PermanentError  # noqa: PLC0415 - as above
+
+    written = write(found, config, folder, force=force)
+    redact = config.redactor().text
+    if as_json:
+        data = _as_data(written, found.environment)
+        print(json.dumps(config.redactor().data(data), ensure_ascii=False, indent=2))  # noqa: T201 - a command line speaks
+    else:
+        for sentence in written.left_out:
+            print(f"left out: {_printable(redact(sentence))}", file=sys.stderr)  # noqa: T201 - as above
+        for path in written.files:
+            print(path)  # noqa: T201 - as above
+    if not written.files:
+        raise PermanentError("nothing was imported: there is nothing that a service can be made of")
+
+
+def _as_data(written: Written, environment: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "uici/v1",
+        "kind": "Import",
+        "environment": environment,
+        "files": [str(path) for path in written.files],
+        "leftOut": list(written.left_out),
+    }
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

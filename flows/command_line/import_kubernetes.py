@@ -1,0 +1,137 @@
+"""`uici import kubernetes`: workloads of a cluster as Service files.
+
+A live workload is read like a manifest, without what the API server itself filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from executors.kubernetes.binding import WorkloadKind
+from executors.kubernetes.reader import Lister
+from executors.kubernetes.sdk import Connection, SdkCluster
+from executors.kubernetes.session import Deadline
+from flows.command_line.import_files import Imported
+from infrastructure.config_loader import UniversalConfig
+from infrastructure.identity import AgentIdentity
+from infrastructure.observed import NativeObject
+from infrastructure.sources.draft import Draft, Findings
+from infrastructure.sources.workload import workload_draft
+from infrastructure.yaml_source import Place, YamlDocument
+
+_TARGET = "uici.target"
+_KINDS = (WorkloadKind.DEPLOYMENT, WorkloadKind.STATEFUL_SET, WorkloadKind.DAEMON_SET)
+# What the API server writes where a person says nothing (Kubernetes API reference).
+_DEFAULTS: Mapping[str, tuple[Any, ...]] = {
+    "creationTimestamp": (None,),
+    "dnsPolicy": ("ClusterFirst",),
+    "imagePullPolicy": ("IfNotPresent", "Always"),
+    "minReadySeconds": (0,),
+    "podManagementPolicy": ("OrderedReady",),
+    "progressDeadlineSeconds": (600,),
+    "restartPolicy": ("Always",),
+    "revisionHistoryLimit": (10,),
+    "schedulerName": ("default-scheduler",),
+    "securityContext": ({},),
+    "terminationGracePeriodSeconds": (30,),
+    "terminationMessagePath": ("/dev/termination-log",),
+    "terminationMessagePolicy": ("File",),
+}
+
+
+def import_kubernetes(
+    config: UniversalConfig,
+    environment: str,
+    identity: AgentIdentity,
+    *,
+    names: Sequence[str] = (),
+) -> Imported:
+    """What runs in the namespaces of an environment.
+
+    Args:
+        config: the configuration.
+        environment: one whose executor is kubernetes.
+        identity: the agent's; its own workloads are left out.
+        names: only these workloads; none: all.
+
+    Raises:
+        UiciError: the cluster can't be asked.
+    """
+    connection = config.connection(environment, Connection)
+    cluster = SdkCluster(connection)
+    lister = Lister(cluster, connection.namespaces, connection.cluster_wide, connection.page_size)
+    seconds = config.environments.environments[environment].deadline.total_seconds()
+    deadline = Deadline(seconds)
+    try:
+        workloads = [
+            {**found, "kind": kind.value}
+            for kind in _KINDS
+            for found in lister.workloads(kind, deadline)
+        ]
+    finally:
+        cluster.close()
+    return imported(workloads, environment, identity, names=names)
+
+
+def imported(
+    workloads: Iterable[Mapping[str, Any]],
+    environment: str,
+    identity: AgentIdentity,
+    *,
+    names: Sequence[str] = (),
+) -> Imported:
+    """Workloads as the API server tells them → drafts. Two of one name are not told apart."""
+    drafts: dict[str, tuple[Draft, str]] = {}
+    left_out: list[str] = []
+    for found in workloads:
+        metadata = found.get("metadata") or {}
+        name, kind = str(metadata.get("name", "")), str(found["kind"])
+        if names and name not in names:
+            continue
+        shown = f"{kind} {metadata.get('namespace')}/{name}"
+        reason = _reason(metadata, kind, identity)
+        if name in drafts:
+            reason = f"there is another {name}: give it another name by hand"
+        if reason:
+            left_out.append(f"{shown}: {reason}")
+            continue
+        findings = Findings()
+        draft = workload_draft(_document(found, shown), findings)
+        said = [p.message for p in (*findings.errors, *findings.warnings)]
+        if draft is None:
+            left_out += [f"{shown}: {sentence}" for sentence in said]
+            continue
+        draft.left_out += said
+        drafts[name] = (draft, f"Imported from the live {shown}.")
+    left_out += [f"{name}: no workload has this name" for name in names if name not in drafts]
+    return Imported(environment, list(drafts.values()), left_out)
+
+
+def _reason(metadata: Mapping[str, Any], kind: str, identity: AgentIdentity) -> str:
+    labels, notes = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    native = NativeObject(kind, str(metadata.get("uid", "")), str(metadata.get("name")), labels)
+    if identity.reason(native):
+        return "it is the agent's own, or what the agent lives on"
+    if _TARGET in notes:
+        return f"it is {notes[_TARGET]} of a state repository already"
+    return ""
+
+
+def _document(found: Mapping[str, Any], shown: str) -> YamlDocument:
+    """A live object as a manifest: only what a person would have written."""
+    metadata = found.get("metadata") or {}
+    kept = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
+    data = {"kind": found["kind"], "metadata": kept, "spec": _bare(found.get("spec") or {})}
+    return YamlDocument(shown, data, Place(0, 0))
+
+
+def _bare(value: Any) -> Any:
+    """Without defaults of the API server, at any depth."""
+    if isinstance(value, Mapping):
+        return {
+            key: _bare(item)
+            for key, item in value.items()
+            if key not in _DEFAULTS or item not in _DEFAULTS[key]
+        }
+    return [_bare(item) for item in value] if isinstance(value, list) else value
