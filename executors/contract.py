@@ -119,6 +119,19 @@ class Authorised(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfAware(Protocol):
+    """An executor that can find out what the agent itself is to its engine."""
+
+    def known_self(self, *, timeout: float) -> frozenset[str]:
+        """Ids of this engine that are known to be the agent's. Empty: only its names are.
+
+        Args:
+            timeout: seconds.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutorContext:
     """What an executor is made from.
@@ -143,6 +156,28 @@ class ExecutorModule(Protocol):
     def connect(connection: Any, context: ExecutorContext) -> Executor:
         """Make an executor. Talks to nothing yet; imports the SDK only here."""
         ...
+
+
+class Misfits(Protocol):
+    """What a module `executors.<name>` may have beside, under the name `misfits`.
+
+    For what a `Binding` alone can't tell: words of desired state that have no meaning for
+    what the service is bound to.
+    """
+
+    def __call__(self, service: Service) -> Sequence[tuple[tuple[str | int, ...], str]]:
+        """Each with its place below `spec` and one sentence. `spec.binding` is right."""
+        ...
+
+
+def load_misfits(name: str) -> Misfits | None:
+    """The function of an environment's `executor`; None: it has none.
+
+    Raises:
+        PermanentError: there is no such executor.
+    """
+    found: Misfits | None = getattr(load_executor_module(name), "misfits", None)
+    return found
 
 
 def load_executor_module(name: str) -> ExecutorModule:

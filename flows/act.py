@@ -159,7 +159,7 @@ def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
     )
     return verify(
         given,
-        look=lambda: world.look([root]),
+        look=lambda: world.look_again([root]),
         now=world.clock.now,
         sleep=world.clock.sleep,
         # What certainly failed needs one look, not a minute of them.
@@ -173,7 +173,7 @@ def _with_dependents(case: Case, verification: Verification, acting: Acting) -> 
     if not dependents or verification.result is not VerificationResult.RECOVERED:
         return verification
     world = acting.world
-    seen = world.look(dependents)
+    seen = world.look_again(dependents)
     given = replace(world.comparing, selected=dependents)
     states = compare(given, seen, now=world.clock.now()).states
     checks = tuple(

@@ -122,9 +122,12 @@ def _plans(
 
 
 def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:
-    """Engine objects of every observed target, for self-exclusion."""
+    """Engine objects of every observed target, and what keeps them, for self-exclusion."""
     return {
-        target: tuple(instance.native for instance in service.instances)
+        target: (
+            *(instance.native for instance in service.instances),
+            *((service.workload.native,) if service.workload is not None else ()),
+        )
         for environment in seen.environments.values()
         if environment.engine is not None
         for target, service in environment.engine.services.items()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -55,21 +55,36 @@ class FirstSeen:
             return {}
         return {key: at for key, at in moments.items() if at.tzinfo is not None}
 
-    def note(self, seen: Comparison, *, now: datetime) -> None:
+    def note(self, seen: Comparison, *, declared: Collection[str], now: datetime) -> None:
         """Keep what is still seen, begin what is new, forget what has gone.
 
-        A target that this run did not look at, or could not, stays as it was noted.
+        A target that this run did not look at, or could not, stays as it was noted; one
+        that Git no longer declares is forgotten, and begins anew if it comes back.
+
+        Args:
+            seen: this run's comparison.
+            declared: every target of desired state, looked at or not.
+            now: with time zone.
         """
         if not self._needed:
+            self._forget()
             return
         before = self.read()
         looked = {t for t, s in seen.states.items() if s.health is not HealthStatus.UNKNOWN}
-        after = {key: at for key, at in before.items() if key.partition(" ")[0] not in looked}
+        kept = set(declared) - looked
+        after = {key: at for key, at in before.items() if key.partition(" ")[0] in kept}
         for drift in (*seen.drifts, *seen.pending):
             if drift.since is None and drift.kind in UNDATED:
                 after[drift.key] = before.get(drift.key, now)
         if after != before:
             self._write(after)
+
+    def _forget(self) -> None:
+        """Grace periods were switched off: old moments must not count when they come back."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as exc:
+            _log.warning("first_seen_not_forgotten", file=str(self._path), error=str(exc))
 
     def _write(self, moments: Mapping[str, datetime]) -> None:
         text = json.dumps({key: at.isoformat() for key, at in sorted(moments.items())})

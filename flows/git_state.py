@@ -9,12 +9,10 @@ part of the pure centre's imports and does not know GitPython.
 from __future__ import annotations
 
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePosixPath
+from typing import TypeVar
 
 import structlog
 
@@ -40,37 +38,32 @@ from flows.reporting.status import (
     TargetStatus,
     intent_path,
 )
-from flows.repository.commit_tree import CommitTree
 from flows.repository.contract import (
+    CloneDamagedError,
     Commit,
     CommitResult,
     DesiredState,
     Durability,
     Listing,
     NewTip,
+    Pushed,
+    Renewal,
     Repository,
     Tips,
 )
 from flows.repository.memory import StoredReport, find_report, read_memory
+from flows.repository.revisions import Parser, Revisions
 from infrastructure.config_models import GitSettings
-from infrastructure.desired_state import StateRead
 from infrastructure.errors import Problem, UiciError
-from infrastructure.service import Service
-from infrastructure.sources.tree import Tree
 
 __all__ = ["CommitResult", "DesiredState", "Durability", "GitState", "Parser"]
 
 _log = structlog.get_logger("uici")
 
-_SUFFIXES = (".yml", ".yaml")
-_REMEMBERED = 4  # parsed revisions: the tip, the last good one, and two to spare
 _DELETIONS = 200  # expired report files that one commit takes away
 
 
-# Files by path, and the commit they are of → what they say.
-Parser = Callable[[Mapping[str, bytes], Tree], StateRead]
-
-
+_T = TypeVar("_T")
 _Case = tuple[Incident, Plan, Sequence[Verdict]]
 
 
@@ -91,13 +84,6 @@ class _Trailers:
         return f"{message.rstrip()}\n\n" + "\n".join(plain) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
-    services: Mapping[str, Service]
-    problems: tuple[Problem, ...]  # why the revision is refused; empty: it is good
-    remarks: tuple[Problem, ...]
-
-
 class GitState:
     """The agent's view of its state repository. One object lives as long as its process."""
 
@@ -110,14 +96,13 @@ class GitState:
         redactor: Redactor,
     ) -> None:
         self._repository = repository
-        self._parser = parser
         self._redactor = redactor
         self._settings = settings
-        self._parsed: OrderedDict[str, _Parsed] = OrderedDict()
+        self._revisions = Revisions(repository, parser, settings)
+        self._renewals: list[Renewal] = []
         self._tips: Tips | None = None
         self._memory: tuple[str, Reported] | None = None
         self._retained_on: object = None
-        self._guard = threading.Lock()
 
     # ── desired state ───────────────────────────────────────────────────────────
 
@@ -127,11 +112,17 @@ class GitState:
         Raises:
             TemporaryError: the remote can't be reached, or has no such branch, and never
                 could or had.
+            CloneDamagedError: the clone is damaged and can't be made anew now.
         """
+        return self._told(self._mended(self._fetched))
+
+    def _fetched(self) -> DesiredState:
         settings = self._settings
         stale = None
         try:
             tips = self._repository.fetch(settings.branch, settings.reports_branch)
+        except CloneDamagedError:
+            raise
         except UiciError as exc:
             tips = self._repository.tips(settings.branch, settings.reports_branch)
             if tips.desired is None:
@@ -139,91 +130,42 @@ class GitState:
             stale = str(exc)
             _log.warning("desired_state_stale", reason=stale)
         self._tips = tips
-        return replace(self._in_force(tips), stale=stale)
+        return replace(self._revisions.in_force(tips), stale=stale)
 
-    def _in_force(self, tips: Tips) -> DesiredState:
-        assert tips.desired is not None  # noqa: S101  # fetch has it, or raised
-        newest = self._parse(tips.desired)
-        remarks = (*newest.remarks, *self._rewritten(tips))
-        if not newest.problems:
-            if tips.last_good != tips.desired:
-                self._repository.remember_good(self._settings.branch, tips.desired)
-            return DesiredState(self._revision(tips.desired), newest.services, remarks)
-        refused = self._revision(tips.desired)
-        good = self._parse(tips.last_good) if tips.last_good else None
-        usable = good is not None and not good.problems
-        return DesiredState(
-            revision=self._revision(tips.last_good if usable else None),
-            services=good.services if good is not None and usable else {},
-            problems=(*newest.problems, *remarks),
-            refused_revision=refused,
-        )
+    def _mended(self, call: Callable[[], _T]) -> _T:
+        """What a call on the clone gives; a damaged clone is made anew and asked again.
 
-    def _revision(self, sha: str | None) -> str:
-        return f"{self._settings.branch}@" + (f"sha1:{sha}" if sha else "none")
-
-    def _rewritten(self, tips: Tips) -> tuple[Problem, ...]:
-        if tips.rewritten_from is None:
-            return ()
-        message = (
-            f"the branch was rewritten: commit {tips.rewritten_from[:12]} is no longer part of it"
-        )
-        return (Problem(self._settings.branch, 0, 0, message),)
-
-    def _parse(self, sha: str) -> _Parsed:
-        """A commit's services. Remembered: the same commit is never parsed twice."""
-        with self._guard:
-            known = self._parsed.get(sha)
-        if known is None:
-            known = self._parse_anew(sha)
-            with self._guard:
-                self._parsed[sha] = known
-                while len(self._parsed) > _REMEMBERED:
-                    self._parsed.popitem(last=False)
-        return known
-
-    def _parse_anew(self, sha: str) -> _Parsed:
-        folder = PurePosixPath(self._settings.path.strip("/") or ".")
-        paths = () if str(folder) == "." else (str(folder),)
-        listing = self._repository.tree(sha, paths)
-        remarks = tuple(Problem(entry.path, 0, 0, entry.why) for entry in listing.ignored)
-        files, problems = self._readable(listing)
-        if problems:
-            return _Parsed({}, problems, remarks)
-        contents = self._repository.read(files.values())
-        tree = CommitTree(self._repository, sha, max_bytes=self._settings.max_file_bytes)
-        found = self._parser({path: contents[blob] for path, blob in files.items()}, tree)
-        services, problems = found.services, found.problems
-        remarks = (*remarks, *found.remarks)
-        if not services and not problems:
-            problems = (
-                Problem(
-                    f"{folder}/",
-                    0,
-                    0,
-                    "no Service file is here",
-                    "an empty desired state is refused: to let everything be, suspend the services",
-                ),
+        Raises:
+            CloneDamagedError: it can't be made anew now, or is damaged again.
+        """
+        try:
+            return call()
+        except CloneDamagedError as damage:
+            settings = self._settings
+            renewal = self._repository.renew(
+                settings.branch, settings.reports_branch, reason=damage.reason
             )
-        return _Parsed(services, problems, remarks)
+            self._tips = self._memory = None
+            if renewal is not None:
+                self._renewals.append(renewal)
+            return call()
 
-    def _readable(self, listing: Listing) -> tuple[dict[str, str], tuple[Problem, ...]]:
-        limit = self._settings.max_file_bytes
-        files: dict[str, str] = {}
-        problems = []
-        for path, blob in listing.files.items():
-            if not path.endswith(_SUFFIXES):
-                continue
-            files[path] = blob.sha
-            if blob.size > limit:
-                message = f"the file has {blob.size} bytes, more than {limit}"
-                problems.append(Problem(path, 0, 0, message, "split it, or raise git.maxFileBytes"))
-        return files, tuple(problems)
+    def _told(self, desired: DesiredState) -> DesiredState:
+        """With what became of a damaged clone since the last time; told once."""
+        renewals, self._renewals = self._renewals, []
+        return replace(
+            desired,
+            problems=(*desired.problems, *(_renewal_remark(renewal) for renewal in renewals)),
+            lost=tuple(f"{each.lost} ({each.aside})" for each in renewals if each.lost),
+        )
 
     # ── memory ──────────────────────────────────────────────────────────────────
 
     def reported(self) -> Reported:
         """What the reports branch tells, unpushed commits included; damaged files apart."""
+        return self._mended(self._reported)
+
+    def _reported(self) -> Reported:
         tips = self._tips or self._look()
         if tips.reports is None:
             return Reported()
@@ -251,9 +193,13 @@ class GitState:
         Raises:
             NotFoundError: there is none.
         """
-        tip = self._look().reports
-        listing = self._repository.tree(tip.sha, (REPORT_FOLDER,)) if tip else Listing({})
-        return find_report(listing, self._repository, run)
+
+        def find() -> StoredReport:
+            tip = self._look().reports
+            listing = self._repository.tree(tip.sha, (REPORT_FOLDER,)) if tip else Listing({})
+            return find_report(listing, self._repository, run)
+
+        return self._mended(find)
 
     def _look(self) -> Tips:
         self._tips = self._repository.tips(self._settings.branch, self._settings.reports_branch)
@@ -293,7 +239,7 @@ class GitState:
         )
         written = self._commit(files, message, now)
         if written is None:  # the same intent stands there already
-            tip = self._look().reports
+            tip = self._mended(self._look).reports
             return self._push(tip.sha if tip else "")
         tip_now, result = written
         known = self._memory[0] if self._memory else None
@@ -331,31 +277,32 @@ class GitState:
             commit_message(report, before, redactor=self._redactor)
         )
         written = self._commit({**self._expired(now), **files}, message, now)
-        self._repository.maintain(now)
+        self._maintain(now)
         return written[1] if written else None
 
     def heartbeat(self, now: datetime) -> CommitResult | None:
         """Say "still alive" when nothing was committed for `git.heartbeat`. None: not due."""
-        tip = (self._tips or self._look()).reports
+        tip = (self._tips or self._mended(self._look)).reports
         if tip is not None and now - tip.at < self._settings.heartbeat:
             return None
         beat = {"apiVersion": "uici/v1", "kind": "Heartbeat", "at": now.isoformat("T", "seconds")}
         files = {HEARTBEAT_PATH: (json.dumps(beat) + "\n").encode(), **self._expired(now)}
         written = self._commit(files, "heartbeat: nothing has changed\n", now)
-        self._repository.maintain(now)
+        self._maintain(now)
         return written[1] if written else None
 
     def push_pending(self) -> CommitResult | None:
         """Push what an earlier run could not. None: the remote has everything."""
-        sha = (self._tips or self._look()).pending
+        sha = (self._tips or self._mended(self._look)).pending
         return self._push(sha) if sha else None
 
     def _commit(
         self, files: Mapping[str, bytes | None], message: str, at: datetime
     ) -> tuple[NewTip, CommitResult] | None:
         """Commit and push. None: nothing changed."""
-        known = self._tips or self._look()
-        made = self._repository.commit(self._settings.reports_branch, files, message=message, at=at)
+        known = self._tips or self._mended(self._look)
+        branch = self._settings.reports_branch
+        made = self._mended(lambda: self._repository.commit(branch, files, message=message, at=at))
         self._tips = None
         if made is None:
             return None
@@ -369,14 +316,28 @@ class GitState:
 
     def _push(self, sha: str) -> CommitResult:
         self._tips = None
-        pushed = self._repository.push(self._settings.reports_branch, sha)
+        branch = self._settings.reports_branch
+        try:
+            pushed = self._mended(lambda: self._repository.push(branch, sha))
+        except CloneDamagedError as exc:  # it stands in the clone, and the next run mends that
+            pushed = Pushed(sha, str(exc))
         if pushed.error:
             _log.warning("push_failed", sha=pushed.sha, reason=pushed.error)
             return CommitResult(pushed.sha, Durability.LOCAL, pushed.error)
         return CommitResult(pushed.sha, Durability.PUSHED)
 
+    def _maintain(self, now: datetime) -> None:
+        """Reading everything, it finds damage where no run looks; what was written stands."""
+        try:
+            self._mended(lambda: self._repository.maintain(now))
+        except CloneDamagedError as exc:
+            _log.warning("clone_damaged", reason=str(exc))
+
     def _expired(self, now: datetime) -> dict[str, None]:
         """Report files past their retention, oldest first, looked for once a day."""
+        return self._mended(lambda: self._expired_files(now))
+
+    def _expired_files(self, now: datetime) -> dict[str, None]:
         today = now.astimezone(UTC).date()
         tip = (self._tips or self._look()).reports
         if tip is None or self._retained_on == today:
@@ -403,3 +364,12 @@ def _opened(
 ) -> OpenIntent:
     targets = dict.fromkeys(target for incident, _, _ in cases for target in incident.targets)
     return OpenIntent(run_id, intent_path(run_id), now, desired.revision, tuple(targets))
+
+
+def _renewal_remark(renewal: Renewal) -> Problem:
+    kept = f"it is kept as {renewal.aside}" if renewal.aside else "nothing of it was left"
+    message = (
+        f"the clone was damaged ({renewal.reason}) and was made anew from the remote: {kept};"
+        f" {renewal.salvaged} commits that were not pushed yet were saved"
+    )
+    return Problem(renewal.clone, 0, 0, message + (f"; {renewal.lost}" if renewal.lost else ""))

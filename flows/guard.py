@@ -63,13 +63,19 @@ class OperationCatalogue(Protocol):
         ...
 
 
+def _nothing_known(_: OperationCall) -> str | None:
+    """Of a target alone."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class GuardInput:
     """Everything that verdicts rest on. The same input gives the same verdicts.
 
     `natives` are the engine objects of each target as last observed; `held` and
     `breaker` say by target or environment why nothing may be done; `used_targets` and
-    `used_steps` what this run has allowed already.
+    `used_steps` what this run has allowed already. `refusal`: why a target can't do what its
+    environment can.
     """
 
     services: Mapping[str, Service]
@@ -87,6 +93,7 @@ class GuardInput:
     attempts: Mapping[str, Attempts] = field(default_factory=empty)
     used_targets: frozenset[str] = frozenset()
     used_steps: int = 0
+    refusal: Callable[[OperationCall], str | None] = _nothing_known
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +196,9 @@ def _capable(subject: _Subject) -> str | None:
     environment = subject.service.metadata.environment
     if subject.step.operation not in subject.given.capabilities(environment):
         return f"{environment} has no operation {subject.step.operation}"
-    return None
+    step = subject.step
+    refusal = subject.given.refusal(OperationCall(step.operation, step.target, step.parameters))
+    return None if refusal is None else f"{step.target} can't do {step.operation}: {refusal}"
 
 
 def _fits_schema(subject: _Subject) -> str | None:

@@ -6,8 +6,15 @@ from contextlib import suppress
 
 from pydantic import BaseModel
 
-from executors.contract import Executor, ExecutorContext, load_executor_module
+from executors.contract import (
+    Executor,
+    ExecutorContext,
+    Misfits,
+    load_executor_module,
+    load_misfits,
+)
 from infrastructure.config_loader import UniversalConfig
+from infrastructure.desired_state import DesiredStateParser
 from infrastructure.errors import InvalidInputError, PermanentError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.secret_references import SecretResolver
@@ -23,6 +30,24 @@ def binding_models(config: UniversalConfig) -> dict[str, type[BaseModel]]:
         with suppress(PermanentError):
             found[name] = load_executor_module(environment.executor).Binding
     return found
+
+
+def binding_misfits(config: UniversalConfig) -> dict[str, Misfits]:
+    """Environment → what finds words of desired state that a binding there has no meaning for."""
+    found: dict[str, Misfits] = {}
+    for name, environment in config.environments.environments.items():
+        with suppress(PermanentError):
+            misfits = load_misfits(environment.executor)
+            if misfits is not None:
+                found[name] = misfits
+    return found
+
+
+def desired_state_parser(config: UniversalConfig, identity: AgentIdentity) -> DesiredStateParser:
+    """A parser that knows what every environment's executor takes. Imports no SDK."""
+    return DesiredStateParser.from_config(
+        config, identity, binding_models(config), binding_misfits(config)
+    )
 
 
 def open_executors(

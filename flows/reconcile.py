@@ -54,7 +54,9 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         world = runtime.open_world(request)
         laps.end(Stage.READ)
         sight = look(world)
-        runtime.first_seen.note(sight.comparison, now=world.clock.now())
+        runtime.first_seen.note(
+            sight.comparison, declared=world.desired.services, now=world.clock.now()
+        )
         listener.drifts_found(sight.comparison)
         laps.end(Stage.LOOK)
         cases, left = open_cases(world, sight.comparison, sight.seen, listener)
@@ -107,7 +109,7 @@ def look(world: World) -> Sight:
     if not doubtful:
         return Sight(seen, comparison)
     world.clock.sleep(max(waits.values()).total_seconds())
-    again = world.look(sorted(doubtful))
+    again = world.look_again(sorted(doubtful))
     second = compare(
         replace(world.comparing, selected=tuple(sorted(doubtful))), again, now=world.clock.now()
     )
@@ -221,7 +223,7 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         incidents=ending.reports,
         statuses=statuses,
         result=_run_result(world, sight, ending),
-        errors=(ending.intent.error,) if ending.intent.error else (),
+        errors=((ending.intent.error,) if ending.intent.error else ()) + world.desired.lost,
         intent_commit=ending.intent.commit.sha if ending.intent.commit else None,
         stopped=next((r.stopped for r in ending.reports if r.stopped), ""),
     )

@@ -27,16 +27,16 @@ from flows.listener import RunRequest
 from flows.llm.budget import OnRequest, nobody
 from flows.llm.planner import PlanningWorld, make_llm_planner
 from flows.observe import Observation, observe
-from flows.open_executors import binding_models, open_executors
+from flows.open_executors import desired_state_parser, open_executors
 from flows.plan import Planner
 from flows.planners.runbook import RunbookPlanner
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
+from flows.prefect_edge.secret_block import read_prefect_block
 from flows.reporting.status import AGENT_FOLDER
 from flows.repository.clone import GitRepository
 from flows.repository.contract import DesiredState
 from flows.world import Clock, World, policies, select
 from infrastructure.config_loader import UniversalConfig, agent_identity
-from infrastructure.desired_state import DesiredStateParser
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 from infrastructure.identity import AgentIdentity, runtime_native_ids
 from infrastructure.observed import Alert, ObservedService, ProbeReading
@@ -246,7 +246,9 @@ class Runtime:
             now=self.clock.now,
             on_request=self.on_llm_request,
         )
-        runbooks = RunbookPlanner(self.config.runbooks, services, interface.capabilities)
+        runbooks = RunbookPlanner(
+            self.config.runbooks, services, interface.capabilities, interface.refusal
+        )
         return (model, runbooks)
 
     def _collaborators(self) -> Collaborators:
@@ -305,7 +307,7 @@ def open_runtime(
     """
     identity = agent_identity(config, runtime_ids=runtime_native_ids())
     redactor = config.redactor()
-    secrets = SecretResolver(on_resolved=redactor.learn)
+    secrets = SecretResolver(read_block=read_prefect_block, on_resolved=redactor.learn)
     runtime = Runtime(
         config=config,
         identity=identity,
@@ -326,7 +328,7 @@ def open_runtime(
 def open_git(config: UniversalConfig, identity: AgentIdentity, redactor: Redactor) -> GitState:
     """The agent's own clone and what reads and writes it."""
     settings = config.platform.git
-    parser = DesiredStateParser.from_config(config, identity, binding_models(config))
+    parser = desired_state_parser(config, identity)
     repository = GitRepository.open(
         settings.remote,
         config.data_directory,

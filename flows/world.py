@@ -68,6 +68,10 @@ class World:
         every = len(targets) == len(self.services)
         return self.observe([self.services[target] for target in targets], every)
 
+    def look_again(self, targets: Sequence[str]) -> Observation:
+        """Observe these targets, and no environment but theirs: strays were looked for before."""
+        return self.observe([self.services[target] for target in targets], False)
+
     def guard_input(
         self,
         natives: Mapping[str, tuple[NativeObject, ...]],
@@ -83,6 +87,7 @@ class World:
             policies=self.policies,
             catalogue=self.registry,
             capabilities=self.interface.capabilities,
+            refusal=self.interface.refusal,
             identity=self.identity,
             blast_radius=guard.blast_radius,
             always_approve=frozenset(guard.always_approve),

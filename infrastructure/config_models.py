@@ -545,7 +545,9 @@ class ErrorPattern(Document):
 
 
 class RunbookCondition(Document):
-    """All that is given must hold. `kinds`: at least one; `only_kinds`: no other kind.
+    """All that is given must hold.
+
+    `kinds`: at least one of these; `all_kinds`: each of these; `only_kinds`: no other kind.
 
     `fields`: at least one ConfigDrift is about one of these fields (JSON pointers
     without the leading slash, first segment); `only_fields`: no ConfigDrift about
@@ -553,6 +555,7 @@ class RunbookCondition(Document):
     """
 
     kinds: tuple[DriftKind, ...] = ()
+    all_kinds: tuple[DriftKind, ...] = ()
     only_kinds: tuple[DriftKind, ...] = ()
     fields: tuple[str, ...] = ()
     only_fields: tuple[str, ...] = ()

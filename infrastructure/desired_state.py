@@ -24,11 +24,12 @@ from infrastructure.redaction import Redactor, SecretKeys
 from infrastructure.reference_rules import reference_problems
 from infrastructure.service import Service
 from infrastructure.sources.draft import SourcedDocument
-from infrastructure.sources.read_source import KIND as _SOURCE_KIND
-from infrastructure.sources.read_source import SourceRead, SourceRules, read_sources
+from infrastructure.sources.source_read import KIND as _SOURCE_KIND
+from infrastructure.sources.source_read import SourceRead
 from infrastructure.sources.tree import FilesTree, Tree
 from infrastructure.state_rules import (
     DeclaredService,
+    FindMisfits,
     SecretRules,
     StateRules,
     service_problems,
@@ -86,6 +87,7 @@ class DesiredStateParser:
         config: UniversalConfig,
         identity: AgentIdentity,
         bindings: Mapping[str, type[BaseModel]] | None = None,
+        misfits: Mapping[str, FindMisfits] | None = None,
     ) -> DesiredStateParser:
         """A parser with everything that the configuration says about desired state.
 
@@ -93,6 +95,7 @@ class DesiredStateParser:
             config: the configuration.
             identity: whom desired state can't name.
             bindings: environment → its executor's model of `spec.binding`; None: not checked.
+            misfits: environment → what finds words without meaning for a binding.
         """
         rules = StateRules(
             environments=frozenset(config.environments.environments),
@@ -103,6 +106,7 @@ class DesiredStateParser:
             agent_labels=identity.labels,
             executors={n: e.executor for n, e in config.environments.environments.items()},
             bindings=bindings or {},
+            misfits=misfits or {},
         )
         return cls(rules, max_bytes=config.platform.git.max_file_bytes)
 
@@ -141,6 +145,11 @@ class DesiredStateParser:
         found = [document for each in parsed for document in each.sources]
         if not found:
             return SourceRead()
+        from infrastructure.sources.read_source import (  # noqa: PLC0415  # see source_read
+            SourceRules,
+            read_sources,
+        )
+
         discretion = Discretion(lambda at: "env" in at or self._hides(at), self._redactor.text)
         rules = SourceRules(self._max_bytes, self._rules.executors, discretion)
         read = read_sources(found, tree, rules)

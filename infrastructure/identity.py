@@ -20,6 +20,12 @@ from infrastructure.observed import NativeObject, empty
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 # Shorter prefixes would make unrelated objects "the agent".
 _MIN_ID_PREFIX = 12
+_POD_UID = r"[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}"
+# A kubelet keeps a pod's files below `pods/<uid>/`, and its processes in a control group
+# `kubepods…pod<uid>`, in which systemd has the dashes written as underscores.
+_POD_FILES = re.compile(rf"/pods/({_POD_UID})/")
+_POD_GROUP = re.compile(rf"kubepods\S*?pod({_POD_UID})")
+_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,11 @@ class AgentIdentity:
     native_ids: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=empty)
 
+    @property
+    def knows_its_pod(self) -> bool:
+        """False: this process runs in a Kubernetes pod and could not find out in which."""
+        return UNKNOWN_POD not in self.native_ids
+
     def protects_name(self, name: str) -> bool:
         """Whether a service, container or workload name is the agent's or what it lives on.
 
@@ -47,11 +58,16 @@ class AgentIdentity:
         for the agent itself, a prefix such as a Compose project. What it lives on has
         common names (`redis`), so there a prefix makes another service.
         """
-        plain = re.sub(r"[-_.]\d+$", "", name.strip().lstrip("/").lower())
-        return plain in self.lives_on or any(
-            plain == known or plain.endswith(("-" + known, "_" + known, "/" + known, "." + known))
-            for known in self.names
+        whole = name.strip().lstrip("/").lower()
+        # A number at the end may be a replica's, or the agent's own name may have it.
+        return any(
+            plain in self.lives_on or plain in self.names or plain.endswith(self._suffixes())
+            for plain in (whole, re.sub(r"[-_.]\d+$", "", whole))
         )
+
+    def _suffixes(self) -> tuple[str, ...]:
+        """What a name ends with that is the agent's own behind a prefix."""
+        return tuple(between + known for known in self.names for between in "-_/.")
 
     def reason(self, native: NativeObject) -> str | None:
         """Why this object is protected, or None."""
@@ -97,6 +113,10 @@ def place_id(kind: str, name: str) -> str:
     return f"kubernetes/{kind}/{name}/"
 
 
+# Among the runtime's ids where it only says that this is a pod; no uid is spelt like it.
+UNKNOWN_POD = place_id("pod", "unknown")
+
+
 # Labels under which engines keep the service's name; a renamed container still has them.
 _NAME_LABELS = (
     "uici.service",
@@ -118,13 +138,19 @@ def runtime_native_ids(
     Sources: `/proc/self/cgroup` (cgroup v1), `/proc/self/mountinfo` (v2: Docker mounts
     /etc/hostname from /var/lib/docker/containers/<id>), the hostname where it is a
     container id, and the downward API: the pod's uid (`UICI_POD_UID`), its namespace
-    (`UICI_POD_NAMESPACE`) and node (`UICI_NODE_NAME`). Empty: the process runs in no
-    container.
+    (`UICI_POD_NAMESPACE`) and node (`UICI_NODE_NAME`). Without the downward API a pod's uid
+    is read from the paths that its kubelet mounted and from its control group, its namespace
+    from the service account's files. Empty: the process runs in no container.
+
+    Returns:
+        With `UNKNOWN_POD` among them where this is a pod and nothing tells which.
     """
     found: set[str] = set()
     cgroup = _read_or_empty(read, Path("/proc/self/cgroup"))
     found.update(_CONTAINER_ID.findall(cgroup))
+    found.update(_dashed(_POD_GROUP.findall(cgroup)))
     for line in _read_or_empty(read, Path("/proc/self/mountinfo")).splitlines():
+        found.update(_pods_of_mount(line))
         if any(f" {path} " in line for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")):
             found.update(_CONTAINER_ID.findall(line))
     name = hostname()
@@ -132,6 +158,11 @@ def runtime_native_ids(
         found.add(name)
     if environ.get("UICI_POD_UID"):
         found.add(environ["UICI_POD_UID"])
+    elif environ.get("KUBERNETES_SERVICE_HOST") and not any(map(_IS_POD_UID, found)):
+        found.add(UNKNOWN_POD)
+    namespace = _read_or_empty(read, _ACCOUNT_NAMESPACE).strip()
+    if namespace:
+        found.add(place_id("namespace", namespace))
     for kind, variable in _PLACES.items():
         if environ.get(variable):
             found.add(place_id(kind, environ[variable]))
@@ -143,6 +174,24 @@ def with_runtime(
 ) -> AgentIdentity:
     """The configured identity together with what the runtime said."""
     return replace(identity, native_ids=identity.native_ids | frozenset(native_ids))
+
+
+_IS_POD_UID = re.compile(_POD_UID).fullmatch
+
+
+def _pods_of_mount(line: str) -> Iterable[str]:
+    """The pod that a line of mountinfo tells of, by the mounted directory (proc(5)).
+
+    A mount below somebody's `pods/` is another pod's: of an agent that sees the node's files.
+    """
+    fields = line.split(" ")
+    if len(fields) < 5 or "/pods/" in fields[4]:
+        return ()
+    return _dashed((*_POD_FILES.findall(fields[3]), *_POD_GROUP.findall(fields[3])))
+
+
+def _dashed(uids: Iterable[str]) -> Iterable[str]:
+    return (uid.replace("_", "-") for uid in uids)
 
 
 def _read_or_empty(read: Callable[[Path], str], path: Path) -> str:

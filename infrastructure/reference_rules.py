@@ -107,8 +107,6 @@ def _blank_problems(service: Service, problem: Report) -> Iterator[Problem]:
     ]
     if spec.suspend is not None:
         texts.append((("spec", "suspend", "reason"), spec.suspend.reason))
-    if spec.command:
-        texts.append((("spec", "command", 0), spec.command[0]))
     for number, selector in enumerate(spec.alerts):
         for name, value in selector.matchers.items():
             place = ("spec", "alerts", number, "matchers", name)

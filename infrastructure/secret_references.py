@@ -7,13 +7,11 @@ process `forget` makes the next one see rotated secrets.
 
 from __future__ import annotations
 
-import importlib
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from infrastructure.errors import PermanentError
 
@@ -21,34 +19,10 @@ from infrastructure.errors import PermanentError
 _MAX_FILE_BYTES = 1024 * 1024
 
 
-def read_prefect_block(name: str) -> str:
-    """The value of a Prefect Secret block, from the Prefect API.
-
-    Raises:
-        PermanentError: Prefect or the block can't be reached, or holds no text.
-    """
-    # By name: this layer does not depend on Prefect, and its import costs over a second
-    # that only users of `prefect:` references should pay.
-    secret: Any = importlib.import_module("prefect.blocks.system").Secret
-    # ValueError: no such block. The others: the API is not there, or refuses.
-    faults: tuple[type[Exception], ...] = (
-        ValueError,
-        RuntimeError,
-        OSError,
-        importlib.import_module("prefect.exceptions").PrefectException,
-        importlib.import_module("httpx").HTTPError,
+def _no_block(name: str) -> str:
+    raise PermanentError(
+        f"the secret prefect:{name} can't be read here: only a run of UICI reads Prefect blocks"
     )
-    try:
-        value = secret.load(name, _sync=True).get()
-    except faults as exc:
-        # Its text is not repeated: it may hold an address with credentials.
-        raise PermanentError(
-            f"the Prefect Secret block {name} can't be read ({type(exc).__name__}): "
-            "create it, or check prefect.apiUrl in platform.yml"
-        ) from exc
-    if not isinstance(value, str):
-        raise PermanentError(f"the Prefect Secret block {name} holds no text: store it as text")
-    return value
 
 
 class SecretResolver:
@@ -58,14 +32,15 @@ class SecretResolver:
         self,
         environ: Mapping[str, str] = os.environ,
         *,
-        read_block: Callable[[str], str] = read_prefect_block,
+        read_block: Callable[[str], str] = _no_block,
         on_resolved: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
         """Nothing is looked up yet.
 
         Args:
             environ: environment variables for `env:`.
-            read_block: reads `prefect:`.
+            read_block: reads `prefect:`, which this layer does not know:
+                `flows.prefect_edge.secret_block`. Not given: such a reference is an error.
             on_resolved: told every new value before anybody gets it: `Redactor.learn`.
         """
         self._environ = environ

@@ -32,6 +32,10 @@ _REMEMBERED_TEXTS = 16_384
 _REFERENCE_REMEDY = 'write {secret: "env:NAME"}, file:/path or prefect:block-name instead'
 
 
+# Places below `spec` with a sentence each; see `executors.contract.Misfits`.
+FindMisfits = Callable[[Service], Iterable[tuple[Location, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class StateRules:
     """What a state is held against.
@@ -46,6 +50,7 @@ class StateRules:
         agent_labels: an object with all of these labels is the agent.
         executors: environment → its executor, as far as it is known.
         bindings: environment → the model that `spec.binding` of its services has to fit.
+        misfits: environment → what finds words of a spec that its binding has no meaning for.
     """
 
     environments: frozenset[str]
@@ -56,6 +61,7 @@ class StateRules:
     agent_labels: Mapping[str, str] = field(default_factory=empty)
     executors: Mapping[str, str] = field(default_factory=empty)
     bindings: Mapping[str, type[BaseModel]] = field(default_factory=empty)
+    misfits: Mapping[str, FindMisfits] = field(default_factory=empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +131,16 @@ def _binding_problems(declared: DeclaredService, rules: StateRules) -> Iterator[
         validate(model, part, prefix=prefix)
     except InvalidInputError as exc:
         yield from exc.problems
+        return
+    yield from _misfit_problems(declared, rules)
+
+
+def _misfit_problems(declared: DeclaredService, rules: StateRules) -> Iterator[Problem]:
+    """Words that what the service is bound to has no meaning for."""
+    find = rules.misfits.get(declared.service.metadata.environment)
+    for location, message in find(declared.service) if find is not None else ():
+        remedy = "leave it out, or bind the service to another kind"
+        yield declared.problem(("spec", *location), message, remedy)
 
 
 # ── secrets ─────────────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from infrastructure import templates
 from infrastructure.errors import (
@@ -48,6 +48,18 @@ class EngineProvider(PrimitiveProvider, Protocol):
 
     def look(self, service: Service, *, timeout: float) -> ObservedService:
         """See `executors.contract.Executor.look`."""
+        ...
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """An engine in which not every target can do everything: a pool is not a machine."""
+
+    def refusal(self, service: Service, primitive: str) -> str | None:
+        """Why what the service is bound to has no such primitive; None: it may have it.
+
+        Rests on desired state alone: nothing is asked, nothing raised.
+        """
         ...
 
 
@@ -166,6 +178,29 @@ class UniversalInfrastructureInterface:
         executor, _ = self._engine(environment)
         return self._translator.operations(executor) & frozenset(self._registry.names())
 
+    def refusal(self, call: OperationCall) -> str | None:
+        """Why this target can't do it although its environment can; None: nothing is known.
+
+        Asks nobody: an engine tells it from the target's binding (see `Choosy`).
+        """
+        service = self._services.get(call.target)
+        executor, engine = self._engine(call.target.partition("/")[0])
+        choosy = _choosy(engine)
+        if service is None or choosy is None:
+            return None
+        try:
+            parameters = self._registry.validate(call.operation, call.parameters)
+            complete = self._registry.with_all_names(call.operation, parameters)
+            translation = self._translator.translate(
+                executor, OperationCall(call.operation, call.target, complete), service
+            )
+        except UiciError:
+            return None  # other rules say what is wrong with it
+        parts = (part.calls if isinstance(part, InstanceGroup) else (part,) for part in translation)
+        names = [one.primitive for calls in parts for one in calls if not one.platform]
+        reasons = (choosy.refusal(service, name) for name in names)
+        return next((reason for reason in reasons if reason is not None), None)
+
     def run(self, call: OperationCall, deadline: datetime | None = None) -> OperationOutcome:
         """Carry out one operation; what goes wrong is in the outcome, never raised.
 
@@ -277,6 +312,10 @@ class UniversalInfrastructureInterface:
         primitive = PrimitiveCall(call.primitive, call.arguments, instance)
         result = provider.call(run.service, primitive, timeout=run.seconds_left())
         run.progress.results.append((call.primitive, instance, result))
+
+
+def _choosy(engine: object) -> Choosy | None:
+    return engine if isinstance(engine, Choosy) else None
 
 
 def _require_engine(run: _Run) -> EngineProvider:

@@ -21,10 +21,11 @@ from urllib.parse import quote
 import structlog
 
 from executors.contract import ExecutorContext, Primitive
+from executors.deadline import Deadline
 from executors.docker import capacity, evidence, lifecycle, replace_container, shape
 from executors.docker.membership import Listed, Members, Roster, compose_project, listed
 from executors.docker.remembered import RememberedInstances
-from executors.docker.session import Deadline, DockerSession, Handler, Job, Json, Toolbox
+from executors.docker.session import DockerSession, Handler, Job, Json, Toolbox
 from executors.docker.spec import Container, Reach, joined_containers, observed_instance
 from infrastructure.errors import (
     DeadlineExceededError,

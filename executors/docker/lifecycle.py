@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import time
 
-from executors.docker.session import (
-    Deadline,
-    DockerSession,
-    Job,
-    done,
-    each,
-    require_instances,
-)
+from executors.deadline import Deadline
+from executors.docker.session import DockerSession, Job, done, each, require_instances
 from executors.docker.spec import Container
 from infrastructure.errors import DeadlineExceededError, PermanentError
 from infrastructure.observed import EngineHealth, InstanceState

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import structlog
 
+from executors.deadline import Deadline
 from executors.docker.blue_green import (
     install_beside,
     refuse_what_excludes_another,
@@ -31,7 +32,7 @@ from executors.docker.carry_over import (
 from executors.docker.lifecycle import await_up, fitting_grace, halt
 from executors.docker.membership import NEW_MARK, new_name, old_name, original_name
 from executors.docker.same_meaning import at_creation
-from executors.docker.session import Deadline, DockerSession, Job, done, require_instances
+from executors.docker.session import DockerSession, Job, done, require_instances
 from executors.docker.spec import Container, Json, env_map
 from infrastructure.errors import (
     NotFoundError,

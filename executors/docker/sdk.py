@@ -20,11 +20,12 @@ from urllib.parse import quote, urlsplit
 from pydantic import StringConstraints
 
 from executors.contract import ExecutorContext
+from executors.deadline import Deadline
 from executors.docker import shape
 from executors.docker.errors import REMEDY, error_of_status, said_in, stable, translate
 from executors.docker.executor import DockerExecutor
 from executors.docker.reader import UnixReader
-from executors.docker.session import Deadline, Json
+from executors.docker.session import Json
 from executors.docker.spec import Reach
 from executors.docker.stream import Stream, demultiplex, first, newest
 from infrastructure.errors import (

@@ -7,18 +7,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from executors.deadline import Deadline
 from executors.docker.membership import Listed, Members
 from executors.docker.spec import Container
 from executors.docker.stream import Stream
 from infrastructure.errors import (
-    DeadlineExceededError,
     OutcomeUnknownError,
     PermanentError,
     UiciError,
@@ -29,38 +28,6 @@ from infrastructure.service import Service
 Json = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
-
-# A request needs some time even when the deadline is near; the contract allows one second.
-_LEAST = 0.05
-
-
-class Deadline:
-    """A moment by which something must have ended."""
-
-    __slots__ = ("_end",)
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds until then, never negative."""
-        return max(0.0, self._end - time.monotonic())
-
-    def require(self, what: str) -> float:
-        """Seconds for the next request, or DeadlineExceededError: it is not sent any more."""
-        left = self.left
-        if left <= 0:
-            raise DeadlineExceededError(f"{what}: no time left")
-        return max(left, _LEAST)
-
-    def within(self, seconds: float) -> Deadline:
-        """This deadline, or `seconds` from now if that is earlier."""
-        return Deadline(min(self.left, seconds))
-
-    def reserving(self, seconds: float) -> Deadline:
-        """An earlier deadline: what follows it must still fit into this one."""
-        return Deadline(max(0.0, self.left - seconds))
 
 
 class DockerSession(Protocol):

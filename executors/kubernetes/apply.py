@@ -91,6 +91,43 @@ def _members(live: list[Any], key: str, below: Mapping[str, Any]) -> list[Any]:
     return [{**told, **part} for part in (_part(item, below) for item in found)]
 
 
+# Of metadata: what is the server's, or of this very object.
+_BORN_WITH = frozenset(
+    {
+        "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink",
+        "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers",
+    }
+)  # fmt: skip
+# By which the Job controller knows a Job's pods; the old and the new name of each.
+_JOB_LABELS = frozenset(
+    {
+        "controller-uid", "job-name",
+        "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name",
+    }
+)  # fmt: skip
+
+
+def anew(live: Mapping[str, Any]) -> Json:
+    """A Job as somebody declared it, to be made again under its name: all but the server's own.
+
+    Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/#job-labels
+    """
+    body = copy.deepcopy({k: v for k, v in live.items() if k != "status"})
+    spec: Json = body.get("spec") or {}
+    by_hand = spec.get("manualSelector")
+    if not by_hand:
+        spec.pop("selector", None)
+    for item in (body, spec.get("template") or {}):
+        metadata = item.get("metadata") or {}
+        for key in _BORN_WITH & metadata.keys():
+            del metadata[key]
+        labels = metadata.get("labels") or {}
+        for key in frozenset() if by_hand else _JOB_LABELS & labels.keys():
+            del labels[key]
+        (metadata.get("annotations") or {}).pop("batch.kubernetes.io/job-tracking", None)
+    return body
+
+
 # ── desired state as a body ─────────────────────────────────────────────────────
 
 

@@ -8,7 +8,7 @@ the agent's own, and only then hands over to the procedure (`lifecycle`, `rollou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -16,7 +16,8 @@ from types import MappingProxyType
 import structlog
 
 from executors.contract import ExecutorContext, Primitive
-from executors.kubernetes import evidence, lifecycle, permissions, rollout
+from executors.deadline import Deadline
+from executors.kubernetes import evidence, lifecycle, permissions, protection, rollout
 from executors.kubernetes.binding import Json, Place, WorkloadKind, place_of
 from executors.kubernetes.errors import not_an_api_server
 from executors.kubernetes.objects import (
@@ -29,7 +30,7 @@ from executors.kubernetes.objects import (
     observed_pod,
     observed_spec,
     observed_workload,
-    template_of,
+    owner_of,
 )
 from executors.kubernetes.reader import (
     Key,
@@ -40,9 +41,12 @@ from executors.kubernetes.reader import (
     read_pods,
     read_workload,
 )
-from executors.kubernetes.session import Cluster, Deadline, Handler, Job, Policy, uid
-from infrastructure.errors import NotFoundError, PermanentError, UiciError
-from infrastructure.identity import place_id
+from executors.kubernetes.session import Cluster, Handler, Job, Policy, uid
+from infrastructure.errors import (
+    NotFoundError,
+    PermanentError,
+    UiciError,
+)
 from infrastructure.observed import (
     EngineSnapshot,
     InstanceState,
@@ -71,7 +75,7 @@ _TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
         "events": (evidence.events, False, ("since",)),
         "wait_healthy": (lifecycle.wait_healthy, False, ("stable_seconds",)),
         "start": (lifecycle.start, True, _NONE),
-        "stop": (lifecycle.stop, True, ("grace_seconds",)),
+        "stop": (lifecycle.stop, True, _NONE),
         "restart": (lifecycle.restart, True, ("grace_seconds", "strategy")),
         "create": (rollout.create, True, _NONE),
         "scale": (rollout.scale, True, ("replicas",)),
@@ -141,7 +145,12 @@ class KubernetesExecutor:
         return self._look(service, Deadline(timeout))
 
     def check(self, *, timeout: float) -> str:
-        """One line about the cluster."""
+        """One line about the cluster.
+
+        Raises:
+            ProtectedObjectError: every change there would be refused.
+        """
+        protection.refuse_blind(self._context.identity, "check")
         what = "ask for the version"
         found = self._cluster.request("GET", "/version", what=what, deadline=Deadline(timeout))
         if "gitVersion" not in found:
@@ -153,7 +162,13 @@ class KubernetesExecutor:
     def missing_rights(self, primitives: Collection[str], *, timeout: float) -> tuple[str, ...]:
         """See `executors.contract.Authorised`: by the server's own access reviews."""
         rights = permissions.needed(primitives, self._kinds)
-        return permissions.missing(self._cluster, rights, self._namespaces, Deadline(timeout))
+        return permissions.missing(
+            self._cluster,
+            rights,
+            self._namespaces,
+            Deadline(timeout),
+            cluster_wide=self._lister.cluster_wide,
+        )
 
     def close(self) -> None:
         """Release connections. Idempotent."""
@@ -237,24 +252,27 @@ class KubernetesExecutor:
         self, services: Sequence[Service], deadline: Deadline, *, all_services: bool
     ) -> EngineSnapshot:
         wanted: dict[Key, list[tuple[Service, Place]]] = defaultdict(list)
-        kinds: dict[WorkloadKind, None] = {}
+        # A service that is no more may have been the only one of its kind.
+        kinds = dict.fromkeys(self._kinds if all_services else ())
         for service in services:
             place = place_of(service, self._namespaces)
             wanted[place_key(place)].append((service, place))
             kinds[place.kind] = None
         seen = {service.target: ObservedService(service.target) for service in services}
-        strays: list[NativeObject] = []
-        for kind in kinds or {WorkloadKind.DEPLOYMENT: None}:
+        strays: dict[str, NativeObject] = {}  # by uid: a list that expired tells some twice
+        # No service any more: what was here may have left something.
+        for kind in kinds or dict.fromkeys(self._kinds):
             for workload in self._lister.workloads(kind, deadline):
                 key = (kind.value, str(meta(workload).get("namespace")), meta(workload)["name"])
                 owners = [pair for pair in wanted.get(key, ()) if _may_be(workload, pair[0])]
                 for service, place in owners:
                     seen[service.target] = self._workload_alone(service, place, workload)
                 if not owners and self._is_ours(workload):
-                    strays.append(native_of(workload, kind.value))
+                    strays[uid(workload)] = native_of(workload, kind.value)
         for target, instances in self._instances(wanted, seen, deadline).items():
             seen[target] = self._with(seen[target], instances)
-        orphans = tuple(sorted(strays, key=lambda native: native.name)) if all_services else ()
+        found = sorted(strays.values(), key=lambda native: (native.name, native.kind))
+        orphans = tuple(found) if all_services else ()
         return EngineSnapshot(self.environment, seen, orphans)
 
     def _instances(
@@ -285,13 +303,22 @@ class KubernetesExecutor:
 
     def _is_ours(self, workload: Json) -> bool:
         labels = meta(workload).get("labels") or {}
-        return labels.get(ENVIRONMENT_LABEL) == self.environment and SERVICE_LABEL in labels
+        ours = labels.get(ENVIRONMENT_LABEL) == self.environment and SERVICE_LABEL in labels
+        return ours and owner_of(workload) is None  # a CronJob's Jobs are the CronJob's
 
     # ── primitives ──────────────────────────────────────────────────────────────
 
     def primitives(self) -> Mapping[str, Primitive]:
         """The verbs of Kubernetes. Pods can't be frozen: there is no pause."""
         return PRIMITIVES
+
+    def refusal(self, service: Service, primitive: str) -> str | None:
+        """Why this kind has no such primitive: see `infrastructure.universal_interface.Choosy`."""
+        try:
+            place = place_of(service, self._namespaces)
+        except PermanentError as exc:
+            return str(exc)
+        return _refusal(place, primitive)
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         """Look up, refuse what is protected, then act."""
@@ -304,7 +331,12 @@ class KubernetesExecutor:
             )
         job = self._prepare(service, call, Deadline(timeout))
         if mutates:
-            self._refuse_protected(job)
+            protection.refuse_protected(
+                job,
+                self._context.identity,
+                own_namespace=self._protect_own_namespace,
+                page_size=self._page_size,
+            )
         result = handler(_chosen(job))
         log.debug(
             "kubernetes_primitive",
@@ -331,48 +363,22 @@ class KubernetesExecutor:
             refresh=lambda: self._read(service, place, deadline),
         )
 
-    def _refuse_protected(self, job: Job) -> None:
-        """Layer 5 of self-exclusion, for the whole target, before anything changes."""
-        self._context.identity.refuse(self._touched(job), action=job.call.primitive)
-
-    def _touched(self, job: Job) -> Iterator[NativeObject]:
-        """Everything that a call could reach: the workload, all its pods, their containers."""
-        place = job.place
-        yield NativeObject(place.kind.value, "", job.service.metadata.name)
-        yield NativeObject(place.kind.value, "", place.name)
-        if self._protect_own_namespace:
-            yield NativeObject("namespace", place_id("namespace", place.namespace), "")
-        if job.workload is None:
-            # What is there and another target's: `create` would meet it.
-            other = read_workload(self._cluster, place, job.deadline)
-            pods = () if other is None else self._all_pods(job, other)
-            if other is not None:
-                yield native_of(other, place.kind.value)
-        else:
-            yield native_of(job.workload, place.kind.value)
-            yield native_of(template_of(job.workload, place), "pod template")
-            pods = self._all_pods(job, job.workload)
-        for pod in pods:
-            yield native_of(pod, "pod")
-            yield from _containers(pod)
-
-    def _all_pods(self, job: Job, workload: Json) -> tuple[Json, ...]:
-        """Those on their way out, too: one of them may be the agent."""
-        return read_pods(self._cluster, job.place, workload, job.deadline, size=self._page_size)
-
-
-def _containers(pod: Json) -> Iterator[NativeObject]:
-    """By their runtime's ids, under which a process in one of them knows itself."""
-    for entry in (pod.get("status") or {}).get("containerStatuses") or ():
-        identity = str(entry.get("containerID") or "").rpartition("/")[2]
-        if identity:
-            yield NativeObject("container", identity, str(meta(pod).get("name")))
-
 
 def _may_be(workload: Json, service: Service) -> bool:
     """Whether a workload is not marked as another target's."""
     target = notes_of(workload).get(TARGET)
     return target is None or target == service.target
+
+
+def _refusal(place: Place, primitive: str) -> str | None:
+    kind, facts = place.kind.value, place.facts
+    if primitive == "scale" and not facts.scales:
+        return f"a {kind} has no number of replicas"
+    if primitive == "stop" and not (facts.scales or facts.suspends):
+        return f"a {kind} has no number of pods that could be set to none"
+    if primitive == "update_resources" and place.kind is WorkloadKind.JOB:
+        return "a Job's template can't be changed: recreate it"
+    return None
 
 
 def _lookup(call: PrimitiveCall) -> tuple[Handler, bool, tuple[str, ...]]:

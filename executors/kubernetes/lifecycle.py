@@ -10,16 +10,18 @@ import time
 from datetime import UTC, datetime
 
 from executors.kubernetes import apply
-from executors.kubernetes.binding import Json, core_path
+from executors.kubernetes.binding import Json, WorkloadKind, core_path
 from executors.kubernetes.objects import (
     STOPPED_REPLICAS,
+    is_observed,
     meta,
     notes_of,
     observed_pod,
     replicas_of,
     roll_out,
 )
-from executors.kubernetes.rollout import change
+from executors.kubernetes.revisions import of_current_revision
+from executors.kubernetes.rollout import change, refuse_on_delete
 from executors.kubernetes.session import Job, done, uid
 from infrastructure.errors import (
     ConflictError,
@@ -51,7 +53,7 @@ def start(job: Job) -> PrimitiveResult:
 def stop(job: Job) -> PrimitiveResult:
     """Ask for no pod, and note how many there were.
 
-    `grace_seconds` is the pods' own matter here: their spec says how long they may take.
+    How long they may take to end is the pods' own matter: their spec says so.
     """
     workload = job.require()
     replicas = replicas_of(workload, job.place)
@@ -86,6 +88,7 @@ def restart(job: Job) -> PrimitiveResult:
         return _unstop(job, workload)
     strategy = job.argument("strategy", "force")
     if strategy == "rolling" and job.place.facts.rolls and job.call.instance is None:
+        refuse_on_delete(job, workload.get("spec") or {})
         moment = datetime.now(UTC).isoformat()
 
         def edit(_: Json, body: Json) -> None:
@@ -100,7 +103,8 @@ def wait_healthy(job: Job) -> PrimitiveResult:
     """Wait until the workload is rolled out and every pod is up, for `stable_seconds`.
 
     Raises:
-        PermanentError: a pod crashes again and again; waiting longer would not help.
+        PermanentError: a pod crashes again and again, or a Job has failed; waiting longer would
+            not help. A pod that is being replaced may crash: it only has to go.
         DeadlineExceededError: not up in time; the message names what is waited for.
     """
     job.require()
@@ -127,20 +131,34 @@ def _not_up(job: Job, workload: Json | None, pods: tuple[Json, ...]) -> str:
     """What is waited for; empty: nothing."""
     if workload is None:
         raise NotFoundError(f"{job.what}: {job.place} is gone")
-    waiting = ""
-    for pod in pods:
-        seen = _seen(job, pod)
-        name, why = seen.native.name, f": {seen.reason}" if seen.reason else ""
-        if seen.state in (InstanceState.RESTARTING, InstanceState.STOPPED):
-            raise PermanentError(f"{job.what}: {name} is {seen.state.value}{why}")
-        if seen.state is not InstanceState.RUNNING:
-            waiting = waiting or f"{name} is {seen.state.value}{why}"
-        elif seen.health not in (EngineHealth.NONE, EngineHealth.HEALTHY):
-            waiting = waiting or f"{name} is {seen.health.value}"
+    if not is_observed(workload, job.place.kind):
+        return f"{job.place} is not rolled out"
     settled, reason = roll_out(workload, job.place.kind)
+    if not settled and job.place.kind is WorkloadKind.JOB:
+        raise PermanentError(f"{job.what}: {job.place} has failed: {reason}")
+    troubled = tuple(pod for pod in pods if _trouble(job, pod))
+    if troubled:  # only then it matters which of them are on their way out
+        troubled = of_current_revision(job, workload, troubled)
+    waiting = ""
+    for pod in troubled:
+        seen, told = _seen(job, pod), _trouble(job, pod)
+        if seen.state in (InstanceState.RESTARTING, InstanceState.STOPPED):
+            raise PermanentError(f"{job.what}: {told}")
+        waiting = waiting or told
     if not settled:
         waiting = waiting or f"{job.place} is not rolled out" + (f": {reason}" if reason else "")
     return waiting
+
+
+def _trouble(job: Job, pod: Json) -> str:
+    """What keeps a pod from being up; empty: nothing."""
+    seen = _seen(job, pod)
+    if seen.state is not InstanceState.RUNNING:
+        why = f": {seen.reason}" if seen.reason else ""
+        return f"{seen.native.name} is {seen.state.value}{why}"
+    if seen.health not in (EngineHealth.NONE, EngineHealth.HEALTHY):
+        return f"{seen.native.name} is {seen.health.value}"
+    return ""
 
 
 def _seen(job: Job, pod: Json) -> ObservedInstance:

@@ -234,9 +234,17 @@ def roll_out(workload: Mapping[str, Any], kind: WorkloadKind) -> tuple[bool, str
     or is refused something; without one it is under way.
     """
     status: Json = workload.get("status") or {}
-    if int(status.get("observedGeneration") or 0) < int(meta(workload).get("generation") or 0):
-        return kind in (WorkloadKind.JOB, WorkloadKind.CRON_JOB), ""
+    if not is_observed(workload, kind):
+        return False, ""
     return _ROLL_OUTS[kind](workload.get("spec") or {}, status), _trouble(status)
+
+
+def is_observed(workload: Mapping[str, Any], kind: WorkloadKind) -> bool:
+    """Whether the status is about the spec as it is now. Batch kinds do not tell: it is."""
+    if kind in (WorkloadKind.JOB, WorkloadKind.CRON_JOB):
+        return True
+    seen = int((workload.get("status") or {}).get("observedGeneration") or 0)
+    return seen >= int(meta(workload).get("generation") or 0)
 
 
 def _deployment(spec: Json, status: Json) -> bool:
@@ -270,6 +278,11 @@ def _daemon_set(spec: Json, status: Json) -> bool:
     return int(status.get("numberAvailable") or 0) >= wanted and (not rolls or updated >= wanted)
 
 
+def _job(_spec: Json, status: Json) -> bool:
+    """One that runs or is done is settled; one that failed never gets there."""
+    return not any(map(_failed, status.get("conditions") or ()))
+
+
 def _always(_spec: Json, _status: Json) -> bool:
     return True
 
@@ -278,7 +291,7 @@ _ROLL_OUTS: Mapping[WorkloadKind, Callable[[Json, Json], bool]] = {
     WorkloadKind.DEPLOYMENT: _deployment,
     WorkloadKind.STATEFUL_SET: _stateful_set,
     WorkloadKind.DAEMON_SET: _daemon_set,
-    WorkloadKind.JOB: _always,
+    WorkloadKind.JOB: _job,
     WorkloadKind.CRON_JOB: _always,
 }
 
@@ -288,10 +301,14 @@ def _trouble(status: Json) -> str:
         kind, value = condition.get("type"), condition.get("status")
         stuck = kind == "Progressing" and value == "False"
         refused = kind == "ReplicaFailure" and value == "True"
-        failed = kind == "Failed" and value == "True"  # a Job
-        if stuck or refused or failed:
+        if stuck or refused or _failed(condition):
             return one_line(f"{condition.get('reason', kind)}: {condition.get('message', '')}")
     return ""
+
+
+def _failed(condition: Json) -> bool:
+    """What a Job has that the cluster has given up."""
+    return condition.get("type") == "Failed" and condition.get("status") == "True"
 
 
 # ── pods ────────────────────────────────────────────────────────────────────────

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from executors.deadline import Deadline
 from executors.kubernetes.binding import KINDS, Json, WorkloadKind
-from executors.kubernetes.session import Cluster, Deadline
+from executors.kubernetes.session import Cluster
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,6 +36,16 @@ def _workloads(kinds: Iterable[WorkloadKind], *verbs: str) -> Iterable[Right]:
 
 # Beside looking, which every primitive starts with: verbs on the workload, other rights.
 _CHANGE = ("patch",)
+_SECRETS = (Right("", "secrets", "create"), Right("", "secrets", "patch"))
+# Where a kind's controller keeps what its template was.
+_HISTORY: Mapping[WorkloadKind, Right] = MappingProxyType(
+    {
+        WorkloadKind.DEPLOYMENT: Right("apps", "replicasets", "list"),
+        WorkloadKind.STATEFUL_SET: Right("apps", "controllerrevisions", "list"),
+        WorkloadKind.DAEMON_SET: Right("apps", "controllerrevisions", "list"),
+    }
+)
+_COMPARE_REVISIONS = frozenset({"wait_healthy", "rollback"})
 _VERBS: Mapping[str, tuple[tuple[str, ...], tuple[Right, ...]]] = MappingProxyType(
     {
         "inspect": ((), ()),
@@ -45,17 +56,11 @@ _VERBS: Mapping[str, tuple[tuple[str, ...], tuple[Right, ...]]] = MappingProxyTy
         "start": (_CHANGE, (Right("", "pods", "delete"),)),
         "stop": (_CHANGE, ()),
         "restart": (_CHANGE, (Right("", "pods", "delete"),)),
-        "create": (
-            ("create", "patch"),
-            (Right("", "secrets", "create"), Right("", "secrets", "patch")),
-        ),
-        "scale": (("create", "patch"), ()),
+        "create": (("create", "patch"), _SECRETS),
+        "scale": (("create", "patch"), _SECRETS),  # a workload that is missing is made
         "update_resources": (_CHANGE, ()),
-        "recreate": (_CHANGE, (Right("", "secrets", "create"), Right("", "secrets", "patch"))),
-        "rollback": (
-            _CHANGE,
-            (Right("apps", "replicasets", "list"), Right("apps", "controllerrevisions", "list")),
-        ),
+        "recreate": (_CHANGE, _SECRETS),
+        "rollback": (_CHANGE, ()),
         # A websocket is opened with GET, which newer servers check as `create`.
         "exec": ((), (Right("", "pods/exec", "get"), Right("", "pods/exec", "create"))),
     }
@@ -76,6 +81,8 @@ def needed(
     for name in primitives:
         verbs, others = _VERBS.get(name, ((), ()))
         found.update(_workloads(kinds, *verbs), others)
+    if not _COMPARE_REVISIONS.isdisjoint(primitives):
+        found.update(_HISTORY[kind] for kind in kinds if kind in _HISTORY)
     if "recreate" in primitives and WorkloadKind.JOB in kinds:
         found.update(_workloads((WorkloadKind.JOB,), "delete", "create"))
     return tuple(sorted(found))
@@ -147,22 +154,47 @@ def _rules(rights: Iterable[Right]) -> list[Json]:
 
 
 def missing(
-    cluster: Cluster, rights: Iterable[Right], namespaces: Sequence[str], deadline: Deadline
+    cluster: Cluster,
+    rights: Iterable[Right],
+    namespaces: Sequence[str],
+    deadline: Deadline,
+    *,
+    cluster_wide: bool,
 ) -> tuple[str, ...]:
-    """Which rights the server says the agent does not have, `verb resource in namespace`."""
+    """Which rights the server says the agent does not have, `verb resource in namespace`.
+
+    Args:
+        cluster: is asked.
+        rights: of `needed`.
+        namespaces: where they have to hold.
+        deadline: for all of them.
+        cluster_wide: sweeps are lists over all namespaces, which takes the right in all.
+    """
+    asked: list[tuple[Right, str | None]] = []
+    for right in rights:
+        across = cluster_wide and (right.group, right.resource, right.verb) in _SWEPT
+        asked += [(right, namespace) for namespace in ((None,) if across else namespaces)]
     return tuple(
-        f"{right} in {namespace}"
-        for namespace in namespaces
-        for right in rights
+        f"{right} in {namespace or 'all namespaces'}"
+        for right, namespace in asked
         if not _allowed(cluster, right, namespace, deadline)
     )
 
 
-def _allowed(cluster: Cluster, right: Right, namespace: str, deadline: Deadline) -> bool:
-    """One SelfSubjectAccessReview. Asking changes nothing, though it is a POST."""
+# What `reader.Lister` asks for.
+_SWEPT = frozenset(
+    {("", "pods", "list"), *((f.api_group, f.plural, "list") for f in KINDS.values())}
+)
+
+
+def _allowed(cluster: Cluster, right: Right, namespace: str | None, deadline: Deadline) -> bool:
+    """One SelfSubjectAccessReview. Asking changes nothing, though it is a POST.
+
+    Without a namespace it asks about all of them.
+    """
     resource, _, subresource = right.resource.partition("/")
     attributes: dict[str, Any] = {
-        "namespace": namespace,
+        **({"namespace": namespace} if namespace else {}),
         "verb": right.verb,
         "group": right.group,
         "resource": resource,

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, Place, WorkloadKind, core_path, workloads_path
 from executors.kubernetes.errors import ExpiredError, not_an_api_server
 from executors.kubernetes.objects import belongs_to, is_instance, is_of, meta
-from executors.kubernetes.session import Cluster, Deadline
+from executors.kubernetes.session import Cluster
 from infrastructure.errors import NotFoundError
 
 _RESTARTS = 3  # of a list whose place in it has expired

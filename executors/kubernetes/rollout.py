@@ -7,7 +7,9 @@ lists that manager under `takeOver`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,22 +21,29 @@ from executors.kubernetes.objects import (
     container_of,
     meta,
     notes_of,
-    owner_of,
     replicas_of,
     template_of,
 )
-from executors.kubernetes.reader import pages, read_workload
+from executors.kubernetes.reader import read_workload
+from executors.kubernetes.revisions import earlier_templates
 from executors.kubernetes.session import Job, done
-from infrastructure.errors import ConflictError, NotFoundError, PermanentError
+from infrastructure.errors import (
+    ConflictError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermanentError,
+    TemporaryError,
+    UiciError,
+)
 from infrastructure.operations import PrimitiveResult
 from infrastructure.quantities import parse_cpu, parse_memory
 from infrastructure.service import SecretRef
 
 ROLLED_BACK = "uici.rolled-back-to"  # revision from which a second rollback would swing forward
-_REVISION = "deployment.kubernetes.io/revision"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML, too
 _TEMPLATE_KEYS = ("image", "command", "args", "env", "resources")
-_PAGE = 500
+_PAUSE = 0.2  # seconds between two tries of what must not be left half done
+_STEM = 40  # characters of a Job's name in that of its rehearsal: 63 are allowed in all
 
 # Gets the live object and the body of what is ours in it, which it changes.
 Edit = Callable[[Json, Json], None]
@@ -83,7 +92,8 @@ def recreate(job: Job) -> PrimitiveResult:
     values = {**desired_env(job), **{str(k): str(v) for k, v in env.items()}}
     if job.place.kind is WorkloadKind.JOB:
         return _replace(job, live, values, image)
-    _keep_secrets(job, values)
+    native = job.service.spec.native.get("workload") or {}
+    refuse_on_delete(job, {**(live.get("spec") or {}), **native})
     moment = datetime.now(UTC).isoformat()
 
     def edit(current: Json, body: Json) -> None:
@@ -94,12 +104,13 @@ def recreate(job: Job) -> PrimitiveResult:
             template = apply.edit_template(body, job.place)
             apply.edit_annotations(template)[apply.RESTARTED_AT] = moment
 
-    return change(job, edit)
+    with _secrets_kept(job, values, lambda: change(job, edit, dry=True)):
+        return change(job, edit)
 
 
 def update_resources(job: Job) -> PrimitiveResult:
     """Set limits; None keeps a limit as it is. Pods are replaced by the roll-out."""
-    job.require()
+    refuse_on_delete(job, job.require().get("spec") or {})
     if job.place.kind is WorkloadKind.JOB:
         raise PermanentError(f"{job.what}: a Job's template can't be changed: recreate it")
     try:
@@ -122,7 +133,8 @@ def rollback(job: Job) -> PrimitiveResult:
         PermanentError: there is none, or the last change was a rollback itself.
     """
     live = job.require()
-    current, earlier = _revisions(job, live)
+    refuse_on_delete(job, live.get("spec") or {})
+    current, earlier = earlier_templates(job, live)
     noted = notes_of(live).get(ROLLED_BACK)
     image = container_of(template_of(live, job.place), job.place).get("image")
     found = next(
@@ -152,8 +164,23 @@ def rollback(job: Job) -> PrimitiveResult:
 # ── how changes are made ────────────────────────────────────────────────────────
 
 
-def change(job: Job, edit: Edit) -> PrimitiveResult:
+def refuse_on_delete(job: Job, spec: Mapping[str, Any]) -> None:
+    """Refuse what would change a template and no pod, and would look as if it had worked.
+
+    Raises:
+        PermanentError: the workload's pods are only replaced when somebody deletes them.
+    """
+    if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
+        raise PermanentError(
+            f"{job.what}: {job.place} has updateStrategy OnDelete, so no pod would be replaced:"
+            " set RollingUpdate, or change it by hand and `restart` with strategy force"
+        )
+
+
+def change(job: Job, edit: Edit, *, dry: bool = False) -> PrimitiveResult:
     """Apply what is ours with an edit; made anew when the object changed in between.
+
+    With `dry` the server only says whether it would.
 
     Returns:
         `changed` is whether the server's spec is another one than before.
@@ -171,7 +198,7 @@ def change(job: Job, edit: Edit) -> PrimitiveResult:
         body.setdefault("spec", {})
         edit(live, body)
         try:
-            applied = _apply(job, job.place.path, body, f"apply {job.place}")
+            applied = _apply(job, job.place.path, body, f"apply {job.place}", dry=dry)
         except FieldConflictError:
             raise
         except ConflictError:
@@ -183,23 +210,28 @@ def change(job: Job, edit: Edit) -> PrimitiveResult:
     raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _apply(job: Job, path: str, body: Mapping[str, Any], what: str) -> Json:
+def _apply(job: Job, path: str, body: Mapping[str, Any], what: str, *, dry: bool = False) -> Json:
     """Server-side apply; other managers' fields are only taken where the connection says so."""
     try:
-        return _send(job, path, body, what, force="false")
+        return _send(job, path, body, what, force="false", dry=dry)
     except FieldConflictError as exc:
         if not exc.managers <= job.policy.take_over:
             raise
-    return _send(job, path, body, what, force="true")
+    return _send(job, path, body, what, force="true", dry=dry)
 
 
-def _send(job: Job, path: str, body: Mapping[str, Any], what: str, *, force: str) -> Json:
+def _send(
+    job: Job, path: str, body: Mapping[str, Any], what: str, *, force: str, dry: bool
+) -> Json:
+    query = [("fieldManager", job.policy.manager), ("force", force)]
+    if dry:
+        query.append(("dryRun", "All"))
     return job.cluster.request(
         "PATCH",
         path,
         what=what,
         deadline=job.deadline,
-        query=(("fieldManager", job.policy.manager), ("force", force)),
+        query=query,
         body=body,
         content_type=_APPLY,
     )
@@ -215,12 +247,39 @@ def _create(job: Job, *, replicas: int | None = None) -> PrimitiveResult:
     body = apply.new_body(job.service, job.place, values)
     if replicas is not None:
         body["spec"]["replicas"] = replicas
-    _keep_secrets(job, values)
-    return done((_apply(job, job.place.path, body, f"apply {job.place}"),))
+
+    def made(*, dry: bool = False) -> Json:
+        return _apply(job, job.place.path, body, f"apply {job.place}", dry=dry)
+
+    with _secrets_kept(job, values, lambda: made(dry=True)):
+        return done((made(),))
 
 
 def _replace(job: Job, live: Json, values: Mapping[str, str], image: str | None) -> PrimitiveResult:
-    """A Job's template can't be changed: it is deleted and made anew."""
+    """A Job's template can't be changed: it is deleted and made anew.
+
+    From the live one, with desired state laid over: what others gave it stays.
+
+    Raises:
+        OutcomeUnknownError: it is deleted, and could not be made.
+    """
+    body = apply.anew(live)
+    apply.lay_over(body, job.service, job.place, values, live=live)
+    if image is not None:
+        apply.edit_container(body, job.place, live)["image"] = image
+
+    # Under its own name it would be a change of the one that is there: never accepted.
+    name = f"{job.place.name[:_STEM]}-uici-rehearsal"
+    other = {**body, "metadata": {**body["metadata"], "name": name}}
+    _apply(job, f"{job.place.collection}/{name}", other, f"apply {job.place}", dry=True)
+    with _secrets_kept(job, values, lambda: None):
+        _delete(job, live)
+    with _begun(f"{job.what}: {job.place} is deleted and not made again"):
+        _await_end(job, live)
+        return done((_made(job, body),))
+
+
+def _delete(job: Job, live: Json) -> None:
     job.cluster.request(
         "DELETE",
         job.place.path,
@@ -231,11 +290,28 @@ def _replace(job: Job, live: Json, values: Mapping[str, str], image: str | None)
             "preconditions": {"uid": meta(live)["uid"]},
         },
     )
-    body = apply.new_body(job.service, job.place, values)
-    if image is not None:
-        apply.edit_container(body, job.place, None)["image"] = image
-    _keep_secrets(job, values)
-    return done((_apply(job, job.place.path, body, f"apply {job.place}"),))
+
+
+def _await_end(job: Job, live: Json) -> None:
+    """A finalizer may keep it after the request to delete it was answered."""
+    while True:
+        found = read_workload(job.cluster, job.place, job.deadline)
+        if found is None or meta(found)["uid"] != meta(live)["uid"]:
+            return
+        time.sleep(min(_PAUSE, job.deadline.require(f"{job.place} is still there")))
+
+
+def _made(job: Job, body: Json) -> Json:
+    """Applied; tried again on errors that pass, because nothing is there until it works."""
+    attempt = 1
+    while True:
+        try:
+            return _apply(job, job.place.path, body, f"apply {job.place}")
+        except TemporaryError:
+            if attempt >= job.policy.attempts or job.deadline.left <= _PAUSE:
+                raise
+        attempt += 1
+        time.sleep(_PAUSE)
 
 
 def _set_replicas(job: Job, replicas: int) -> PrimitiveResult:
@@ -258,17 +334,57 @@ def desired_env(job: Job) -> dict[str, str]:
     }
 
 
-def _keep_secrets(job: Job, values: Mapping[str, str]) -> None:
-    """Put the values of declared secrets where the pod template refers to them."""
-    hidden = {
+def _hidden(job: Job, values: Mapping[str, str]) -> dict[str, str]:
+    return {
         name: values[name]
         for name, value in job.service.spec.env.items()
         if isinstance(value, SecretRef)
     }
-    if hidden:
-        body = secrets.secret_body(job.place, hidden, apply.labels_for(job.service))
-        path = core_path("secrets", job.place.namespace, secrets.secret_name(job.place))
-        _apply(job, path, body, f"apply Secret {job.place.namespace}/{body['metadata']['name']}")
+
+
+@contextmanager
+def _secrets_kept(
+    job: Job, values: Mapping[str, str], rehearse: Callable[[], object]
+) -> Iterator[None]:
+    """Put the values of declared secrets where the pod template refers to them.
+
+    A Secret and its workload are two changes. So the server is asked beforehand whether it
+    would take the second, and an error of it that comes all the same does not say that nothing
+    changed.
+
+    Args:
+        job: the call.
+        values: the environment with secrets resolved.
+        rehearse: the change within the block, without effect.
+
+    Raises:
+        OutcomeUnknownError: the Secret was written, the block raised.
+    """
+    hidden = _hidden(job, values)
+    if not hidden:
+        yield
+        return
+    rehearse()
+    body = secrets.secret_body(job.place, hidden, apply.labels_for(job.service))
+    shown = f"Secret {job.place.namespace}/{body['metadata']['name']}"
+    path = core_path("secrets", job.place.namespace, body["metadata"]["name"])
+    _apply(job, path, body, f"apply {shown}")
+    with _begun(f"{job.what}: {shown} is written"):
+        yield
+
+
+@contextmanager
+def _begun(so_far: str) -> Iterator[None]:
+    """What fails in the block has not left everything as it was."""
+    try:
+        yield
+    except OutcomeUnknownError:
+        raise
+    except UiciError as exc:
+        raise OutcomeUnknownError(
+            f"{so_far}, then: {exc}",
+            remedy="nothing to do by hand: the next run observes and goes on from there",
+        ) from exc
 
 
 def _has(job: Job, live: Json, image: str | None, env: Mapping[str, Any]) -> bool:
@@ -277,31 +393,3 @@ def _has(job: Job, live: Json, image: str | None, env: Mapping[str, Any]) -> boo
     return (image is None or container.get("image") == image) and all(
         present.get(str(name)) == str(value) for name, value in env.items()
     )
-
-
-def _revisions(job: Job, live: Json) -> tuple[str, list[tuple[int, Json]]]:
-    """The current revision's name, and number and pod template of all that are kept."""
-    owner = meta(live)["uid"]
-    if job.place.kind is WorkloadKind.DEPLOYMENT:
-        plural, current = "replicasets", notes_of(live).get(_REVISION, "?")
-    elif job.place.facts.rolls:
-        plural = "controllerrevisions"
-        current = str((live.get("status") or {}).get("updateRevision", "?"))
-    else:
-        raise PermanentError(f"{job.what}: a {job.place.kind.value} keeps no earlier revisions")
-    found: list[tuple[int, Json]] = []
-    path = f"/apis/apps/v1/namespaces/{job.place.namespace}/{plural}"
-    for page in pages(job.cluster, path, what=plural, deadline=job.deadline, size=_PAGE):
-        for item in page:
-            controller = owner_of(item)
-            if controller is not None and controller[2] == owner:
-                found.append(_revision(item))
-    return f"revision {current}", found
-
-
-def _revision(item: Json) -> tuple[int, Json]:
-    if "revision" in item:  # a ControllerRevision holds a patch of the template
-        return int(item["revision"]), ((item.get("data") or {}).get("spec") or {}).get(
-            "template"
-        ) or {}
-    return int(notes_of(item).get(_REVISION, 0)), (item.get("spec") or {}).get("template") or {}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import Field, StringConstraints, model_validator
 
 from executors.contract import ExecutorContext
+from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, WorkloadKind
 from executors.kubernetes.errors import (
     REMEDY,
@@ -29,8 +30,9 @@ from executors.kubernetes.errors import (
     translate,
 )
 from executors.kubernetes.executor import KubernetesExecutor
-from executors.kubernetes.session import Deadline, Executed, Policy, Query
+from executors.kubernetes.session import Executed, Policy, Query
 from infrastructure.errors import (
+    DeadlineExceededError,
     OutcomeUnknownError,
     PermanentError,
     UiciError,
@@ -123,6 +125,8 @@ class SdkCluster:
         where = connection.context or connection.kubeconfig or "the pod's own cluster"
         self.address = f"the Kubernetes API server of {where}"
         self._lock = threading.Lock()
+        # Held by the thread that asks for credentials, by a plugin that hangs for ever.
+        self._credentials = threading.Lock()
         self._api: kubernetes.client.ApiClient | None = None
 
     # ── requests ────────────────────────────────────────────────────────────────
@@ -225,9 +229,9 @@ class SdkCluster:
         limit: int | None,
     ) -> tuple[int, bytes, float]:
         """Status, body, and the seconds of `Retry-After`."""
-        api = self._client(what)
-        _, url, prepared, _, _ = api.param_serialize(
-            method, path, query_params=list(query), header_params=headers, auth_settings=_AUTH
+        api = self._client(what, deadline)
+        url, prepared = self._prepared(
+            api, method, path, query=query, headers=headers, what=what, deadline=deadline
         )
         # Given as bytes, the body of a patch goes out as it is.
         answer = api.rest_client.pool_manager.request(
@@ -254,11 +258,75 @@ class SdkCluster:
         except _vendor_errors() as exc:
             raise translate(exc, what=what, engine=self.address, mutating=mutating) from exc
 
-    def _client(self, what: str) -> kubernetes.client.ApiClient:
-        with self._lock:
-            if self._api is None:
-                self._api = self._connected(what)
-            return self._api
+    def _client(self, what: str, deadline: Deadline) -> kubernetes.client.ApiClient:
+        def connected() -> kubernetes.client.ApiClient:
+            found = self._api  # perhaps somebody else's, while this one waited
+            if found is None:
+                found = self._connected(what)
+                with self._lock:
+                    self._api = found
+            return found
+
+        return self._api or self._bounded(connected, what=what, deadline=deadline)
+
+    def _prepared(
+        self,
+        api: kubernetes.client.ApiClient,
+        method: str,
+        path: str,
+        *,
+        query: Query,
+        headers: dict[str, str],
+        what: str,
+        deadline: Deadline,
+    ) -> tuple[str, dict[str, str]]:
+        """Address and headers. Credentials that have expired are asked for anew."""
+
+        def serialized() -> tuple[str, dict[str, str]]:
+            _, url, prepared, _, _ = api.param_serialize(
+                method, path, query_params=list(query), header_params=headers, auth_settings=_AUTH
+            )
+            return url, prepared
+
+        # A service account's token is a file; only what a kubeconfig names can hang.
+        renewed = self._connection.kubeconfig and api.configuration.refresh_api_key_hook
+        return self._bounded(serialized, what=what, deadline=deadline) if renewed else serialized()
+
+    def _bounded(self, action: Callable[[], R], *, what: str, deadline: Deadline) -> R:
+        """What may run a credentials plugin, which has no time-out: one at a time, on a thread.
+
+        A thread that is given up goes on; what it finds is the next caller's.
+
+        Raises:
+            DeadlineExceededError: nothing was sent.
+        """
+        late = DeadlineExceededError(
+            f"{what}: no credentials for {self.address} in time: try the `exec` plugin of the"
+            " kubeconfig by hand"
+        )
+        if not self._credentials.acquire(timeout=deadline.require(what)):
+            raise late
+        outcome: deque[R] = deque()
+        failed: deque[Exception] = deque()
+
+        def work() -> None:
+            try:
+                outcome.append(action())
+            except UiciError as exc:
+                failed.append(exc)
+            except _vendor_errors() as exc:
+                failed.append(exc)
+            finally:
+                self._credentials.release()
+
+        thread = threading.Thread(target=work, name="uici-kubernetes-credentials", daemon=True)
+        thread.start()
+        thread.join(deadline.left)
+        if failed:
+            raise failed.pop()
+        if not outcome:
+            raise late
+        return outcome.pop()
 
     def _connected(self, what: str) -> kubernetes.client.ApiClient:
         # Late: 0.35 CPU seconds that only a run with this environment pays.
@@ -301,7 +369,9 @@ class SdkCluster:
 
         def work() -> None:
             def talk() -> Executed:
-                socket = self._open_exec(path, argv, container=container, what=what)
+                socket = self._open_exec(
+                    path, argv, container=container, what=what, deadline=deadline
+                )
                 opened.append(socket)
                 try:
                     return _conversation(socket, deadline, limit)
@@ -327,11 +397,17 @@ class SdkCluster:
         return result
 
     def _open_exec(
-        self, path: str, argv: Sequence[str], *, container: str, what: str
+        self,
+        path: str,
+        argv: Sequence[str],
+        *,
+        container: str,
+        what: str,
+        deadline: Deadline,
     ) -> websocket.WebSocket:
         from kubernetes.stream import ws_client  # noqa: PLC0415, TID251 - as in _connected
 
-        api = self._client(what)
+        api = self._client(what, deadline)
         query = [
             *(("command", word) for word in argv),
             ("container", container),
@@ -340,9 +416,8 @@ class SdkCluster:
             ("stdin", "false"),
             ("tty", "false"),
         ]
-        headers: dict[str, str] = {}
-        _, url, prepared, _, _ = api.param_serialize(
-            "GET", f"{path}/exec", header_params=headers, auth_settings=_AUTH
+        url, prepared = self._prepared(
+            api, "GET", f"{path}/exec", query=(), headers={}, what=what, deadline=deadline
         )
         address = ws_client.get_websocket_url(url, query)  # type: ignore[no-untyped-call]  # the package is not typed here
         made: websocket.WebSocket = ws_client.create_websocket(  # type: ignore[no-untyped-call]  # the package is not typed here

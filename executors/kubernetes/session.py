@@ -6,44 +6,17 @@ only this. All methods raise errors of `infrastructure.errors` and nothing else.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, Place
-from infrastructure.errors import DeadlineExceededError, NotFoundError
+from infrastructure.errors import NotFoundError
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from infrastructure.service import Service
 
-# A request needs some time even when the deadline is near; the contract allows one second.
-_LEAST = 0.05
 Query = Sequence[tuple[str, str]]
-
-
-class Deadline:
-    """A moment by which something must have ended."""
-
-    __slots__ = ("_end",)
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds until then, never negative."""
-        return max(0.0, self._end - time.monotonic())
-
-    def require(self, what: str) -> float:
-        """Seconds for the next request, or DeadlineExceededError: it is not sent any more."""
-        left = self.left
-        if left <= 0:
-            raise DeadlineExceededError(f"{what}: no time left")
-        return max(left, _LEAST)
-
-    def within(self, seconds: float) -> Deadline:
-        """This deadline, or `seconds` from now if that is earlier."""
-        return Deadline(min(self.left, seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,6 @@
 """
 
 from executors.oci.sdk import connect
-from executors.oci.settings import Binding, Connection, unsupported
+from executors.oci.settings import Binding, Connection, misfits, unsupported
 
-__all__ = ["Binding", "Connection", "connect", "unsupported"]
+__all__ = ["Binding", "Connection", "connect", "misfits", "unsupported"]

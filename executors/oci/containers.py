@@ -10,21 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TypeVar
-
-import structlog
 
 from executors.oci.answers import Container, ContainerInstance, Json
 from executors.oci.job import Job
 from executors.oci.membership import (
     PREVIOUS_IMAGE_TAG,
     REPLACES_TAG,
-    STARTED_TAG,
     TARGET_TAG,
     names_for,
     replica_index,
 )
+from executors.oci.notes import note_start
 from executors.oci.session import Reply, Request, change_each, done, fetch, without_nothing
 from executors.oci.settings import Api
 from executors.oci.spec import (
@@ -36,11 +33,16 @@ from executors.oci.spec import (
     new_body,
     replacement_body,
 )
-from infrastructure.errors import NotFoundError, OutcomeUnknownError, PermanentError, UiciError
+from infrastructure.errors import (
+    NotFoundError,
+    OutcomeUnknownError,
+    PermanentError,
+    TemporaryError,
+    UiciError,
+)
 from infrastructure.observed import EngineHealth, InstanceState
 from infrastructure.operations import PrimitiveResult
 
-log = structlog.get_logger("uici")
 T = TypeVar("T")
 
 _UP = frozenset({"ACTIVE"})
@@ -101,7 +103,7 @@ def wait_healthy(job: Job) -> PrimitiveResult:
 def _settled(container: Container) -> Container:
     """A container whose checks have not passed counts as not there yet."""
     if health_of(container) in (EngineHealth.STARTING, EngineHealth.UNHEALTHY):
-        return container.model_copy(update={"lifecycle_state": "its health checks fail"})
+        return replace(container, lifecycle_state="its health checks fail")
     return container
 
 
@@ -125,16 +127,7 @@ def _act(job: Job, machine: ContainerInstance, verb: str, until: frozenset[str])
 
 def _note_start(job: Job, machine: ContainerInstance) -> None:
     """No API tells when it was last started, so it is noted in a tag."""
-    tags = {**(machine.freeform_tags or {}), STARTED_TAG: datetime.now(UTC).isoformat()}
-    try:
-        _change(
-            job,
-            "update_container_instance",
-            (machine.id, {"freeformTags": tags}),
-            what=f"note the start of {machine.name}",
-        )
-    except UiciError as exc:
-        log.warning("oci_start_not_noted", instance=machine.name, error=str(exc))
+    note_start(job, Api.CONTAINERS, "container_instance", machine)
 
 
 # ── how many ─────────────────────────────────────────────────────────────────────
@@ -230,16 +223,34 @@ def _delete(job: Job, machine: ContainerInstance) -> None:
     what = f"delete {machine.name}"
     try:
         _send(job, "delete_container_instance", (machine.id,), what=what)
-    except NotFoundError:
-        return
+    except NotFoundError as exc:
+        # One answer for "gone" and for "a policy forbids it": whether it can be seen tells.
+        if _is_gone(job, machine):
+            return
+        raise PermanentError(
+            f"{what}: a policy forbids it: the agent needs `manage compute-container-family` in"
+            " the compartment of the container instance"
+        ) from exc
     job.waiting.for_absence(lambda: _get(job, machine.id), GONE, what=what)
+
+
+def _is_gone(job: Job, machine: ContainerInstance) -> bool:
+    try:
+        return _get(job, machine.id).lifecycle_state in GONE
+    except NotFoundError:
+        return True
 
 
 # ── replacing ────────────────────────────────────────────────────────────────────
 
 
 def settle(job: Job) -> list[str]:
-    """Take away successors whose making broke off."""
+    """Take away successors whose making broke off.
+
+    Raises:
+        PermanentError: a policy forbids it. Whatever was asked for is not done then: each
+            replacement would leave one more behind.
+    """
 
     def one(machine: ContainerInstance) -> str:
         _delete(job, machine)
@@ -346,8 +357,29 @@ def _replace(job: Job, replica: Replica, wanted: Wanted, *, remember: bool = Tru
     except PermanentError as exc:
         state = "inactive" if was_inactive else "active"
         raise PermanentError(f"{exc}; {old.instance.name} is {state}, as it was before") from exc
-    _delete(job, old.instance)
+    _retire(job, old.instance, made)
     return made
+
+
+def _retire(job: Job, old: ContainerInstance, made: str) -> None:
+    """Delete what was replaced; if that is forbidden, the successor goes again instead."""
+    try:
+        _delete(job, old)
+    except TemporaryError as exc:
+        raise OutcomeUnknownError(
+            f"{exc}; its successor is up beside it",
+            remedy="nothing to do by hand: the next change takes the successor away first",
+        ) from exc
+    except PermanentError as exc:  # refused: had it been accepted, it would be "unknown"
+        try:
+            _delete(job, _get(job, made))
+        except UiciError as again:
+            raise OutcomeUnknownError(
+                f"{exc}; its successor runs beside it: {again}",
+                remedy="grant it, or delete one of the two by hand; until then UICI changes"
+                " nothing of this service",
+            ) from exc
+        raise PermanentError(f"{exc}; {old.name} is as it was before") from exc
 
 
 def _earlier_image(old: Replica, image: str) -> str | None:

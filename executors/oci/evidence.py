@@ -16,11 +16,11 @@ from typing import Any
 from executors.oci.answers import CommandExecution, Instance, Json, MetricSeries, WorkRequest, parse
 from executors.oci.job import Job
 from executors.oci.machines import facts
-from executors.oci.session import Request, fetch, pages
+from executors.oci.session import BudgetSpentError, Request, fetch, pages
 from executors.oci.settings import Api, ContainerInstanceBinding, LogSource
 from executors.oci.spec import Replica, container_spec, health_of, machine_size
 from infrastructure.errors import (
-    DeadlineExceededError,
+    NotFoundError,
     OutcomeUnknownError,
     PermanentError,
     TemporaryError,
@@ -86,27 +86,41 @@ def _replica_facts(replica: Replica) -> Json:
 
 
 def logs(job: Job) -> PrimitiveResult:
-    """The newest lines, oldest first: from the Logging service, else from the containers."""
-    if job.argument("source", "all") == "stderr":
+    """The newest lines, oldest first: from the Logging service, else from the containers.
+
+    What the containers wrote has no times to sort by, so each replica has its own newest lines.
+    """
+    if job.argument("source", "all") != "all":
         raise PermanentError(
-            f"{job.what}: Oracle Cloud keeps no apart what a container writes to stdout and stderr"
+            f"{job.what}: Oracle Cloud does not keep apart what a container writes to stdout and"
+            " stderr: leave out `source`"
         )
     if job.log_source is not None:
-        lines = _searched(job, job.log_source)
+        logs_of = [("", _searched(job, job.log_source))]
     elif isinstance(job.binding, ContainerInstanceBinding):
-        lines = _retrieved(job)
+        logs_of = _retrieved(job)
     else:
         raise PermanentError(
             f"{job.what}: say in `binding.logs` in which log of the Logging service it writes"
         )
+    share = _LOG_BYTES // max(1, len(logs_of))
+    parts = [_newest_lines(job, name, lines, share) for name, lines in logs_of]
+    return PrimitiveResult(
+        changed=False, native_ids=_ids(job), output="\n".join(part for part in parts if part)
+    )
+
+
+def _newest_lines(job: Job, name: str, lines: Sequence[str], limit: int) -> str:
+    """The newest of those that were asked for, each marked with the replica's `name`."""
     chosen = _chosen(lines, job.argument("level"), job.argument("filter"))
-    text = "\n".join(chosen[-int(job.argument("lines", 100)) :])
-    note = "[older output cut]\n" if len(text) > _LOG_BYTES else ""
-    return PrimitiveResult(changed=False, native_ids=_ids(job), output=note + text[-_LOG_BYTES:])
+    mark = f"[{name}] " if name else ""
+    text = "\n".join(mark + line for line in chosen[-int(job.argument("lines", 100)) :])
+    note = f"{mark}[older output cut]\n" if len(text) > limit else ""
+    return note + text[-limit:]
 
 
-def _retrieved(job: Job) -> list[str]:
-    """What the containers wrote. Their lines carry no time of Oracle Cloud's."""
+def _retrieved(job: Job) -> list[tuple[str, list[str]]]:
+    """Replica → what the containers wrote. Their lines carry no time of Oracle Cloud's."""
     if job.argument("since") is not None:
         raise PermanentError(
             f"{job.what}: a container's own log has no times: leave out `since`, or keep the log"
@@ -126,13 +140,10 @@ def _retrieved(job: Job) -> list[str]:
         return data if isinstance(data, str) else ""
 
     texts = job.read_each(job.require(job.found), one)
-    several = len(texts) > 1
-    return [
-        f"[{replica.instance.name}] {line}" if several else line
-        for replica, text in zip(job.found, texts, strict=True)
-        for line in text.splitlines()
-        if line.strip()
-    ]
+    logs_of = [[line for line in text.splitlines() if line.strip()] for text in texts]
+    if len(logs_of) == 1:
+        return [("", logs_of[0])]
+    return list(zip([r.instance.name for r in job.found], logs_of, strict=True))
 
 
 def _searched(job: Job, source: LogSource) -> list[str]:
@@ -381,12 +392,23 @@ def _await_command(job: Job, instance: Instance, command: str, what: str) -> Com
     while True:
         try:
             found = fetch(job.cloud, request, CommandExecution, job.deadline)
-        except (TemporaryError, PermanentError):  # not found until the agent has fetched it
+        except BudgetSpentError as exc:
+            raise OutcomeUnknownError(
+                f"{what}: sent, but {exc}", remedy=_look_at(instance)
+            ) from exc
+        except (TemporaryError, NotFoundError):  # not found until the agent has fetched it
             found = None
+        except PermanentError as exc:
+            raise OutcomeUnknownError(
+                f"{what}: sent, but {exc}", remedy=_look_at(instance)
+            ) from exc
         if found is not None and found.lifecycle_state in ("SUCCEEDED", "FAILED"):
             return found
         if found is not None and found.lifecycle_state in ("TIMED_OUT", "CANCELED"):
-            raise DeadlineExceededError(f"{what}: it was ended: {found.lifecycle_state}")
+            raise OutcomeUnknownError(
+                f"{what}: it was ended before it was done: {found.lifecycle_state}",
+                remedy=_look_at(instance),
+            )
         if job.deadline.left <= job.tools.interval:
             _cancel(job, command)
             raise OutcomeUnknownError(

@@ -16,12 +16,13 @@ from typing import TypeVar
 import structlog
 
 from executors.contract import ExecutorContext, Primitive
+from executors.deadline import Deadline
 from executors.oci import containers, evidence, machines
 from executors.oci.answers import Pool, Resource
 from executors.oci.job import Handler, Job, Tools
 from executors.oci.membership import native
 from executors.oci.observe import Lists, Observer, members_of, strays
-from executors.oci.session import Cloud, Deadline, Request
+from executors.oci.session import Cloud, Request
 from executors.oci.settings import (
     AnyBinding,
     Api,
@@ -33,7 +34,7 @@ from executors.oci.settings import (
     unsupported,
 )
 from executors.oci.spec import CONTAINER, CONTAINER_INSTANCE, INSTANCE, POOL
-from infrastructure.errors import NotFoundError, PermanentError
+from infrastructure.errors import NotFoundError, OutcomeUnknownError, PermanentError
 from infrastructure.identity import AgentIdentity, with_runtime
 from infrastructure.observed import EngineSnapshot, NativeObject, ObservedService
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
@@ -85,7 +86,7 @@ _HANDLERS: Mapping[type, Mapping[str, Handler]] = {
         "start": machines.start_pool,
         "stop": machines.stop_pool,
         "restart": machines.restart_pool,
-        "create": machines.restore_pool,
+        "create": machines.wait_for_pool,
         "scale": machines.scale_pool,
         "exec": evidence.execute,
     },
@@ -143,7 +144,9 @@ class OCIExecutor:
         """Lists by compartment, and questions about what no list says."""
         deadline = Deadline(timeout)
         asked = [(service, binding_of(service)) for service in services]
-        lists = self._observer.lists(asked, declared=self._declared, deadline=deadline)
+        lists = self._observer.lists(
+            asked, declared=self._declared, deadline=deadline, whole=all_services
+        )
         seen = self._observer.services(asked, lists, deadline)
         names = frozenset(service.metadata.name for service in services)
         if all_services:
@@ -169,6 +172,10 @@ class OCIExecutor:
         count = len(self._connection.compartments)
         return f"{self._cloud.address}, {count} compartment{'s' if count > 1 else ''}"
 
+    def known_self(self, *, timeout: float) -> frozenset[str]:
+        """OCIDs of the agent: see `executors.contract.SelfAware`."""
+        return _ocids(self._who(Deadline(timeout)))
+
     def close(self) -> None:
         """Release connections. Idempotent."""
         self._cloud.close()
@@ -178,6 +185,14 @@ class OCIExecutor:
     def primitives(self) -> Mapping[str, Primitive]:
         """The verbs of Oracle Cloud, of all kinds together."""
         return PRIMITIVES
+
+    def refusal(self, service: Service, primitive: str) -> str | None:
+        """Why this kind has no such primitive: see `infrastructure.universal_interface.Choosy`."""
+        try:
+            binding = binding_of(service)
+        except PermanentError as exc:
+            return str(exc)
+        return _refusal(binding, primitive)
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         """Look up, refuse what is protected, then act."""
@@ -196,6 +211,7 @@ class OCIExecutor:
                 settled = containers.settle(job)
                 job = self._prepare(service, binding, call, deadline)
                 self._refuse_protected(job)
+                _refuse_leftovers(job)
         result = handler(job)
         if settled:
             result = replace(result, changed=True, native_ids=(*settled, *result.native_ids))
@@ -258,22 +274,18 @@ class OCIExecutor:
         if isinstance(binding, ComputeInstanceBinding):
             found = members_of(lists.instances, job.service, binding).visible
             pools: tuple[Pool, ...] = ()
+            objects = tuple(native(INSTANCE, instance) for instance in found)
         else:
             pools = members_of(lists.pools, job.service, binding).visible
-            found = tuple(
-                instance
-                for pool in pools
-                for instance in self._observer.pool_members(lists, pool, job.deadline)
-            )
+            members = [self._observer.pool_members(lists, p, job.deadline) for p in pools]
+            found = tuple(instance for each in members for instance in each.instances)
+            objects = tuple(thing for each in members for thing in each.objects)
         return replace(
             job,
             instances=_chosen(job, found),
             pools=pools,
             count=len(found),
-            objects=(
-                *(native(POOL, pool) for pool in pools),
-                *(native(INSTANCE, instance) for instance in found),
-            ),
+            objects=(*(native(POOL, pool) for pool in pools), *objects),
         )
 
     # ── self-exclusion, layer 5 ─────────────────────────────────────────────────
@@ -292,8 +304,25 @@ class OCIExecutor:
         with self._lock:
             if self._identity is None:
                 own = self._cloud.own_ids(deadline)
+                if not own:
+                    self._require_configured()
                 self._identity = with_runtime(self._context.identity, own)
             return self._identity
+
+    def _require_configured(self) -> None:
+        """A principal is something in Oracle Cloud: what it is, somebody has to say."""
+        method = self._connection.auth.method
+        if method != "configFile" and not _ocids(self._context.identity):
+            raise PermanentError(
+                f"the credentials ({method}) do not tell what the agent itself is, so it could"
+                " change itself: write its OCID to `nativeIds` in agents.yml"
+            )
+        if not _ocids(self._context.identity):
+            log.warning("oci_agent_unknown", environment=self.environment)
+
+
+def _ocids(identity: AgentIdentity) -> frozenset[str]:
+    return frozenset(known for known in identity.native_ids if known.startswith("ocid1."))
 
 
 def _checked(call: PrimitiveCall) -> Primitive:
@@ -311,14 +340,28 @@ def _checked(call: PrimitiveCall) -> Primitive:
     return primitive
 
 
-def _handler(service: Service, binding: AnyBinding, call: PrimitiveCall) -> Handler:
-    found = _HANDLERS[type(binding)].get(call.primitive)
-    if found is None:
-        reason = _REASONS.get((binding.kind, call.primitive), "Oracle Cloud has no such thing")
-        raise PermanentError(
-            f"{call.primitive} {service.target}: not for a {binding.kind}: {reason}"
+def _refuse_leftovers(job: Job) -> None:
+    """Beside an unfinished successor nothing is begun: that would make one more."""
+    if job.leftovers:
+        names = ", ".join(machine.name for machine in job.leftovers)
+        raise OutcomeUnknownError(
+            f"{job.what}: an unfinished successor ({names}) was taken away and is still listed",
+            remedy="nothing to do by hand: the next run observes and goes on from there",
         )
-    return found
+
+
+def _handler(service: Service, binding: AnyBinding, call: PrimitiveCall) -> Handler:
+    refusal = _refusal(binding, call.primitive)
+    if refusal is not None:
+        raise PermanentError(f"{call.primitive} {service.target}: {refusal}")
+    return _HANDLERS[type(binding)][call.primitive]
+
+
+def _refusal(binding: AnyBinding, primitive: str) -> str | None:
+    if primitive in _HANDLERS[type(binding)]:
+        return None
+    reason = _REASONS.get((binding.kind, primitive), "Oracle Cloud has no such thing")
+    return f"not for a {binding.kind}: {reason}"
 
 
 def _chosen(job: Job, found: Sequence[R]) -> tuple[R, ...]:

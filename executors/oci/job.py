@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from executors.deadline import Deadline
 from executors.oci.answers import ContainerInstance, Instance, Pool
 from executors.oci.observe import Lists, Observer
-from executors.oci.session import Cloud, Deadline, read_each
+from executors.oci.session import Cloud, read_each
 from executors.oci.settings import AnyBinding, ContainerInstanceBinding, LogSource
 from executors.oci.spec import Replica
 from executors.oci.work_requests import Waiting

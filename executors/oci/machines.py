@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-import structlog
-
 from executors.oci.answers import Instance, Json, Pool, parse
 from executors.oci.job import Job
-from executors.oci.membership import STARTED_TAG
+from executors.oci.notes import note_start
 from executors.oci.session import Request, change_each, done, fetch, without_nothing
 from executors.oci.settings import Api
 from executors.oci.spec import GIB, GONE, machine_size
-from infrastructure.errors import PermanentError, UiciError
+from infrastructure.errors import PermanentError
 from infrastructure.operations import PrimitiveResult
 from infrastructure.quantities import format_cpu
-
-log = structlog.get_logger("uici")
 
 _UP = frozenset({"RUNNING"})
 _DOWN = frozenset({"STOPPED"})
@@ -51,8 +47,15 @@ def restart(job: Job) -> PrimitiveResult:
     def one(instance: Instance) -> str:
         if instance.lifecycle_state in _GOING_DOWN:
             return _start_one(job, instance)
-        reply = _act(job, instance, action)
-        _await_restart(job, instance, seen=reply)
+        told = _act(job, instance, action)
+        job.waiting.for_restart(
+            lambda: {instance.id: _get(job, instance).lifecycle_state},
+            _UP,
+            what=f"restart {instance.name}",
+            failed=GONE,
+            begun=bool(told) and told not in _UP,
+        )
+        _note_start(job, instance)
         return instance.id
 
     return done(_each(job, wanted, one))
@@ -148,27 +151,9 @@ def _act(job: Job, instance: Instance, action: str) -> str:
     return str(reply.data.get("lifecycleState") or "") if isinstance(reply.data, dict) else ""
 
 
-def _await_restart(job: Job, instance: Instance, *, seen: str = "") -> None:
-    found = job.waiting.for_state(
-        lambda: _get(job, instance),
-        _UP,
-        what=f"restart {instance.name}",
-        failed=GONE,
-        leaving=seen in ("", "RUNNING"),
-    )
-    _note_start(job, found)
-
-
 def _note_start(job: Job, instance: Instance) -> None:
-    """Oracle Cloud does not tell when an instance was booted, so it is noted in a tag.
-
-    Without the note the restart is done all the same; verification then can't tell it.
-    """
-    tags = {**(instance.freeform_tags or {}), STARTED_TAG: datetime.now(UTC).isoformat()}
-    try:
-        _update(job, instance, {"freeformTags": tags})
-    except UiciError as exc:
-        log.warning("oci_start_not_noted", instance=instance.name, error=str(exc))
+    """Oracle Cloud does not tell when an instance was booted, so it is noted in a tag."""
+    note_start(job, Api.COMPUTE, "instance", instance)
 
 
 def _update(job: Job, instance: Instance, body: Json) -> None:
@@ -235,8 +220,18 @@ def restart_pool(job: Job) -> PrimitiveResult:
     if pool.lifecycle_state in _GOING_DOWN:
         return start_pool(job)
     hard = job.argument("grace_seconds") == 0
-    _pool_action(job, pool, "reset_instance_pool" if hard else "softreset_instance_pool")
-    job.read_each(job.instances, lambda instance: _await_restart(job, instance))
+    work = _pool_action(job, pool, "reset_instance_pool" if hard else "softreset_instance_pool")
+    what = f"restart {pool.name}"
+    if work:
+        job.waiting.for_work(Api.WORK, work, what=what)
+    job.waiting.for_restart(
+        lambda: job.tools.observer.member_states(pool, job.deadline),
+        _UP,
+        what=what,
+        failed=GONE,
+        begun=bool(work),
+    )
+    job.read_each(job.instances, lambda instance: _note_start(job, instance))
     return done((pool.id, *(i.id for i in job.instances)))
 
 
@@ -261,10 +256,10 @@ def scale_pool(job: Job) -> PrimitiveResult:
     return done((pool.id,))
 
 
-def restore_pool(job: Job) -> PrimitiveResult:
-    """What `create` means for a pool that is there: instances it should have and lacks.
+def wait_for_pool(job: Job) -> PrimitiveResult:
+    """What `create` means for a pool: it makes missing instances itself, so this only waits.
 
-    A pool makes them itself; so this waits for it, and says what to do when there is none.
+    Changes nothing, and says what to do where waiting would not help.
     """
     pool = _pool(job)
     if pool.size != job.service.spec.replicas:
@@ -273,7 +268,7 @@ def restore_pool(job: Job) -> PrimitiveResult:
             " declared: scale it"
         )
     _await_pool(job, pool, _UP)
-    return done(())
+    return PrimitiveResult(changed=False, native_ids=(pool.id,))
 
 
 def _pool(job: Job) -> Pool:
@@ -291,9 +286,11 @@ def _not_in(job: Job, states: frozenset[str]) -> list[Instance]:
     return [i for i in job.instances if i.lifecycle_state not in states]
 
 
-def _pool_action(job: Job, pool: Pool, operation: str) -> None:
+def _pool_action(job: Job, pool: Pool, operation: str) -> str | None:
+    """Something done to all of a pool; the work request, where the answer names one."""
     what = f"{operation.removesuffix('_instance_pool')} {pool.name}"
-    job.cloud.ask(Request(Api.POOLS, operation, (pool.id,), what=what, mutates=True), job.deadline)
+    request = Request(Api.POOLS, operation, (pool.id,), what=what, mutates=True)
+    return job.cloud.ask(request, job.deadline).work_request
 
 
 def _await_pool(job: Job, pool: Pool, states: frozenset[str], *, size: int | None = None) -> Pool:
@@ -302,7 +299,7 @@ def _await_pool(job: Job, pool: Pool, states: frozenset[str], *, size: int | Non
     def look() -> Pool:
         found = parse(Pool, job.cloud.ask(request, job.deadline).data, what=request.what)
         if size is not None and found.size != size:  # not accepted yet: still as before
-            return found.model_copy(update={"lifecycle_state": "SCALING"})
+            return replace(found, lifecycle_state="SCALING")
         return found
 
     return job.waiting.for_state(look, states, what=job.what, failed=GONE)

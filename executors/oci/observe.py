@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import BaseModel
+import structlog
 
+from executors.deadline import Deadline
 from executors.oci.answers import (
     Container,
     ContainerInstance,
@@ -28,8 +29,8 @@ from executors.oci.answers import (
     Vnic,
     VnicAttachment,
 )
-from executors.oci.membership import Members, Roster
-from executors.oci.session import Cloud, Deadline, Request, fetch, pages, read_each
+from executors.oci.membership import Members, Roster, native
+from executors.oci.session import Cloud, Request, fetch, pages, read_each
 from executors.oci.settings import (
     AnyBinding,
     Api,
@@ -37,13 +38,21 @@ from executors.oci.settings import (
     ContainerInstanceBinding,
     InstancePoolBinding,
 )
-from executors.oci.spec import GONE, Replica, observed_machine, observed_pool, observed_replica
+from executors.oci.spec import (
+    GONE,
+    INSTANCE,
+    Replica,
+    observed_machine,
+    observed_pool,
+    observed_replica,
+)
 from infrastructure.errors import NotFoundError
 from infrastructure.observed import NativeObject, ObservedInstance, ObservedService
 from infrastructure.service import Service
 
+log = structlog.get_logger("uici")
 R = TypeVar("R", bound=Resource)
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,23 @@ class Lists:
     def names(self) -> frozenset[str]:
         """Display names of container instances that are in use."""
         return self.machines.names
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMembers:
+    """Who is in a pool, and of whom everything is known that can be."""
+
+    listed: tuple[PoolMember, ...]
+    instances: tuple[Instance, ...]
+
+    @property
+    def objects(self) -> tuple[NativeObject, ...]:
+        """For self-exclusion: every member, also one that the agent can't look at."""
+        known = {instance.id for instance in self.instances}
+        return (
+            *(native(INSTANCE, instance) for instance in self.instances),
+            *(NativeObject(INSTANCE, m.id, m.name) for m in self.listed if m.id not in known),
+        )
 
 
 class Observer:
@@ -82,8 +108,13 @@ class Observer:
         *,
         declared: frozenset[str] | None,
         deadline: Deadline,
+        whole: bool = False,
     ) -> Lists:
-        """The lists that these services need."""
+        """The lists that these services need.
+
+        `whole`: also those that only strays can be in: of the kind that UICI makes itself,
+        which may be declared no more.
+        """
         kinds = {type(binding) for _, binding in asked}
         names = frozenset(service.metadata.name for service, _ in asked)
         more = (b.compartment for _, b in asked if b.compartment is not None)
@@ -116,27 +147,63 @@ class Observer:
         def roster(entries: list[R]) -> Roster[R]:
             return Roster(self._environment, entries, declared=declared, asked=names)
 
+        machines: list[ContainerInstance] = []
+        try:
+            machines = listed(
+                ContainerInstance,
+                Api.CONTAINERS,
+                "list_container_instances",
+                needed=boxes or whole,
+            )
+        except NotFoundError:
+            if boxes:
+                raise
+            # Nothing is declared of this kind, so the agent may well have no right to it.
+            log.info("oci_strays_not_listed", environment=self._environment)
         return Lists(
             instances=roster(instances),
             pools=roster(listed(Pool, Api.POOLS, "list_instance_pools", needed=pools)),
-            machines=roster(
-                listed(ContainerInstance, Api.CONTAINERS, "list_container_instances", needed=boxes)
-            ),
+            machines=roster(machines),
             containers=dict(containers),
         )
 
     # ── members ─────────────────────────────────────────────────────────────────
 
-    def pool_members(self, lists: Lists, pool: Pool, deadline: Deadline) -> tuple[Instance, ...]:
-        """The instances of a pool that are not on their way out."""
+    def pool_members(self, lists: Lists, pool: Pool, deadline: Deadline) -> PoolMembers:
+        """Who is in a pool. What is in none of the listed compartments is asked for by itself."""
+        members = self._members(pool, deadline)
+        listed = {entry.id: entry for entry in lists.instances.entries}
+
+        def find(member: PoolMember) -> Instance | None:
+            if member.id in listed:
+                return listed[member.id]
+            request = Request(
+                Api.COMPUTE, "get_instance", (member.id,), what=f"look at {member.name}"
+            )
+            try:
+                return fetch(self._cloud, request, Instance, deadline, keep_raw=False)
+            except NotFoundError:  # gone since, or nothing that the agent may see
+                return None
+
+        found = read_each(members, find, concurrency=self._concurrency)
+        return PoolMembers(
+            tuple(members),
+            tuple(i for i in found if i is not None and i.lifecycle_state not in GONE),
+        )
+
+    def member_states(self, pool: Pool, deadline: Deadline) -> dict[str, str]:
+        """Id → lifecycle state of a pool's instances, from one list."""
+        return {m.id: m.lifecycle_state for m in self._members(pool, deadline)}
+
+    def _members(self, pool: Pool, deadline: Deadline) -> list[PoolMember]:
         request = Request(
             Api.POOLS,
             "list_instance_pool_instances",
             (pool.compartment_id, pool.id),
             what=f"list the instances of {pool.name}",
         )
-        ids = {m.id for m in pages(self._cloud, request, PoolMember, deadline)}
-        return tuple(entry for entry in lists.instances.entries if entry.id in ids)
+        members = pages(self._cloud, request, PoolMember, deadline)
+        return [m for m in members if m.lifecycle_state not in GONE]
 
     def replicas(
         self,
@@ -209,7 +276,7 @@ class Observer:
         if not pools:
             return ObservedService(service.target)
         pool = pools[0]
-        members = self.pool_members(lists, pool, deadline)
+        members = self.pool_members(lists, pool, deadline).instances
         workload = observed_pool(pool, self._configuration(pool, deadline))
         return ObservedService(
             service.target, _machines(members, service, addresses), workload=workload

@@ -27,21 +27,22 @@ from typing import Any, TypeVar
 import structlog
 
 from executors.contract import ExecutorContext
+from executors.deadline import Deadline
 from executors.oci.errors import REMEDY, never_sent, translate
 from executors.oci.executor import OCIExecutor
-from executors.oci.session import BudgetSpentError, Deadline, Reply, Request
+from executors.oci.session import BudgetSpentError, Reply, Request
 from executors.oci.settings import (
     Api,
     ConfigFileAuth,
     Connection,
     InstancePrincipalAuth,
-    ResourcePrincipalAuth,
     Retries,
 )
 from infrastructure.errors import (
     DeadlineExceededError,
     OutcomeUnknownError,
     PermanentError,
+    TemporaryError,
     UiciError,
 )
 
@@ -132,7 +133,10 @@ class SdkCloud:
                 ) from exc
 
         # A time-out of the SDK counts from one packet to the next; this one holds.
-        reply = _within(deadline, send)
+        def broke(exc: BaseException) -> UiciError:
+            return self._broke(request.what, exc, mutating=request.mutates)
+
+        reply = _within(deadline, send, broke=broke)
         if reply is None and request.mutates:
             raise OutcomeUnknownError(
                 f"{request.what}: sent to {self.address}, but its answer never came",
@@ -142,31 +146,39 @@ class SdkCloud:
             raise DeadlineExceededError(f"{request.what}: {self.address} did not answer in time")
         return reply
 
+    def _broke(self, what: str, exc: BaseException, *, mutating: bool = False) -> UiciError:
+        """For an exception that nobody foresaw, in the SDK or in what it is built of."""
+        message = f"{what}: the SDK of {self.address} broke: {type(exc).__name__}"
+        if mutating:
+            return OutcomeUnknownError(message, remedy=REMEDY)
+        return TemporaryError(message)
+
     def new_run(self) -> None:
         """Count requests from zero."""
         self.budget.reset()
 
     def own_ids(self, deadline: Deadline) -> frozenset[str]:
-        """OCIDs of what this process runs on: an instance's certificate, a resource's token."""
+        """OCIDs of what this process runs on; empty: nothing tells.
+
+        An instance's certificate and a resource's token tell; a user's key does not, so the
+        metadata service is asked.
+        """
+        auth = self._connection.auth
+        if isinstance(auth, ConfigFileAuth):
+            return _instance_by_metadata(auth, deadline)
 
         def find() -> frozenset[str]:
             try:
                 _, signer = self._signed_in()
-                match self._connection.auth:
-                    case InstancePrincipalAuth():
-                        return _certified_instance(signer)
-                    case ResourcePrincipalAuth():
-                        return _token_resource(signer)
-                    case ConfigFileAuth():
-                        return frozenset()
+                if isinstance(auth, InstancePrincipalAuth):
+                    return _certified_instance(signer)
+                return _token_resource(signer)
             except _vendor_errors() as exc:
                 raise translate(
                     exc, what="find out who the agent is", where=self.address, mutating=False
                 ) from exc
 
-        if isinstance(self._connection.auth, ConfigFileAuth):
-            return frozenset()
-        found = _within(deadline, find)
+        found = _within(deadline, find, broke=lambda exc: self._broke("sign in", exc))
         if found is None:
             raise DeadlineExceededError(f"sign in: {self.address} did not answer in time")
         return found
@@ -280,6 +292,31 @@ def _sign_in(connection: Connection) -> tuple[dict[str, Any], Any]:
     else:
         signer = oci.auth.signers.get_resource_principals_signer()
     return {"region": signer.region, **region}, signer
+
+
+def _instance_by_metadata(auth: ConfigFileAuth, deadline: Deadline) -> frozenset[str]:
+    """The instance that this process runs on, if it runs on one: asked once, and shortly."""
+    import urllib3  # noqa: PLC0415 - comes with the SDK
+
+    bounded = deadline.within(auth.metadata_timeout.total_seconds())
+
+    def look() -> str:
+        with urllib3.PoolManager() as manager:
+            try:
+                answer = manager.request(
+                    "GET",
+                    f"{auth.metadata_endpoint.rstrip('/')}/instance/id",
+                    headers={"Authorization": "Bearer Oracle"},
+                    timeout=max(bounded.left, 0.05),
+                    retries=False,
+                    redirect=False,
+                )
+            except urllib3.exceptions.HTTPError:
+                return ""  # nobody is there: not in Oracle Cloud
+            return answer.data.decode(errors="replace").strip() if answer.status == 200 else ""
+
+    found = _within(bounded, look, broke=lambda exc: TemporaryError(f"ask for metadata: {exc}"))
+    return frozenset({found}) if found and found.startswith("ocid1.instance.") else frozenset()
 
 
 def _certified_instance(signer: Any) -> frozenset[str]:
@@ -414,25 +451,29 @@ def _text(response: Any) -> str:
     return kept.decode(errors="replace")
 
 
-def _within(deadline: Deadline, work: Callable[[], R]) -> R | None:
-    """The result, or None when time is over; the thread is left to end by itself."""
-    results: queue.SimpleQueue[R | Exception] = queue.SimpleQueue()
+def _within(
+    deadline: Deadline, work: Callable[[], R], *, broke: Callable[[BaseException], UiciError]
+) -> R | None:
+    """The result, or None when time is over; the thread is left to end by itself.
+
+    `broke` makes the error for an exception that is not UICI's own.
+    """
+    results: queue.SimpleQueue[R | BaseException] = queue.SimpleQueue()
 
     def run() -> None:
-        outcome: R | Exception = AssertionError("the thread of the request broke")
         try:
-            outcome = work()
-        except UiciError as exc:
-            outcome = exc
-        finally:
-            results.put(outcome)
+            results.put(work())
+        except BaseException as exc:  # noqa: BLE001 - raised again in whoever waits for it
+            results.put(exc)
 
     thread = threading.Thread(target=run, name="uici-oci-request", daemon=True)
     thread.start()
     with suppress(queue.Empty):
         result = results.get(timeout=deadline.left + _SLACK)
         thread.join()
-        if isinstance(result, Exception):
+        if isinstance(result, UiciError):
             raise result
+        if isinstance(result, BaseException):
+            raise broke(result) from result
         return result
     return None

@@ -6,18 +6,15 @@ raises errors of `infrastructure.errors` and nothing else.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from pydantic import BaseModel
-
+from executors.deadline import Deadline
 from executors.oci.answers import Json, parse
 from executors.oci.settings import Api
 from infrastructure.errors import (
-    DeadlineExceededError,
     OutcomeUnknownError,
     TemporaryError,
     UiciError,
@@ -27,39 +24,11 @@ from infrastructure.operations import PrimitiveResult
 
 T = TypeVar("T")
 R = TypeVar("R")
-M = TypeVar("M", bound=BaseModel)
-
-# A request needs some time even when the deadline is near; the contract allows one second.
-_LEAST = 0.05
+M = TypeVar("M")
 
 
 class BudgetSpentError(TemporaryError):
     """This run has sent as many requests as it may."""
-
-
-class Deadline:
-    """A moment by which something must have ended."""
-
-    __slots__ = ("_end",)
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    @property
-    def left(self) -> float:
-        """Seconds until then, never negative."""
-        return max(0.0, self._end - time.monotonic())
-
-    def require(self, what: str) -> float:
-        """Seconds for the next request, or DeadlineExceededError: it is not sent any more."""
-        left = self.left
-        if left <= 0:
-            raise DeadlineExceededError(f"{what}: no time left")
-        return max(left, _LEAST)
-
-    def within(self, seconds: float) -> Deadline:
-        """This deadline, or `seconds` from now if that is earlier."""
-        return Deadline(min(self.left, seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +81,7 @@ class Cloud(Protocol):
         ...
 
     def own_ids(self, deadline: Deadline) -> frozenset[str]:
-        """OCIDs of what this process runs on, as far as its credentials say."""
+        """OCIDs of what this process runs on, as far as anything tells; empty: nothing does."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ polling) have no default here, so that environments.yml is the one place that sa
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from infrastructure.quantities import Duration
 from infrastructure.service import Document, Service
 
 Ocid = Annotated[str, StringConstraints(pattern=r"^ocid1\.[a-z0-9]+(\.[^\s.]*){3,}$")]
+_Address = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 _Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#]+$")]
 
 
@@ -33,11 +35,18 @@ class Api(StrEnum):
 
 
 class ConfigFileAuth(Document):
-    """A user's API key, as the configuration file of the SDK and the CLI names it."""
+    """A user's API key, as the configuration file of the SDK and the CLI names it.
+
+    `metadata_endpoint`: the service that tells an instance who it is (for self-exclusion; the
+    key does not tell), asked once for at most `metadata_timeout`. It is at the same link-local
+    address everywhere, and anywhere else than in Oracle Cloud nothing answers there.
+    """
 
     method: Literal["configFile"]
     file: str = Field(min_length=1)
     profile: str = Field(min_length=1)
+    metadata_endpoint: _Address = "http://169.254.169.254/opc/v2"
+    metadata_timeout: Duration = timedelta(seconds=1)
 
 
 class InstancePrincipalAuth(Document):
@@ -47,7 +56,7 @@ class InstancePrincipalAuth(Document):
     """
 
     method: Literal["instancePrincipal"]
-    federation_endpoint: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    federation_endpoint: _Address | None = None
 
 
 class ResourcePrincipalAuth(Document):
@@ -216,22 +225,36 @@ def unsupported(service: Service) -> tuple[str, ...]:
     Raises:
         PermanentError: its binding is missing or wrong.
     """
+    return tuple(f"{service.target}: {message}" for _, message in misfits(service))
+
+
+def misfits(service: Service) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    """The same, each with its place below `spec`: see `executors.contract.Misfits`.
+
+    Raises:
+        PermanentError: its binding is missing or wrong.
+    """
     binding, spec = binding_of(service), service.spec
-    kind, found = binding.kind, []
+    kind = binding.kind
+    found: list[tuple[tuple[str | int, ...], str]] = []
     if not isinstance(binding, ContainerInstanceBinding):
         if not spec.image.startswith("ocid1.image."):
-            found.append(f"image of a {kind} is the OCID of an image (ocid1.image…)")
+            message = f"image of a {kind} is the OCID of an image (ocid1.image…)"
+            found.append((("image",), message))
         for name, given in (("command", spec.command), ("env", spec.env), ("ports", spec.ports)):
             if given:
-                found.append(f"{name} has no meaning for a {kind}: the machine's image decides it")
+                message = f"{name} has no meaning for a {kind}: the machine's image decides it"
+                found.append(((name,), message))
     if isinstance(binding, InstancePoolBinding) and (spec.resources.memory or spec.resources.cpu):
-        found.append(
+        message = (
             "resources of an InstancePool stand in its instance configuration: change it there"
         )
-    found += [
-        f"port {port} can't be published under another number: a container instance has an"
-        " address of its own"
-        for port in spec.ports
-        if port.host is not None and port.host != port.container
-    ]
-    return tuple(f"{service.target}: {message}" for message in found)
+        found.append((("resources",), message))
+    for number, port in enumerate(spec.ports):
+        if port.host is not None and port.host != port.container:
+            message = (
+                f"port {port} can't be published under another number: a container instance has"
+                " an address of its own"
+            )
+            found.append((("ports", number), message))
+    return tuple(found)

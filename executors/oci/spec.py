@@ -23,6 +23,7 @@ from executors.oci.answers import (
     Pool,
     Resource,
     ShapeConfig,
+    parse,
 )
 from executors.oci.membership import (
     DIGEST_TAG,
@@ -65,6 +66,13 @@ _INSTANCE_STATES: Mapping[str, InstanceState] = {
     "CREATING_IMAGE": InstanceState.RUNNING,
     "STOPPING": InstanceState.STOPPED,
     "STOPPED": InstanceState.STOPPED,
+}
+_NO_REASON = frozenset({InstanceState.RUNNING, InstanceState.PENDING})
+# State of a pool → what is wrong with it. Every other one passes by itself.
+_SETTLED_POOL: Mapping[str, str] = {
+    "RUNNING": "",
+    "STOPPED": "STOPPED",
+    "TERMINATED": "TERMINATED",
 }
 _CONTAINER_STATES: Mapping[str, InstanceState] = {
     "CREATING": InstanceState.PENDING,
@@ -159,7 +167,8 @@ def observed_machine(
         native=native(INSTANCE, instance),
         state=state,
         started_at=_started_at(instance) if state is InstanceState.RUNNING else None,
-        reason="" if state is InstanceState.RUNNING else instance.lifecycle_state,
+        # "Provisioning" is no reason why it is not up, only another word for it.
+        reason=instance.lifecycle_state if state not in _NO_REASON else "",
         spec=ObservedSpec(image=instance.image, memory=memory, cpu=cpu),
         native_config=instance.raw if keep_native else empty(),
         address=address,
@@ -172,7 +181,9 @@ def observed_pool(pool: Pool, configuration: InstanceConfiguration | None) -> Wo
         "launchDetails"
     ) or {}
     shape = launch.get("shapeConfig") or {}
-    memory, cpu = machine_size(ShapeConfig.model_validate(shape))
+    memory, cpu = machine_size(
+        parse(ShapeConfig, shape, what="the pool's instance configuration", keep_raw=False)
+    )
     return Workload(
         native=native(POOL, pool),
         replicas=pool.size,
@@ -180,8 +191,8 @@ def observed_pool(pool: Pool, configuration: InstanceConfiguration | None) -> Wo
             image=(launch.get("sourceDetails") or {}).get("imageId"), memory=memory, cpu=cpu
         ),
         native_config=pool.raw,
-        settled=pool.lifecycle_state in ("RUNNING", "STOPPED"),
-        reason="" if pool.lifecycle_state == "RUNNING" else pool.lifecycle_state,
+        settled=pool.lifecycle_state in _SETTLED_POOL,
+        reason=_SETTLED_POOL.get(pool.lifecycle_state, ""),
     )
 
 

@@ -7,11 +7,14 @@ request, that is awaited; where it does not (power actions), the state itself is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
-from executors.oci.answers import Answer, Resource, WorkRequest
-from executors.oci.session import BudgetSpentError, Cloud, Deadline, Request, fetch, pages
+from pydantic.dataclasses import dataclass
+
+from executors.deadline import Deadline
+from executors.oci.answers import CAMEL, Resource, WorkRequest
+from executors.oci.session import BudgetSpentError, Cloud, Request, fetch, pages
 from executors.oci.settings import Api
 from infrastructure.errors import (
     ConflictError,
@@ -22,12 +25,15 @@ from infrastructure.errors import (
 )
 
 R = TypeVar("R", bound=Resource)
-A = TypeVar("A", bound=Answer)
+T = TypeVar("T")
 
+# So many looks in a row find all of them up: then the restart is over, seen or not.
+_QUIET_LOOKS = 5
 _REMEDY = "nothing to do by hand: the next run observes and goes on from there"
 
 
-class WorkRequestError(Answer):
+@dataclass(frozen=True, slots=True, kw_only=True, config=CAMEL)
+class WorkRequestError:
     """Why some work failed."""
 
     code: str = ""
@@ -71,7 +77,6 @@ class Waiting:
         *,
         what: str,
         failed: Collection[str] = (),
-        leaving: bool = False,
     ) -> R:
         """Until it has one of the states.
 
@@ -80,14 +85,11 @@ class Waiting:
             wanted: the states to wait for.
             what: for messages.
             failed: states out of which nothing comes.
-            leaving: whether it has to be seen in another state first (a reset ends where it
-                began).
 
         Raises:
             PermanentError: it came to one of `failed`.
             OutcomeUnknownError: not there in time.
         """
-        left = not leaving
         state = "not told"
         while True:
             found = _look(get, what)
@@ -95,10 +97,50 @@ class Waiting:
                 state = found.lifecycle_state
                 if state in failed:
                     raise PermanentError(f"{what}: it is {state}")
-                if state in wanted and left:
+                if state in wanted:
                     return found
-                left = left or state not in wanted
             self._pause(f"{what}: accepted, but it is {state} when time is over")
+
+    def for_restart(
+        self,
+        states: Callable[[], Mapping[str, str]],
+        wanted: Collection[str],
+        *,
+        what: str,
+        failed: Collection[str] = (),
+        begun: bool = False,
+    ) -> None:
+        """Until all of them are up again after a reset, which ends in the state it began in.
+
+        Each was seen down in between, or all have been up for a while: a quick restart may
+        fall between two looks.
+
+        Args:
+            states: asks for id → state of all of them, at once.
+            wanted: the states of what is up.
+            what: for messages.
+            failed: states out of which nothing comes.
+            begun: whether it is known to have begun: then what is up is up again.
+
+        Raises:
+            PermanentError: one came to one of `failed`.
+            OutcomeUnknownError: not all up in time.
+        """
+        seen_down: set[str] = set()
+        quiet = 0
+        while True:
+            found = _look(states, what)
+            down = [] if found is None else [i for i, s in found.items() if s not in wanted]
+            if found is not None:
+                broken = sorted({s for s in found.values() if s in failed})
+                if broken:
+                    raise PermanentError(f"{what}: it is {broken[0]}")
+                seen_down.update(down)
+                quiet = 0 if down else quiet + 1
+                if not down and (begun or seen_down >= found.keys() or quiet >= _QUIET_LOOKS):
+                    return
+            told = f"{len(down)} of {len(found)} are not up" if found else "its state is not told"
+            self._pause(f"{what}: accepted, but {told} when time is over")
 
     def for_absence(self, get: Callable[[], Resource], gone: Collection[str], *, what: str) -> None:
         """Until it is gone, or as good as.
@@ -111,6 +153,8 @@ class Waiting:
                 found = _look(get, what)
             except NotFoundError:
                 return
+            except PermanentError as exc:
+                raise OutcomeUnknownError(f"{what}: accepted, but {exc}", remedy=_REMEDY) from exc
             if found is not None and found.lifecycle_state in gone:
                 return
             self._pause(f"{what}: accepted, but it is still there when time is over")
@@ -131,7 +175,7 @@ class Waiting:
         return "; ".join(" ".join(m.split())[:300] for m in found) or "its work request failed"
 
 
-def _look(get: Callable[[], A], what: str) -> A | None:
+def _look(get: Callable[[], T], what: str) -> T | None:
     """One look; what is temporary about it is no reason to stop waiting."""
     try:
         return get()

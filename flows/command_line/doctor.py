@@ -14,10 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from executors.contract import Authorised
+from executors.contract import Authorised, SelfAware
 from executors.translator import CommandTranslator
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
+from flows.prefect_edge.secret_block import read_prefect_block
 from flows.repository.creation import embedded_path
 from flows.runtime import open_git
 from infrastructure.config_loader import UniversalConfig, agent_identity
@@ -85,7 +86,7 @@ def _engines(config: UniversalConfig) -> Iterator[Finding]:
     translator = CommandTranslator(config.translations)
     for message in translator.check("platform", PlatformOperations.primitives()):
         yield Finding("translations of platform", Level.ERROR, message)
-    executors = open_executors(config, identity, SecretResolver())
+    executors = open_executors(config, identity, SecretResolver(read_block=read_prefect_block))
     found = {d.environment: d for d in detect(config.environments.environments, answers=_answers)}
     for name, executor in executors.items():
         environment = config.environments.environments[name]
@@ -96,9 +97,24 @@ def _engines(config: UniversalConfig) -> Iterator[Finding]:
         if isinstance(executor, Authorised):
             called = translator.primitives(environment.executor)
             yield _rights(name, executor, called, seconds)
+        if isinstance(executor, SelfAware):
+            yield own_ids_finding(name, executor, seconds)
         for message in translator.check(environment.executor, executor.primitives()):
             yield Finding(f"{name}: translations", Level.ERROR, message)
         executor.close()
+
+
+def own_ids_finding(name: str, executor: SelfAware, seconds: float) -> Finding:
+    """Whether self-exclusion can go by more than names there."""
+
+    def look() -> str:
+        return ", ".join(sorted(executor.known_self(timeout=seconds)))
+
+    finding = _try(f"{name}: the agent's own id", look)
+    if finding.level is Level.OK and not finding.detail:
+        detail = "not known: if the agent runs there, write its id to nativeIds in agents.yml"
+        return Finding(finding.name, Level.WARNING, detail)
+    return finding
 
 
 def _rights(

@@ -12,7 +12,10 @@ from infrastructure.sources.draft import Draft, Findings
 
 
 class _DiskTree:
-    """Files by their path from the compose file's folder; a person named it, so any may be read."""
+    """Files of this machine by their path from its root.
+
+    A person named the compose file here, so what it names may be read wherever it lies.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -47,11 +50,12 @@ def import_compose(
     """
     if not file.is_file():
         raise PermanentError(f"{file} is no file: name a compose file")
-    folder = file.resolve().parent
+    place = file.resolve()
+    folder, root = place.parent, Path(place.anchor)
     findings = Findings()
     loaded = load_compose(
-        file.name,
-        _DiskTree(folder),
+        place.relative_to(root).as_posix(),
+        _DiskTree(root),
         findings,
         max_bytes=max_bytes,
         project=project or project_name(folder.name),
@@ -73,10 +77,17 @@ def import_compose(
 
 
 def _shown(problems: list[Problem], file: Path) -> list[Problem]:
-    """Problems with the compose file as it was named."""
+    """Problems with their files as a person here would name them."""
+    folder = file.resolve().parent
+
+    def named(path: str) -> str:
+        """A file below the compose file's folder as that one was named; others in full."""
+        full = Path(folder.anchor) / path
+        below = full.is_relative_to(folder)
+        return str(file.parent / full.relative_to(folder) if below else full)
+
     return sorted(
-        Problem(str(file.parent / p.file), p.line, p.column, p.message, p.remedy)
-        for p in set(problems)
+        Problem(named(p.file), p.line, p.column, p.message, p.remedy) for p in set(problems)
     )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.open_executors import desired_state_parser
 from infrastructure.config_loader import UniversalConfig, agent_identity
-from infrastructure.desired_state import DesiredStateParser
 from infrastructure.errors import PermanentError, Problem
 from infrastructure.json_schemas import service_schema
 from infrastructure.redaction import Redactor, SecretKeys
@@ -102,7 +102,7 @@ def _texts(found: Imported, config: UniversalConfig, left_out: list[str]) -> dic
     for draft, _ in found.drafts:
         hide_secrets(draft, rules)
         draft.left_out = [redactor.text(sentence) for sentence in draft.left_out]
-    parser = DesiredStateParser.from_config(config, agent_identity(config))
+    parser = desired_state_parser(config, agent_identity(config))
     drafts = list(found.drafts)
     while True:
         _drop_lost_dependencies([draft for draft, _ in drafts])

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from executors.kubernetes.binding import WorkloadKind
-from executors.kubernetes.reader import Lister
+from executors.deadline import Deadline
+from executors.kubernetes.binding import Json, WorkloadKind
+from executors.kubernetes.protection import pod_natives
+from executors.kubernetes.reader import Key, Lister, pod_keys
 from executors.kubernetes.sdk import Connection, SdkCluster
-from executors.kubernetes.session import Deadline
 from flows.command_line.import_files import Imported
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.identity import AgentIdentity
@@ -21,6 +22,7 @@ from infrastructure.sources.workload import workload_draft
 from infrastructure.yaml_source import Place, YamlDocument
 
 _TARGET = "uici.target"
+_OWN = "it is the agent's own, or what the agent lives on"
 _KINDS = (WorkloadKind.DEPLOYMENT, WorkloadKind.STATEFUL_SET, WorkloadKind.DAEMON_SET)
 # What the API server writes where a person says nothing (Kubernetes API reference).
 _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
@@ -69,9 +71,20 @@ def import_kubernetes(
             for kind in _KINDS
             for found in lister.workloads(kind, deadline)
         ]
+        own = agents_places(lister.pods(deadline), identity)
     finally:
         cluster.close()
-    return imported(workloads, environment, identity, names=names)
+    return imported(workloads, environment, identity, names=names, own=own)
+
+
+def agents_places(pods: Iterable[Json], identity: AgentIdentity) -> frozenset[Key]:
+    """The workloads of which a pod, or a container of a pod, is the agent's own."""
+    return frozenset(
+        key
+        for pod in pods
+        if any(identity.reason(each) for each in pod_natives(pod))
+        for key in pod_keys(pod)
+    )
 
 
 def imported(
@@ -80,8 +93,12 @@ def imported(
     identity: AgentIdentity,
     *,
     names: Sequence[str] = (),
+    own: frozenset[Key] = frozenset(),
 ) -> Imported:
-    """Workloads as the API server tells them → drafts. Two of one name are not told apart."""
+    """Workloads as the API server tells them → drafts. Two of one name are not told apart.
+
+    `own` are those that the agent runs in, by kind, namespace and name: see `agents_places`.
+    """
     drafts: dict[str, tuple[Draft, str]] = {}
     left_out: list[str] = []
     for found in workloads:
@@ -90,7 +107,8 @@ def imported(
         if names and name not in names:
             continue
         shown = f"{kind} {metadata.get('namespace')}/{name}"
-        reason = _reason(metadata, kind, identity)
+        mine = (kind, str(metadata.get("namespace", "")), name) in own
+        reason = _OWN if mine else _reason(metadata, kind, identity)
         if name in drafts:
             reason = f"there is another {name}: give it another name by hand"
         if reason:
@@ -112,7 +130,7 @@ def _reason(metadata: Mapping[str, Any], kind: str, identity: AgentIdentity) -> 
     labels, notes = metadata.get("labels") or {}, metadata.get("annotations") or {}
     native = NativeObject(kind, str(metadata.get("uid", "")), str(metadata.get("name")), labels)
     if identity.reason(native):
-        return "it is the agent's own, or what the agent lives on"
+        return _OWN
     if _TARGET in notes:
         return f"it is {notes[_TARGET]} of a state repository already"
     return ""

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import flows.quick_structlog  # noqa: F401  # before what imports structlog
 from flows.logging_setup import configure_logging
 from flows.runtime import Runtime, open_runtime
 from infrastructure.config_loader import UniversalConfig

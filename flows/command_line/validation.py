@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flows.quick_structlog  # noqa: F401  # before what imports structlog
 from executors.translator import CommandTranslator
 from flows.command_line.folder_tree import FolderTree
-from flows.open_executors import binding_models, open_executors
+from flows.open_executors import desired_state_parser, open_executors
 from flows.platform_operations import PlatformOperations
 from infrastructure.config_loader import (
     DEFAULT_DIRECTORY,
@@ -16,7 +17,6 @@ from infrastructure.config_loader import (
     UniversalConfigLoader,
     agent_identity,
 )
-from infrastructure.desired_state import DesiredStateParser
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.secret_references import SecretResolver
 
@@ -47,7 +47,7 @@ def validate(path: Path | None, config: Path | None) -> Validated:
         return Validated((files,), 0)
     identity = agent_identity(loaded)
     tree = FolderTree(folder)
-    parser = DesiredStateParser.from_config(loaded, identity, binding_models(loaded))
+    parser = desired_state_parser(loaded, identity)
     read = parser.read(tree.placed(files), tree)
     problems = (tree.shown(problem) for problem in read.problems)
     remarks = tuple(tree.shown(remark) for remark in read.remarks)

@@ -28,6 +28,7 @@ from infrastructure.observed import (
     ObservedInstance,
     ObservedService,
     Reading,
+    Workload,
 )
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
 from infrastructure.quantities import format_cpu, format_memory
@@ -214,15 +215,8 @@ def _of(seen: EnvironmentObservation, target: str) -> ObservedService | None:
 
 def _target_facts(service: Service, seen: EnvironmentObservation) -> Iterator[str]:
     target = service.target
-    observed = _of(seen, target)
-    if observed is None:
-        yield f"{target}: the engine did not tell its state"
-    elif not observed.instances:
-        yield f"{target}: no instance exists"
-    else:
-        for text, names in _alike(observed.instances).items():
-            yield f"{target}: {', '.join(names)}: {text}"
-        yield f"{target}: {_limits(service, observed.instances[0])}"
+    for fact in _engine_facts(service, _of(seen, target)):
+        yield f"{target}: {fact}"
     for alert in seen.alerts or ():
         if any(
             selector.matchers.items() <= alert.labels.items() for selector in service.spec.alerts
@@ -235,6 +229,32 @@ def _target_facts(service: Service, seen: EnvironmentObservation) -> Iterator[st
         if metric.target == target and metric.reading is not Reading.PASSED:
             value = "" if metric.value is None else f", value {metric.value:g}"
             yield f"{target}: metric {metric.check} {metric.reading.value}{value}: {metric.detail}"
+
+
+def _engine_facts(service: Service, observed: ObservedService | None) -> Iterator[str]:
+    if observed is None:
+        yield "the engine did not tell its state"
+        return
+    workload, instances = observed.workload, observed.instances
+    if not instances:
+        yield "no instance exists"
+    if workload is not None:
+        yield _workload(workload, len(instances))
+    for text, names in _alike(instances).items():
+        yield f"{', '.join(names)}: {text}"
+    if instances:
+        yield _limits(service, instances[0])
+
+
+def _workload(workload: Workload, found: int) -> str:
+    """What keeps the instances: what it was asked for, what is there, and its own reason."""
+    parts = [f"{workload.native.kind} {workload.native.name}"]
+    if workload.replicas is not None:
+        parts.append(f"asked to keep {workload.replicas} instances, {found} exist")
+    parts.append("settled" if workload.settled else "not settled")
+    if workload.reason:
+        parts.append(f"reason: {workload.reason}")
+    return ", ".join(parts)
 
 
 def _alike(instances: Sequence[ObservedInstance]) -> dict[str, list[str]]:
@@ -305,7 +325,10 @@ def _summary(observed: ObservedService | None) -> str:
     """State of a dependency in a few words."""
     if observed is None:
         return "unknown"
-    if not observed.instances:
+    workload = observed.workload
+    if not observed.instances and workload is None:
         return "missing"
     working = sum(map(_works, observed.instances))
-    return f"{working} of {len(observed.instances)} instances work"
+    kept = None if workload is None else workload.replicas
+    told = f"{working} of {len(observed.instances) if kept is None else kept} instances work"
+    return f"{told}; {workload.reason}" if workload is not None and workload.reason else told

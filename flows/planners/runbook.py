@@ -15,6 +15,7 @@ from infrastructure import templates
 from infrastructure.config_models import Runbook, RunbookCondition, Runbooks
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import PermanentError
+from infrastructure.operations import OperationCall
 from infrastructure.service import Service
 
 
@@ -32,6 +33,7 @@ class RunbookPlanner:
         runbooks: Runbooks,
         services: Mapping[str, Service],
         capabilities: Callable[[str], frozenset[str]],
+        refusal: Callable[[OperationCall], str | None] = lambda _: None,
     ) -> None:
         """Make a planner.
 
@@ -39,11 +41,13 @@ class RunbookPlanner:
             runbooks: runbooks.yml.
             services: desired state by target.
             capabilities: operations that an environment can do.
+            refusal: why a target can't do what its environment can.
         """
         self._runbooks = runbooks.runbooks
         self._meanings = {pattern.name: pattern.meaning for pattern in runbooks.patterns}
         self._services = services
         self._capabilities = capabilities
+        self._refusal = refusal
 
     def plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
         """A Plan, or the reason why there is none (one line). Never raises."""
@@ -63,27 +67,36 @@ class RunbookPlanner:
                 what = ", ".join(dict.fromkeys(lacking))
                 skipped.append(f"{runbook.name} skipped: {incident.environment} can't do {what}")
                 continue
-            return self._by(
-                runbook, incident, service, drifts=drifts, evidence=evidence, skipped=skipped
-            )
+            try:
+                steps = _steps(runbook, service, drifts)
+            except PermanentError as exc:
+                # Another could fit less well: a mistake of this one is a person's to mend.
+                return f"runbook {runbook.name} can't be used: {exc}"
+            if (refusal := self._refused(steps)) is not None:
+                skipped.append(f"{runbook.name} skipped: {refusal}")
+                continue
+            return self._by(runbook, incident, steps, drifts, evidence=evidence, skipped=skipped)
         kinds = ", ".join(_kinds(drifts))
         return "; ".join((f"no runbook fits {kinds} on {incident.root}", *skipped))
+
+    def _refused(self, steps: Sequence[PlanStep]) -> str | None:
+        """Why the target can't do one of the steps."""
+        for step in steps:
+            call = OperationCall(step.operation, step.target, step.parameters)
+            if (reason := self._refusal(call)) is not None:
+                return f"{step.target} can't do {step.operation}: {reason}"
+        return None
 
     def _by(
         self,
         runbook: Runbook,
         incident: Incident,
-        service: Service,
-        *,
+        steps: tuple[PlanStep, ...],
         drifts: Sequence[Drift],
+        *,
         evidence: Evidence,
         skipped: Sequence[str],
-    ) -> Plan | str:
-        try:
-            steps = _steps(runbook, service, drifts)
-        except PermanentError as exc:
-            # Another runbook could fit less well: a mistake of this one is a person's to mend.
-            return f"runbook {runbook.name} can't be used: {exc}"
+    ) -> Plan:
         meanings = [
             f"Logs show {name}: {self._meanings[name]}."
             for name in evidence.patterns
@@ -110,6 +123,7 @@ def condition_holds(
     fields = {_first_segment(d.field) for d in drifts if d.kind is DriftKind.CONFIG_DRIFT}
     return (
         (not condition.kinds or not kinds.isdisjoint(condition.kinds))
+        and kinds >= set(condition.all_kinds)
         and (not condition.only_kinds or kinds <= set(condition.only_kinds))
         and (not condition.fields or not fields.isdisjoint(condition.fields))
         and (not condition.only_fields or fields <= set(condition.only_fields))

@@ -1,35 +1,41 @@
-"""The agent's own bare clone, over GitPython's command runner. The only home of `git`.
+"""The agent's own bare clone.
 
-Keeps the promise of `flows.repository.contract.Repository`. Every command runs in a process
-group of its own with a time-out, so that a hanging helper (ssh, git-remote-https) dies
-with it, and with none of the user's or the machine's Git configuration, so that
-platform.yml alone decides. No working tree exists anywhere.
+Keeps the promise of `flows.repository.contract.Repository` over `flows.repository.process`,
+which starts the commands, and `flows.repository.plumbing`, which knows them. No working tree
+exists anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import re
-import signal
-import subprocess  # PIPE and TimeoutExpired; GitPython starts the processes
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from flows.repository.contract import Commit, Listing, NewTip, Pushed, Tips
+from flows.repository.contract import (
+    CloneDamagedError,
+    Commit,
+    Listing,
+    NewTip,
+    Pushed,
+    Renewal,
+    Tips,
+)
 from flows.repository.creation import embedded_remote, new_bare
-from flows.repository.environment import git_environment
 from flows.repository.fast_import import authored, check_path
-from flows.repository.plumbing import Done, Move, Plumbing
+from flows.repository.locks import wait_for
+from flows.repository.plumbing import Move, Plumbing
+from flows.repository.process import GitProcess
 from flows.repository.remote import reason_line, redact_url, remote_slug, resolve_remote
 from flows.repository.reports_branch import ReportsBranch, push_answer
+from flows.repository.runner import Done
+from flows.repository.salvage import Salvage, forget_old, set_aside
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import (
     DeadlineExceededError,
@@ -41,67 +47,8 @@ from infrastructure.errors import (
 _log = structlog.get_logger("uici")
 
 _FETCH_RACES = 3
+_RENEWED = "uici-renewed"  # in a clone that was made anew, until its last good revision is known
 _PACK_LIMIT = 50  # Git's own gc.autoPackLimit
-_STALE_LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
-
-
-class GitProcess:
-    """Starts Git commands in one repository and ends them in time."""
-
-    def __init__(self, directory: Path, *, remote: str | None, timeout: float) -> None:
-        self._directory = directory
-        self._timeout = timeout
-        self._git, self._not_found = _load_git(directory)
-        self._environment = git_environment(directory, remote)
-
-    def run(self, command: Sequence[str], *, stdin: bytes = b"") -> Done:
-        """See `flows.repository.plumbing.Runner`. A lock that a dead process left is removed."""
-        done = self._spawn(command, stdin)
-        stale = _STALE_LOCK.search(done.stderr) if done.status else None
-        if stale and self._remove_stale(Path(stale[1])):
-            done = self._spawn(command, stdin)
-        return done
-
-    def _spawn(self, command: Sequence[str], stdin: bytes) -> Done:
-        try:
-            process = self._git.execute(
-                ["git", f"--git-dir={self._directory}", *command],
-                istream=subprocess.PIPE,
-                as_process=True,
-                env=self._environment,
-                start_new_session=True,
-            )
-        except (OSError, self._not_found) as exc:
-            raise PermanentError("git cannot be started: install it and put it on PATH") from exc
-        try:
-            stdout, stderr = process.communicate(stdin, timeout=self._timeout)
-        except subprocess.TimeoutExpired as exc:
-            _kill_group(process)
-            self._sweep()
-            raise DeadlineExceededError(
-                f"git {command[0]} did not finish in {self._timeout:g} s"
-            ) from exc
-        except BaseException:  # a person's Ctrl-C: no child may outlive us
-            _kill_group(process)
-            raise
-        return Done(process.returncode, stdout, stderr.decode(errors="replace"))
-
-    def _remove_stale(self, lock: Path) -> bool:
-        """Remove a lock in this repository that is older than any command may live."""
-        with contextlib.suppress(OSError):
-            inside = lock.resolve().is_relative_to(self._directory)
-            if inside and time.time() - lock.stat().st_mtime > self._timeout:
-                lock.unlink()
-                _log.warning("stale_git_lock_removed", file=lock.name)
-                return True
-        return False
-
-    def _sweep(self) -> None:
-        """Remove what killed fetches left: half packs would fill the disk, run by run."""
-        for path in (self._directory / "objects" / "pack").glob("tmp_*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > self._timeout:
-                    path.unlink()
 
 
 class GitRepository:
@@ -116,13 +63,14 @@ class GitRepository:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.directory = directory
+        self._address = remote
         self.remote = redact_url(remote)
         self._settings = settings
         self._timeout = settings.timeout.total_seconds()
         self._sleep = sleep
         self._process = GitProcess(directory, remote=remote, timeout=self._timeout)
-        self._plumbing = Plumbing(self._process, directory, f"the clone {directory}")
         self._hung_until = 0.0
+        self._look_anew()
 
     @classmethod
     def open(
@@ -192,15 +140,30 @@ class GitRepository:
         after = before if same else reports.sync(before)
         old, new = before.get(_tracking(branch)), after[_tracking(branch)]
         rewritten = old and old.sha != new.sha and not self._plumbing.contains(new.sha, old.sha)
-        return _tips(after, branch, reports, rewritten_from=old.sha if old and rewritten else None)
+        tips = self._tips(after, branch, reports)
+        return replace(tips, rewritten_from=old.sha if old and rewritten else None)
 
     def tips(self, branch: str, reports_branch: str) -> Tips:
         """See `Repository.tips`."""
-        return _tips(self._plumbing.refs(), branch, self._reports(reports_branch))
+        return self._tips(self._plumbing.refs(), branch, self._reports(reports_branch))
+
+    def _tips(self, refs: dict[str, Commit], branch: str, reports: ReportsBranch) -> Tips:
+        desired, good = refs.get(_tracking(branch)), refs.get(_good(branch))
+        return Tips(
+            desired=desired.sha if desired else None,
+            last_good=good.sha if good else None,
+            reports=refs.get(reports.ours),
+            pending=reports.pending(refs),
+            renewed=(self.directory / _RENEWED).exists(),
+        )
 
     def tree(self, sha: str, paths: Sequence[str] = ()) -> Listing:
         """See `Repository.tree`."""
         return self._plumbing.tree(sha, paths)
+
+    def history(self, sha: str, limit: int) -> tuple[str, ...]:
+        """See `Repository.history`."""
+        return self._plumbing.history(sha, limit)
 
     def directories(self, sha: str, path: str) -> tuple[str, ...]:
         """See `Repository.directories`."""
@@ -214,6 +177,8 @@ class GitRepository:
         """See `Repository.remember_good`."""
         with self._locked("write"):
             self._plumbing.move(Move(_good(branch), sha))
+            with contextlib.suppress(OSError):
+                (self.directory / _RENEWED).unlink()
 
     # ── out ─────────────────────────────────────────────────────────────────────
 
@@ -246,6 +211,8 @@ class GitRepository:
             with self._locked("push"):
                 landed, reason = reports.push(self, self._settings.push, self._sleep)
             error = f"{self.remote} refused the push: {reason}" if reason else ""
+        except CloneDamagedError:
+            raise
         except UiciError as exc:
             error = str(exc)
         if landed != sha:  # somebody pushed it for us, or it was replayed on the way
@@ -264,9 +231,64 @@ class GitRepository:
                     return
         stamp.touch()
         os.utime(stamp, (now.timestamp(), now.timestamp()))
+        self._process.sweep()
         done = self._process.run(["gc", "--auto", "--quiet"])
+        self._plumbing.check(done)
         if done.status != 0:
             _log.warning("git_gc_failed", reason=reason_line(done.stderr))
+
+    # ── damage ──────────────────────────────────────────────────────────────────
+
+    def renew(self, branch: str, reports_branch: str, *, reason: str) -> Renewal | None:
+        """See `Repository.renew`."""
+        try:
+            lock = self.directory.with_name(f"{self.directory.name}.renewal.lock")
+            with lock.open("ab") as file:
+                wait_for(file, str(lock), timeout=self._timeout)
+                if _identity(self.directory) != self._known_as:
+                    self._look_anew()
+                    return None
+                done = self._renewed(branch, reports_branch, reason)
+                self._look_anew()
+        except (OSError, UiciError) as exc:
+            why = f"{exc.strerror}: {exc.filename}" if isinstance(exc, OSError) else exc
+            raise CloneDamagedError(
+                f"the clone {self.directory} is damaged ({reason}) and can't be made anew"
+                f" from {self.remote}, so nothing was changed: {why}",
+                reason=reason,
+            ) from exc
+        forget_old(self.directory)
+        _log.warning(
+            "clone_damaged",
+            clone=done.clone,
+            reason=reason,
+            set_aside=done.aside,
+            salvaged=done.salvaged,
+            lost=done.lost,
+        )
+        return done
+
+    def _renewed(self, branch: str, reports_branch: str, reason: str) -> Renewal:
+        aside: Path | None = None
+        try:
+            with new_bare(self.directory, branch) as scratch:
+                fresh = GitRepository(self._address, scratch, self._settings, sleep=self._sleep)
+                fresh.fetch(branch, reports_branch)
+                salvage = Salvage(fresh._plumbing, fresh._process, self.directory)
+                (scratch / _RENEWED).touch()
+                salvage.last_good(_good(branch))
+                saved = salvage.reports(fresh._reports(reports_branch))
+                aside = set_aside(self.directory)
+        except (OSError, UiciError):
+            if aside is not None and not self.directory.exists():
+                aside.rename(self.directory)
+            raise
+        where = str(aside or "")
+        return Renewal(str(self.directory), reason, where, saved.commits, saved.lost)
+
+    def _look_anew(self) -> None:
+        self._known_as = _identity(self.directory)
+        self._plumbing = Plumbing(self._process, self.directory, f"the clone {self.directory}")
 
     # ── the network ─────────────────────────────────────────────────────────────
 
@@ -304,12 +326,14 @@ class GitRepository:
 
     def _ask(self, what: str, command: Sequence[str]) -> Done:
         try:
-            return self._process.run(command)
+            done = self._process.run(command)
         except DeadlineExceededError as exc:
             self._hung_until = time.monotonic() + self._timeout
             raise TemporaryError(
                 f"cannot {what} {self.remote}: no answer in {self._timeout:g} s"
             ) from exc
+        self._plumbing.check(done, local=False)
+        return done
 
     # ── locks ───────────────────────────────────────────────────────────────────
 
@@ -323,24 +347,27 @@ class GitRepository:
         `write` is held for milliseconds around commits and replays, `push` for as long
         as the remote takes: a slow remote does not keep others from committing.
         """
-        with (self.directory / f"uici-{name}.lock").open("ab") as file:
-            give_up = time.monotonic() + self._timeout
-            while not _try_lock(file.fileno()):
-                if time.monotonic() > give_up:
-                    raise TemporaryError(
-                        f"another process has held the {name} lock of {self.directory}"
-                        f" for {self._timeout:g} s"
-                    )
-                time.sleep(0.005)
+        try:
+            file = (self.directory / f"uici-{name}.lock").open("ab")
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            reason = "the folder is not there"
+            raise CloneDamagedError(
+                f"the clone {self.directory} is damaged: {reason}", reason=reason
+            ) from exc
+        except OSError as exc:
+            raise TemporaryError(
+                f"cannot write the clone {self.directory}: {exc.strerror}"
+            ) from exc
+        with file:
+            wait_for(file, f"the {name} lock of {self.directory}", timeout=self._timeout)
             yield
 
 
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _identity(directory: Path) -> int | None:
+    """Tells a folder from the one that takes its place."""
+    with contextlib.suppress(OSError):
+        return directory.stat().st_ino
+    return None
 
 
 def _tracking(branch: str) -> str:
@@ -355,45 +382,8 @@ def _lacks(done: Done, branch: str) -> bool:
     return done.status != 0 and f"couldn't find remote ref refs/heads/{branch}\n" in done.stderr
 
 
-def _tips(
-    refs: dict[str, Commit],
-    branch: str,
-    reports: ReportsBranch,
-    *,
-    rewritten_from: str | None = None,
-) -> Tips:
-    desired, good = refs.get(_tracking(branch)), refs.get(_good(branch))
-    return Tips(
-        desired=desired.sha if desired else None,
-        last_good=good.sha if good else None,
-        reports=refs.get(reports.ours),
-        pending=reports.pending(refs),
-        rewritten_from=rewritten_from,
-    )
-
-
 def _seeding(settings: GitSettings, directory: Path) -> Plumbing:
     """Commands on a repository that has no remote yet."""
     timeout = settings.timeout.total_seconds()
     process = GitProcess(directory, remote=None, timeout=timeout)
     return Plumbing(process, directory, "the state repository")
-
-
-# ── processes ───────────────────────────────────────────────────────────────────
-
-
-def _load_git(directory: Path) -> tuple[Any, type[Exception]]:
-    try:
-        from git.cmd import Git  # noqa: PLC0415, TID251  # 0.14 CPU-s; this is GitPython's home
-        from git.exc import GitCommandNotFound  # noqa: PLC0415, TID251  # as above
-    except ImportError as exc:  # GitPython looks for the program when it is imported
-        raise PermanentError("git cannot be started: install it and put it on PATH") from exc
-    return Git(directory), GitCommandNotFound
-
-
-def _kill_group(process: Any) -> None:
-    """End a command with all its helpers, and let go of its pipes."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
-        process.communicate(timeout=1)

@@ -12,8 +12,35 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from infrastructure.errors import Problem
+from infrastructure.errors import Problem, TemporaryError
 from infrastructure.service import Service
+
+
+class CloneDamagedError(TemporaryError):
+    """Git says that files of the agent's own clone are missing or not as they should be.
+
+    Its message names the clone; `reason` is only what Git found, in one line.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A damaged clone that was set aside and made anew from the remote.
+
+    `aside` is where the damaged one is now, empty if there was none left to keep.
+    `salvaged` counts commits that the remote lacked and that could still be read.
+    `lost` says in one line what may be lost; empty: nothing.
+    """
+
+    clone: str
+    reason: str
+    aside: str
+    salvaged: int
+    lost: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +52,8 @@ class DesiredState:
     last good ones, `problems` say what is wrong and `refused_revision` is the commit
     that was refused, in the same form. Problems without a refused revision are remarks
     about what is in force. `stale` tells that the remote could not be reached, and why;
-    what is in force is then the newest that was ever fetched.
+    what is in force is then the newest that was ever fetched. `lost` says what may be
+    lost of what the agent itself had written, each in one line.
     """
 
     revision: str
@@ -33,6 +61,7 @@ class DesiredState:
     problems: tuple[Problem, ...] = ()
     refused_revision: str | None = None
     stale: str | None = None
+    lost: tuple[str, ...] = ()
 
 
 class Durability(StrEnum):
@@ -91,6 +120,8 @@ class Tips:
     none was. `reports` is the agent's reports branch, unpushed commits included.
     `pending` is its newest commit if the remote does not have it.
     `rewritten_from` is the former tip when the desired branch no longer contains it.
+    `renewed`: the clone took a damaged one's place and has seen no valid revision since, so
+    that `last_good` is not to be believed where it is invalid, or missing.
     """
 
     desired: str | None
@@ -98,6 +129,7 @@ class Tips:
     reports: Commit | None
     pending: str | None = None
     rewritten_from: str | None = None
+    renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +155,7 @@ class Repository(Protocol):
     """A bare clone of the agent's own. Safe to use from several threads and processes.
 
     Errors are those of `infrastructure.errors`, one line each, without credentials.
+    Every method raises CloneDamagedError when Git finds the clone damaged; `renew` mends it.
     """
 
     def fetch(self, branch: str, reports_branch: str) -> Tips:
@@ -140,6 +173,10 @@ class Repository(Protocol):
 
     def tree(self, sha: str, paths: Sequence[str] = ()) -> Listing:
         """The files of a commit, below any of `paths` if some are given."""
+        ...
+
+    def history(self, sha: str, limit: int) -> tuple[str, ...]:
+        """A commit and the branch's tips before it, newest first, at most `limit`."""
         ...
 
     def directories(self, sha: str, path: str) -> tuple[str, ...]:
@@ -170,4 +207,18 @@ class Repository(Protocol):
 
     def maintain(self, now: datetime) -> None:
         """Collect garbage when it is due. Returns at once."""
+        ...
+
+    def renew(self, branch: str, reports_branch: str, *, reason: str) -> Renewal | None:
+        """Set the damaged clone aside and make it anew from the remote.
+
+        Unpushed reports and the last good revision come along if they can still be read.
+
+        Returns:
+            What was done; None: another process has done it already.
+
+        Raises:
+            CloneDamagedError: it could not be made anew. Nothing was changed. Names the
+                clone and the remote.
+        """
         ...

@@ -1,6 +1,6 @@
 """The variables under which Git runs: ours alone, so that platform.yml alone decides.
 
-Used by `flows.repository.clone` for every command.
+Used by `flows.repository.process` for every command.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Git's objects and refs in Python's words: trees, blobs, refs, commits without a work tree.
 
-Knows the commands, not how they are started (`flows.repository.clone`) and not what the
+Knows the commands, not how they are started (`flows.repository.process`) and not what the
 branches mean (`flows.repository.reports_branch`).
 """
 
@@ -13,34 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
-from flows.repository.contract import Blob, Commit, Ignored, Listing
+from flows.repository.contract import Blob, CloneDamagedError, Commit, Ignored, Listing
+from flows.repository.damage import damage_of
 from flows.repository.fast_import import Edit, NewCommit, import_stream
 from flows.repository.ref_files import RefFiles
 from flows.repository.remote import reason_line
-from infrastructure.errors import PermanentError, TemporaryError
+from flows.repository.runner import Done, Runner
+from infrastructure.errors import TemporaryError
 
 ABSENT = "0" * 40  # as an expected old value: the ref must not exist
 _CACHE_BYTES = 32 * 1024 * 1024  # blobs kept in memory: about 30,000 Service files
 _SPECIAL_MODES = {"120000": "a symbolic link is not followed", "160000": "a submodule is not read"}
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished Git process."""
-
-    status: int
-    stdout: bytes
-    stderr: str
-
-
-class Runner(Protocol):
-    """Runs one Git command in the clone."""
-
-    def run(self, command: Sequence[str], *, stdin: bytes = b"") -> Done:
-        """Raises DeadlineExceededError, or PermanentError when git can't be started."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +44,7 @@ class Plumbing:
 
     def __init__(self, runner: Runner, directory: Path, where: str) -> None:
         self._runner = runner
+        self._directory = directory
         self._where = where
         self._ref_files = RefFiles(directory)
         self._blobs: OrderedDict[str, bytes] = OrderedDict()
@@ -70,12 +55,28 @@ class Plumbing:
         """Standard output of a command that has no reason to fail.
 
         Raises:
-            TemporaryError: it failed: a full disk, a lock, a damaged clone.
+            CloneDamagedError: Git says that files of the clone are not as they should be.
+            TemporaryError: it failed: a full disk, a lock.
         """
         done = self._runner.run(command, stdin=stdin)
+        self.check(done)
         if done.status != 0:
             raise TemporaryError(f"cannot {what} in {self._where}: {reason_line(done.stderr)}")
         return done.stdout
+
+    def check(self, done: Done, *, local: bool = True) -> None:
+        """Raise CloneDamagedError if a command's words mean that; see `damage_of`.
+
+        Git goes on without what it can't read, so one that succeeded may have words, too.
+        """
+        if done.status == 0 and not done.stderr:
+            return
+        damage = damage_of(self._runner, self._directory, done, local=local)
+        if damage:
+            raise self._damaged(damage)
+
+    def _damaged(self, reason: str) -> CloneDamagedError:
+        return CloneDamagedError(f"{self._where} is damaged: {reason}", reason=reason)
 
     # ── refs ────────────────────────────────────────────────────────────────────
 
@@ -104,7 +105,14 @@ class Plumbing:
 
     def contains(self, sha: str, ancestor: str) -> bool:
         """Whether `ancestor` is in the history of `sha`."""
-        return self._runner.run(["merge-base", "--is-ancestor", ancestor, sha]).status == 0
+        done = self._runner.run(["merge-base", "--is-ancestor", ancestor, sha])
+        self.check(done, local=False)  # a commit that is nowhere is contained in nothing
+        return done.status == 0
+
+    def history(self, sha: str, limit: int) -> tuple[str, ...]:
+        """The commit and what the branch was before it, newest first, merges' sides left out."""
+        command = ["rev-list", "--first-parent", "-n", str(limit), sha]
+        return tuple(self.must(command, "list commits").decode().split())
 
     # ── trees and blobs ─────────────────────────────────────────────────────────
 
@@ -120,6 +128,8 @@ class Plumbing:
             why = _SPECIAL_MODES.get(mode) or _odd_name(path)
             if why:
                 ignored.append(Ignored(path, why))
+            elif not size.isdigit():  # Git's word for it is BAD
+                raise self._damaged(f"the content of {path} is missing")
             else:
                 files[path] = Blob(blob, int(size))
         return Listing(files, tuple(ignored))
@@ -138,7 +148,7 @@ class Plumbing:
         missing = [sha for sha in wanted if sha not in found]
         fresh = self.objects(missing) if missing else {}
         if len(found) + len(fresh) != len(wanted):
-            raise PermanentError(f"{self._where} is damaged: objects are missing")
+            raise self._damaged("objects are missing")
         self._remember(fresh)
         return {**found, **fresh}
 

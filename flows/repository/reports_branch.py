@@ -2,7 +2,7 @@
 
 Ours stand on a commit of the remote (`base`); when the remote has moved, ours are made
 again on its tip, commit by commit, and the push is tried again. Neighbours: commands are
-`flows.repository.plumbing`'s, processes `flows.repository.clone`'s.
+`flows.repository.plumbing`'s, the network `flows.repository.clone`'s.
 
 Refs of the clone for a branch B: `refs/remotes/origin/B` is the remote's as last seen,
 `refs/heads/B` is ours with unpushed commits, `refs/uici/base/B` is what ours stand on.

@@ -137,8 +137,12 @@ def made_elsewhere(project: ComposeProject, findings: Findings) -> None:
         message = f"the network {name} is not made by UICI and has to exist"
         findings.warn(point, message, f"docker compose makes it, or: docker network create {name}")
     for key, declared in project.parts["volumes"].items():
-        if (declared or {}).get("driver") or (declared or {}).get("driver_opts"):
-            name = volume_name(project, key)
+        name = volume_name(project, key)
+        if (declared or {}).get("external"):
+            message = f"the volume {name} is external: it has to exist, or an empty one is made"
+            remedy = f"docker volume create {name}, and its data, before the service is made"
+            findings.warn(project.at("volumes", key), message, remedy)
+        elif (declared or {}).get("driver") or (declared or {}).get("driver_opts"):
             message = f"the volume {name} has a driver of its own: it has to exist"
             remedy = "docker compose makes it, or: docker volume create"
             findings.warn(project.at("volumes", key), message, remedy)
@@ -254,18 +258,26 @@ def _limits(service: ComposeService, draft: Draft) -> None:
         draft.put(("resources", "memory"), size(memory), at_memory)
     if cpus:
         draft.put(("resources", "cpu"), text(cpus), at_cpus)
-    swap = service.data.get("memswap_limit")
-    if swap and memory:
-        # Both: a swap limit alone would be taken for the engine's default of the memory's.
-        point = service.at("memswap_limit")
-        draft.put(("native", _HOST, "Memory"), size(memory), point)
-        draft.put(("native", _HOST, "MemorySwap"), size(swap), point)
     if limits.get("pids"):
         point = service.at(*place, "pids")
         draft.put(("native", _HOST, "PidsLimit"), number(limits["pids"]), point)
     if reserved.get("memory"):
         point = service.at("deploy", "resources", "reservations", "memory")
         draft.put(("native", _HOST, "MemoryReservation"), size(reserved["memory"]), point)
+
+
+def _swap(service: ComposeService, draft: Draft) -> None:
+    swap = service.data.get("memswap_limit")
+    if not swap:
+        return
+    resources = (service.data.get("deploy") or {}).get("resources") or {}
+    memory = (resources.get("limits") or {}).get("memory") or service.data.get("mem_limit")
+    if not memory:
+        raise ValueError("it needs mem_limit beside it, for Docker too")
+    # Both: a swap limit alone would be taken for the engine's default of the memory's.
+    point = service.at("memswap_limit")
+    draft.put(("native", _HOST, "Memory"), size(memory), point)
+    draft.put(("native", _HOST, "MemorySwap"), size(swap), point)
 
 
 # The key that is named where a value can't be read → what reads it.
@@ -279,6 +291,7 @@ _PARTS: Mapping[str, Callable[[ComposeService, Draft], None]] = {
     "extra_hosts": read_hosts,
     "deploy": _replicas,
     "mem_limit": _limits,
+    "memswap_limit": _swap,
 }
 
 

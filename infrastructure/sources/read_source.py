@@ -10,38 +10,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.errors import InvalidInputError
 from infrastructure.model_problems import Discretion, suggestion, validate
 from infrastructure.sources.compose_file import load_compose, project_name
 from infrastructure.sources.compose_service import Reading, made_elsewhere, read_services
 from infrastructure.sources.draft import Draft, Findings, Point, SourcedDocument, point_of
 from infrastructure.sources.kubernetes_manifests import read_manifests
 from infrastructure.sources.source import EVERY, Source
+from infrastructure.sources.source_read import SourceRead
 from infrastructure.sources.tree import RecordingTree, Tree, resolved
 from infrastructure.yaml_source import Location, YamlDocument
 
-KIND = "Source"
 # Lists that are added to what the file says.
 _ADDED = frozenset({"dependsOn", "ignoreDifferences"})
 # Which executor the services of each format are for.
 _EXECUTORS = {"compose": "docker", "kubernetes": "kubernetes"}
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRead:
-    """What Sources gave.
-
-    Attributes:
-        documents: of Services, one each.
-        problems: why the state is refused.
-        warnings: what is not done.
-        claimed: paths that belong to a Source and are no state files themselves.
-    """
-
-    documents: tuple[SourcedDocument, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    warnings: tuple[Problem, ...] = ()
-    claimed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from executors.contract import ExecutorContext
+from executors.deadline import Deadline
 from executors.kubernetes import Connection
 from executors.kubernetes.executor import KubernetesExecutor
 from executors.kubernetes.sdk import SdkCluster, connect
-from executors.kubernetes.session import Deadline, Executed, Query
+from executors.kubernetes.session import Executed, Query
 from infrastructure.service import Service
 from tests.bench.table import Aim, Of, Row
 from tests.fakes.engine import NOBODY

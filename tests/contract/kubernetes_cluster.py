@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from executors.deadline import Deadline
 from executors.kubernetes import Connection
 from executors.kubernetes.binding import Json, core_path
 from executors.kubernetes.sdk import SdkCluster
-from executors.kubernetes.session import Deadline
 from infrastructure.errors import NotFoundError, UiciError
 from tests.contract.kubernetes_world import Cluster, KubernetesWorld, PlayedKubelet
 from tests.fakes.kubernetes_server import FakeKubernetes

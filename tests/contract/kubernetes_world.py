@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from executors.contract import Executor, ExecutorContext, Primitive
+from executors.deadline import Deadline
 from executors.kubernetes import Connection, connect
 from executors.kubernetes.binding import Json, core_path
 from executors.kubernetes.sdk import SdkCluster
-from executors.kubernetes.session import Deadline
 from infrastructure.errors import ConflictError, NotFoundError, UiciError
 from infrastructure.identity import AgentIdentity
 from infrastructure.observed import EngineSnapshot, InstanceState, ObservedService
@@ -79,7 +79,9 @@ class KubernetesWorld:
         self.namespace = namespace
         self.image, self.other_image = images
         self.lacks = LACKS | (frozenset() if cluster.commands else frozenset({"exec", "logs"}))
-        self.lacks |= frozenset() if cluster.steerable else frozenset({"kill"})
+        if not cluster.steerable:
+            # No process can end the first one of its container other than by a signal it heeds.
+            self.lacks |= frozenset({"SIGKILL"} if cluster.commands else {"kill"})
         self._silent = silent
         self._api = SdkCluster(self.connection(cluster.kubeconfig))
         self._closing: list[Callable[[], None]] = [self._api.close]
@@ -148,7 +150,15 @@ class KubernetesWorld:
         return str(pod["metadata"]["uid"])
 
     def kill(self, name: str) -> None:
-        self._annotate(name, kubelet.KILLED, "137")
+        """Until the cluster waits before it starts it again: at once after the first time."""
+        if self.cluster.steerable:
+            self._annotate(name, kubelet.KILLED, "137")
+        limit = time.monotonic() + PATIENCE
+        while not self.cluster.steerable and "waiting" not in _state(self._pod(name)):
+            assert time.monotonic() < limit, "the cluster starts it again and again"
+            with contextlib.suppress(UiciError):  # it may be down by now
+                self._run(name, "kill", "1")
+            time.sleep(1)
         self._wait(lambda: self._pod(name), lambda pod: "waiting" in _state(pod))
 
     def delete(self, name: str) -> None:
@@ -165,8 +175,56 @@ class KubernetesWorld:
     def rename(self, name: str, new: str) -> None:
         raise NotImplementedError(f"{name}: no object can be renamed to {new}")
 
+    def scale(self, name: str, replicas: int) -> None:
+        """As `kubectl scale` does."""
+        body = {"spec": {"replicas": replicas}}
+        self.request("PATCH", self._deployments(name), body, content_type=_MERGE)
+        self._wait(lambda: self._alive(name), lambda pods: len(pods) == replicas)
+
+    def edit_unwatched(self, name: str, container: Json) -> None:
+        """As `edit`, for a change that the cluster can't roll out: until it has begun."""
+        live = self.request("GET", self._deployments(name))
+        before = len(self._alive(name))
+        first = live["spec"]["template"]["spec"]["containers"][0]["name"]
+        changed = {"name": first, **container}
+        body = {"spec": {"template": {"spec": {"containers": [changed]}}}}
+        self.request("PATCH", self._deployments(name), body, content_type=_STRATEGIC)
+        self._wait(lambda: self._alive(name), lambda pods: len(pods) > before)
+        self._wait(
+            lambda: self._alive(name), lambda pods: any("waiting" in _state(p) for p in pods)
+        )
+
+    def evict(self, name: str) -> None:
+        """Delete a pod, and do not wait for another in its place."""
+        workload = _workload_of(self._pod(name))
+        self.request("DELETE", core_path("pods", self.namespace, name), {"gracePeriodSeconds": 0})
+        self._wait(lambda: self._alive(workload), lambda pods: not pods)
+        path = self._deployments(workload)
+        self._wait(
+            lambda: self.request("GET", path),
+            lambda item: "availableReplicas" not in item["status"],
+        )
+
+    def settled(self, plural: str, name: str) -> None:
+        """Wait until a workload has all of its pods."""
+        path = f"/apis/apps/v1/namespaces/{self.namespace}/{plural}/{name}"
+        ready = "readyReplicas"
+        self._wait(
+            lambda: self.request("GET", path),
+            lambda item: (item.get("status") or {}).get(ready) == item["spec"]["replicas"],
+        )
+
+    def remove(self, name: str) -> None:
+        """The Deployment, with all of its pods."""
+        self.request("DELETE", self._deployments(name))
+        self._wait(lambda: self._alive(name), lambda pods: not pods)
+
     def set_memory(self, name: str, memory: int) -> None:
         self._edit(name, {"resources": {"limits": {"memory": str(memory)}}})
+
+    def edit(self, name: str, container: Json) -> None:
+        """As `kubectl edit` of one container, which `container` names, and wait for the pods."""
+        self._edit(name, container)
 
     def replace_env(self, service: Service, env: Mapping[str, str]) -> None:
         entries = [{"name": key, "value": value} for key, value in env.items()]
@@ -174,7 +232,10 @@ class KubernetesWorld:
 
     def make_sick(self, name: str) -> None:
         time.sleep(2.2)  # the cluster's times are whole seconds; it has to have been well
-        self._annotate(name, kubelet.SICK, "yes")
+        if self.cluster.steerable:
+            self._annotate(name, kubelet.SICK, "yes")
+        else:
+            self._run(name, "touch", "/dev/shm/sick")
         self._wait(
             lambda: self._pod(name), lambda pod: not pod["status"]["containerStatuses"][0]["ready"]
         )
@@ -214,6 +275,12 @@ class KubernetesWorld:
             and not pod["metadata"].get("deletionTimestamp")
         ]
 
+    def _run(self, pod: str, *argv: str) -> None:
+        """As `kubectl exec` in its first container."""
+        path = core_path("pods", self.namespace, pod)
+        container = self._pod(pod)["spec"]["containers"][0]["name"]
+        self._api.execute(path, argv, container=container, deadline=Deadline(10), limit=1000)
+
     def _annotate(self, pod: str, key: str, value: str) -> None:
         body = {"metadata": {"annotations": {key: value}}}
         path = core_path("pods", self.namespace, pod)
@@ -222,7 +289,8 @@ class KubernetesWorld:
     def _edit(self, name: str, container: Json) -> None:
         live = self.request("GET", self._deployments(name))
         first = live["spec"]["template"]["spec"]["containers"][0]["name"]
-        body = {"spec": {"template": {"spec": {"containers": [{"name": first, **container}]}}}}
+        changed = {"name": first, **container}
+        body = {"spec": {"template": {"spec": {"containers": [changed]}}}}
         self.request("PATCH", self._deployments(name), body, content_type=_STRATEGIC)
         self._wait(lambda: self.request("GET", self._deployments(name)), _rolled_out)
         self._wait(lambda: self._alive(name), lambda pods: len(pods) == live["spec"]["replicas"])
@@ -275,7 +343,9 @@ class Patient:
         result = self._inner.call(service, call, timeout=timeout)
         if result.changed and call.primitive != "exec":
             limit = time.monotonic() + PATIENCE
-            while not self._caught_up(service) and time.monotonic() < limit:
+            while not self._caught_up(service):
+                seen = self._inner.look(service, timeout=20)
+                assert time.monotonic() < limit, f"the cluster never caught up: {seen}"
                 time.sleep(0.05)
         return result
 

@@ -19,7 +19,7 @@ from tests.contract.world import ENVIRONMENT, LOOP, resolve_secret
 from tests.fakes.engine import BROKEN_COMMAND, NOBODY
 from tests.fakes.oci_service import COMPARTMENT, SUBNET, OciService
 from tests.fakes.oci_service.resources import DOMAIN, TENANCY, Thing, now
-from tests.fakes.oci_service.service import FINGERPRINT, USER, private_pem
+from tests.fakes.oci_service.service import FINGERPRINT, METADATA, USER, private_pem
 
 GIB = 2**30
 BINDING: Mapping[str, Any] = {
@@ -52,7 +52,12 @@ def connection(url: str, config: Path, **more: Any) -> Connection:
     """A connection whose every endpoint is the service at `url`."""
     return Connection.model_validate(
         {
-            "auth": {"method": "configFile", "file": str(config), "profile": "UICI"},
+            "auth": {
+                "method": "configFile",
+                "file": str(config),
+                "profile": "UICI",
+                "metadataEndpoint": f"{url}{METADATA}",
+            },
             "compartments": [COMPARTMENT],
             "requestBudget": 100_000,
             "pageSize": 50,

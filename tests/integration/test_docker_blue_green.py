@@ -105,6 +105,52 @@ def test_a_fixed_host_port_is_refused_before_anything_changes(world: DockerWorld
     assert world.state(service.metadata.name) == before
 
 
+@pytest.mark.parametrize(
+    ("host_config", "reason"),
+    [
+        ({"Binds": ["/tmp:/data"]}, "writes to /tmp"),
+        ({"Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/data"}]}, "writes to /tmp"),
+        ({"NetworkMode": "host"}, "shares the network"),
+    ],
+)
+def test_what_two_would_fight_over_is_refused(
+    world: DockerWorld, host_config: dict[str, object], reason: str
+) -> None:
+    executor = world.executor()
+    service = declare(world, unique(), native={"HostConfig": host_config})
+    do(executor, service, "create")
+    before = world.state(service.metadata.name)
+
+    with pytest.raises(PermanentError, match=rf"{reason}.*strategy in_place"):
+        do(executor, service, "recreate", beside=True)
+
+    assert world.state(service.metadata.name) == before
+
+
+def test_a_read_only_bind_is_no_obstacle(world: DockerWorld) -> None:
+    executor = world.executor()
+    service = declare(world, unique(), native={"HostConfig": {"Binds": ["/tmp:/data:ro"]}})
+    do(executor, service, "create")
+
+    assert do(executor, service, "recreate", beside=True).changed
+
+
+def test_an_alias_that_git_declares_only_now_arrives(world: DockerWorld, network: str) -> None:
+    executor = world.executor()
+    name = unique()
+
+    def with_alias(alias: str) -> dict[str, object]:
+        networking = {"EndpointsConfig": {network: {"Aliases": [alias]}}}
+        return {"HostConfig": {"NetworkMode": network}, "NetworkingConfig": networking}
+
+    do(executor, declare(world, name, native=with_alias("before")), "create")
+
+    do(executor, declare(world, name, native=with_alias("after")), "recreate", beside=True)
+
+    assert "after" in aliases(world, name, network)
+    assert "before" not in aliases(world, name, network)
+
+
 @pytest.mark.parametrize("stage", ["created", "waits", "old renamed", "both renamed"])
 def test_one_that_broke_off_is_finished_or_undone(world: DockerWorld, stage: str) -> None:
     executor = world.executor()

@@ -285,8 +285,6 @@ def test_a_lock_of_a_dead_git_process_does_not_stop_us_for_ever(
     sha = committed(repository, "a.md")
     lock = repository.directory / "refs" / "heads" / f"{REPORTS}.lock"
     lock.touch()
-    with pytest.raises(TemporaryError, match="File exists"):
-        committed(repository, "b.md")
     past = time.time() - 60
     os.utime(lock, (past, past))
     assert committed(repository, "b.md") != sha

@@ -43,6 +43,23 @@ def test_a_compose_file_becomes_valid_files(tmp_path: Path) -> None:
     assert uici(tmp_path, "validate", "state").returncode == 0
 
 
+def test_what_the_compose_file_names_is_read_wherever_it_lies(tmp_path: Path) -> None:
+    (tmp_path / "common.env").write_text("COLOUR=green\n")
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "compose.yml").write_text(
+        "services:\n  web: {image: 'shop:1', env_file: ../common.env, volumes: ['data:/data']}\n"
+        "volumes: {data: {external: true}}\n"
+    )
+
+    done = uici(shop, "import", "compose", "compose.yml", "-o", "state")
+
+    assert done.returncode == 0, done.stderr
+    assert "COLOUR: green" in (shop / "state/web.yml").read_text()
+    assert "compose.yml:3:" in done.stderr
+    assert "the volume data is external: it has to exist" in done.stderr
+
+
 def test_files_that_exist_stay_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "compose.yml").write_text("name: shop\n" + COMPOSE)
     command = ("import", "compose", "compose.yml", "-o", "state")

@@ -7,6 +7,7 @@ troubles of pods, self-exclusion by everything that a pod lives in.
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,10 +16,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from executors.contract import Executor, ExecutorContext
+from executors.contract import Authorised, Executor, ExecutorContext
 from executors.kubernetes import Connection, connect
 from executors.kubernetes.errors import FieldConflictError
 from flows.command_line.doctor import Finding, Level, _engines
+from flows.comparison.workload_judgement import roll_out_drifts
+from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import (
     DeadlineExceededError,
     NotFoundError,
@@ -27,7 +30,7 @@ from infrastructure.errors import (
     ProtectedObjectError,
     TemporaryError,
 )
-from infrastructure.identity import AgentIdentity, place_id
+from infrastructure.identity import UNKNOWN_POD, AgentIdentity, place_id
 from infrastructure.observed import InstanceState, ObservedService
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from infrastructure.service import Service
@@ -38,6 +41,7 @@ from tests.unit.infrastructure.config_folder import ConfigFolder
 from tests.unit.infrastructure.test_binding import CLUSTER
 
 ENVIRONMENT, NAMESPACE = "local-docker", "shop"
+PLUGIN = "client.authentication.k8s.io/v1"
 T = TypeVar("T")
 
 
@@ -600,7 +604,335 @@ def test_the_doctor_names_missing_rights(
     assert "patch deployments.apps in shop" in told().detail
 
 
+def test_an_agent_that_can_not_tell_its_own_pod_changes_nothing(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    do(make(), WEB, "create")
+    settled(make(), WEB)
+    blind = make(replace(AGENT, native_ids=frozenset({UNKNOWN_POD})))
+    refused(blind, WEB, server)
+    assert do(blind, WEB, "inspect").output["workload"]["name"] == "web"
+    with pytest.raises(ProtectedObjectError, match="UICI_POD_UID by the downward API"):
+        blind.check(timeout=5)  # the doctor's
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "ephemeralContainerStatuses"])
+def test_the_agent_may_be_any_container_of_its_pod(
+    server: FakeKubernetes, make: Callable[..., Executor], kind: str
+) -> None:
+    do(make(), WEB, "create")
+    settled(make(), WEB)
+    server.controllers.frozen = True
+    (pod,) = server.store.all("pods")
+    entry = {"name": "beside", "containerID": f"containerd://{'b' * 64}"}
+    status = {**pod["status"], kind: [entry]}
+    server.store.status("pods", NAMESPACE, pod["metadata"]["name"], status)
+    refused(make(replace(AGENT, native_ids=frozenset({"b" * 64}))), WEB, server)
+
+
+# ── Jobs ────────────────────────────────────────────────────────────────────────
+
+TIDY = service("tidy", binding={"kind": "Job"}, env={"KEY": {"secret": "env:KEY"}})
+HAND_MADE: dict[str, Any] = {
+    "metadata": {"name": "tidy", "namespace": NAMESPACE, "labels": {"team": "night"}},
+    "spec": {
+        "backoffLimit": 2,
+        "template": {
+            "metadata": {"labels": {"team": "night"}},
+            "spec": {
+                "restartPolicy": "Never",
+                "serviceAccountName": "cleaner",
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+                "containers": [
+                    {
+                        "name": "tidy",
+                        "image": "tidy:0",
+                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    },
+                    {"name": "proxy", "image": "proxy:1"},
+                ],
+            },
+        },
+    },
+}
+
+
+def adopted_job(server: FakeKubernetes) -> Any:
+    server.store.create("jobs", HAND_MADE, manager="kubectl-create")
+    return once(lambda: server.store.get("jobs", NAMESPACE, "tidy"), lambda job: "status" in job)
+
+
+def test_a_job_made_anew_keeps_what_others_gave_it(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    before = adopted_job(server)
+    assert do(make(), TIDY, "recreate").changed
+    after = server.store.get("jobs", NAMESPACE, "tidy")
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["metadata"]["labels"]["team"] == "night"
+    assert after["spec"]["backoffLimit"] == 2
+    pod = after["spec"]["template"]["spec"]
+    assert (pod["serviceAccountName"], pod["volumes"][0]["name"]) == ("cleaner", "data")
+    main, proxy = pod["containers"]
+    assert (main["image"], main["volumeMounts"][0]["mountPath"]) == ("tidy:1.0.0", "/data")
+    assert proxy["image"] == "proxy:1"
+    seen = once(lambda: make().look(TIDY, timeout=5), lambda seen: bool(seen.instances))
+    assert seen.instances[0].spec.image == "tidy:1.0.0"
+    assert [job["metadata"]["name"] for job in server.store.all("jobs")] == ["tidy"]
+
+
+def test_a_job_that_would_not_be_accepted_is_not_deleted(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    before = adopted_job(server)
+    with pytest.raises(PermanentError, match="invalid"):
+        do(make(), service("tidy", binding={"kind": "Job"}, native=REFUSED), "recreate")
+    kept = server.store.get("jobs", NAMESPACE, "tidy")
+    assert kept["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+def test_a_job_that_is_deleted_and_not_made_is_no_failure_without_effect(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    adopted_job(server)
+    server.faults.append(Fault(403, path="jobs/tidy", method="PATCH", skip=1))
+    with pytest.raises(OutcomeUnknownError, match="is deleted and not made again, then: "):
+        do(make(), TIDY, "recreate")
+    assert not server.store.all("jobs")
+
+
+def test_what_passes_does_not_leave_a_job_deleted(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    adopted_job(server)
+    server.faults.append(Fault(503, path="jobs/tidy", method="PATCH", skip=1, times=2))
+    assert do(make(), TIDY, "recreate").changed
+    assert server.store.get("jobs", NAMESPACE, "tidy")
+
+
+def test_a_job_that_failed_is_a_drift(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    executor = make()
+    do(executor, TIDY, "create")
+    server.controllers.frozen = True
+    status = {
+        "conditions": [
+            {
+                "type": kind,
+                "status": "True",
+                "reason": "BackoffLimitExceeded",
+                "message": "Job has reached the specified backoff limit",
+            }
+            for kind in ("FailureTarget", "Failed")
+        ],
+        "failed": 3,
+    }
+    server.store.status("jobs", NAMESPACE, "tidy", status)
+    workload = executor.look(TIDY, timeout=5).workload
+    assert workload is not None
+    assert not workload.settled
+    (drift,) = roll_out_drifts(TIDY, workload)
+    assert (drift.kind, drift.observed) == (
+        DriftKind.UNHEALTHY,
+        "BackoffLimitExceeded: Job has reached the specified backoff limit",
+    )
+    with pytest.raises(PermanentError, match="has failed: BackoffLimitExceeded"):
+        do(executor, TIDY, "wait_healthy")
+
+
+# ── secrets and their workloads ─────────────────────────────────────────────────
+
+REFUSED = {"container": {"resources": {"limits": {"memory": "no quantity"}}}}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_workload_that_is_not_accepted_leaves_its_secret_as_it_was(
+    server: FakeKubernetes, make: Callable[..., Executor], there: bool
+) -> None:
+    executor = make()
+    if there:
+        do(executor, service("web", env={"KEY": {"secret": "env:KEY"}}), "create")
+        settled(executor, WEB)
+    before = server.store.all("secrets")
+    bad = service("web", env={"KEY": {"secret": "env:NEW"}}, native=REFUSED)
+    with pytest.raises(PermanentError, match="invalid"):
+        do(executor, bad, "recreate" if there else "create")
+    assert server.store.all("secrets") == before
+
+
+def test_a_secret_that_is_written_before_its_workload_fails_is_told(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    executor = make()
+    do(executor, service("web", env={"KEY": {"secret": "env:KEY"}}), "create")
+    settled(executor, WEB)
+    server.faults.append(Fault(403, path="deployments/web", method="PATCH", skip=1))
+    with pytest.raises(OutcomeUnknownError, match="Secret shop/web-uici-env is written, then: "):
+        do(executor, service("web", env={"KEY": {"secret": "env:NEW"}}), "recreate")
+    kept = server.store.get("secrets", NAMESPACE, "web-uici-env")["data"]["KEY"]
+    assert base64.b64decode(kept) == b"value of env:NEW"
+
+
+# ── what nobody declares any more ───────────────────────────────────────────────
+
+
+def test_what_is_left_of_a_kind_that_no_service_has_any_more_is_seen(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    executor = make(kinds=["Deployment", "StatefulSet"], pageSize=1)
+    do(executor, WEB, "create")
+    for name in ("a", "b", "c"):
+        do(executor, service(name, binding={"kind": "StatefulSet"}), "create")
+    server.expire_after = 1  # and then everything is told again
+    seen = executor.observe([WEB], all_services=True, timeout=10)
+    assert [(o.kind, o.name) for o in seen.orphans] == [("StatefulSet", n) for n in "abc"]
+    assert not executor.observe([WEB] * 3, all_services=False, timeout=10).orphans
+
+
+# ── rights ──────────────────────────────────────────────────────────────────────
+
+
+def test_lists_across_the_cluster_take_the_right_in_all_namespaces(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    server.denied_across = {"list pods"}
+    assert missing_of(make()) == ()
+    assert missing_of(make(clusterWide=True)) == ("list pods in all namespaces",)
+
+
+def missing_of(executor: Executor) -> tuple[str, ...]:
+    assert isinstance(executor, Authorised)
+    return executor.missing_rights(["events", "restart"], timeout=10)
+
+
+# ── credentials ─────────────────────────────────────────────────────────────────
+
+
+def test_a_credentials_plugin_that_sleeps_keeps_nobody_beyond_their_time(
+    server: FakeKubernetes, make: Callable[..., Executor], tmp_path: Path
+) -> None:
+    answer = {"kind": "ExecCredential", "apiVersion": PLUGIN, "status": {"token": "late"}}
+    plugin = tmp_path / "plugin"
+    plugin.write_text(f"#!/bin/sh\nsleep 2\necho '{json.dumps(answer)}'\n")
+    plugin.chmod(0o700)
+    found = json.loads(server.kubeconfig(tmp_path).read_text())
+    for user in found["users"]:
+        user["user"] = {"exec": {"apiVersion": PLUGIN, "command": str(plugin), "args": []}}
+    path = tmp_path / "with-plugin"
+    path.write_text(json.dumps(found))
+    executor = make(kubeconfig=str(path))
+    for _ in range(2):  # the second waits for the first one's plugin
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceededError, match="credentials"):
+            executor.look(WEB, timeout=0.3)
+        assert time.monotonic() - began < 1
+    with pytest.raises(DeadlineExceededError, match="credentials"):
+        executor.call(WEB, PrimitiveCall("create"), timeout=0.2)
+    # What it says in the end is used by who still waits, and it is not asked again.
+    assert executor.look(WEB, timeout=10).workload is None
+
+
 # ── rolling ─────────────────────────────────────────────────────────────────────
+
+
+def test_a_pod_that_is_being_replaced_may_crash(
+    server: FakeKubernetes, make: Callable[..., Executor]
+) -> None:
+    """The old pod is there until the new one is ready: waiting is not for the old one."""
+    executor = make()
+    do(executor, WEB, "create")
+    (old,) = settled(executor, WEB).instances
+    crash(server, old.native.name)
+    once(lambda: executor.look(WEB, timeout=5), crashing)
+    with pytest.raises(PermanentError, match="CrashLoopBackOff"):
+        do(executor, WEB, "wait_healthy")
+    server.controllers.frozen = True
+    do(executor, WEB, "recreate", image="web:2")
+    both = once(lambda: executor.look(WEB, timeout=5), lambda seen: len(seen.instances) == 2)
+    assert old.native.id in {i.native.id for i in both.instances}
+    with pytest.raises(DeadlineExceededError):  # not: it crashes
+        executor.call(WEB, PrimitiveCall("wait_healthy"), timeout=1)
+    server.controllers.frozen = False
+    do(executor, WEB, "wait_healthy")
+    (new,) = settled(executor, WEB).instances
+    assert new.spec.image == "web:2"
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_a_pod_of_an_earlier_revision_is_not_judged(
+    server: FakeKubernetes, make: Callable[..., Executor], kind: str
+) -> None:
+    executor = make()
+    wanted = service(
+        "web",
+        binding={"kind": kind},
+        native={"workload": {"updateStrategy": {"type": "OnDelete"}}},
+    )
+    do(executor, wanted, "create")
+    (old,) = settled(executor, wanted).instances
+    crash(server, old.native.name)
+    once(lambda: executor.look(wanted, timeout=5), crashing)
+    with pytest.raises(PermanentError, match="CrashLoopBackOff"):
+        do(executor, wanted, "wait_healthy")
+
+    def edit(item: Any) -> None:
+        item["spec"]["template"]["spec"]["containers"][0]["image"] = "web:2"
+
+    server.store.change(f"{kind.lower()}s", NAMESPACE, "web", edit, manager="person")
+    with pytest.raises(DeadlineExceededError, match="not rolled out"):
+        executor.call(wanted, PrimitiveCall("wait_healthy"), timeout=1)
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+@pytest.mark.parametrize(
+    ("primitive", "arguments"),
+    [
+        ("restart", {"strategy": "rolling"}),
+        ("recreate", {}),
+        ("recreate", {"image": "web:2"}),
+        ("update_resources", {"memory": "64Mi"}),
+        ("rollback", {}),
+    ],
+)
+def test_what_would_replace_no_pod_is_refused(
+    server: FakeKubernetes,
+    make: Callable[..., Executor],
+    kind: str,
+    primitive: str,
+    arguments: dict[str, Any],
+) -> None:
+    executor = make()
+    wanted = service("web", binding={"kind": kind})
+    do(executor, wanted, "create")
+    (old,) = settled(executor, wanted).instances
+    plural = f"{kind.lower()}s"
+
+    def edit(item: Any) -> None:
+        item["spec"]["updateStrategy"] = {"type": "OnDelete"}
+
+    server.store.change(plural, NAMESPACE, "web", edit, manager="person")
+    before = server.store.get(plural, NAMESPACE, "web")["spec"]
+    with pytest.raises(PermanentError, match="updateStrategy OnDelete"):
+        do(executor, wanted, primitive, **arguments)
+    assert server.store.get(plural, NAMESPACE, "web")["spec"] == before
+    assert do(executor, wanted, "restart", strategy="force").changed
+    (new,) = once(
+        lambda: settled(executor, wanted),
+        lambda seen: bool(seen.instances) and seen.instances[0].native.id != old.native.id,
+    ).instances
+    assert new.state is InstanceState.RUNNING
+
+
+def crash(server: FakeKubernetes, pod: str) -> None:
+    def kill(item: Any) -> None:
+        item["metadata"].setdefault("annotations", {})[kubelet.KILLED] = "1"
+
+    server.store.change("pods", NAMESPACE, pod, kill, manager="person")
+
+
+def crashing(seen: ObservedService) -> bool:
+    return any(i.state is InstanceState.RESTARTING for i in seen.instances)
 
 
 def test_a_rolling_restart_replaces_every_pod_and_keeps_the_number(

@@ -15,7 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from executors.contract import SelfAware
+from flows.command_line.doctor import Level, own_ids_finding
 from infrastructure.errors import DeadlineExceededError, PermanentError, ProtectedObjectError
+from infrastructure.identity import AgentIdentity
 from infrastructure.operations import PrimitiveCall
 from tests.contract.oci_world import OciWorld
 from tests.fakes.http_server import Exchange, FakeServer, silent
@@ -68,15 +71,26 @@ def test_as_a_resource_the_agent_knows_its_own_container_instance(
     assert result.native_ids == (other,)
 
 
-def test_a_token_that_names_nothing_protects_nothing_more(
+def test_with_a_token_that_names_nothing_nothing_is_changed(
     world: OciWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.foreign("web")
+    """Until somebody says in agents.yml what the agent is. Looking needs no such thing."""
+    own, other = world.foreign("mine"), world.foreign("web")
     be_resource(monkeypatch, world)
-    executor = world.executor(auth={"method": "resourcePrincipal"})
-    assert executor.call(
-        boxed("web", world.image), PrimitiveCall("restart"), timeout=TIMEOUT
-    ).changed
+    principal = {"method": "resourcePrincipal"}
+    executor = world.executor(auth=principal)
+    assert executor.look(boxed("web", world.image), timeout=TIMEOUT).instances
+    assert executor.call(boxed("web", world.image), PrimitiveCall("logs"), timeout=TIMEOUT).output
+    for _ in range(2):  # and it is not remembered as "nothing to protect"
+        with pytest.raises(PermanentError, match=r"nativeIds.*agents\.yml"):
+            executor.call(boxed("web", world.image), PrimitiveCall("restart"), timeout=TIMEOUT)
+    assert world.service.count("^POST .*actions/restart") == 0
+    told = AgentIdentity("a", frozenset(), native_ids=frozenset({own}))
+    executor = world.executor(told, auth=principal)
+    with pytest.raises(ProtectedObjectError):
+        executor.call(boxed("mine", world.image), PrimitiveCall("restart"), timeout=TIMEOUT)
+    result = executor.call(boxed("web", world.image), PrimitiveCall("restart"), timeout=TIMEOUT)
+    assert result.native_ids == (other,)
 
 
 def test_outside_of_a_resource_it_says_so(world: OciWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,10 +106,12 @@ def test_outside_of_a_resource_it_says_so(world: OciWorld, monkeypatch: pytest.M
 class Metadata:
     """The metadata service of an instance, and the service that makes tokens of certificates."""
 
-    def __init__(self, instance: str, world: OciWorld) -> None:
+    def __init__(self, instance: str | None, world: OciWorld) -> None:
         self._world = world
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        units = (f"opc-tenant:{TENANCY}", f"opc-instance:{instance}")
+        units = [f"opc-tenant:{TENANCY}"]
+        if instance is not None:
+            units.append(f"opc-instance:{instance}")
         name = x509.Name(
             [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit) for unit in units]
         )
@@ -161,6 +177,24 @@ def test_as_an_instance_the_agent_knows_its_own_instance(
         executor.close()
 
 
+def test_with_a_certificate_that_names_no_instance_nothing_is_changed(
+    world: OciWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = world.region.add_instance("web")
+    with FakeServer(Metadata(None, world).answer) as metadata:
+        monkeypatch.setenv("OCI_METADATA_BASE_URL", metadata.url)
+        executor = world.executor(
+            auth={
+                "method": "instancePrincipal",
+                "federationEndpoint": f"{metadata.url}/v1/x509",
+            }
+        )
+        with pytest.raises(PermanentError, match=r"nativeIds.*agents\.yml"):
+            executor.call(declare("web"), PrimitiveCall("stop"), timeout=TIMEOUT)
+        assert thing.state == "RUNNING"
+        executor.close()
+
+
 def test_a_metadata_service_that_is_silent_costs_no_more_than_the_deadline(
     world: OciWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,3 +205,53 @@ def test_a_metadata_service_that_is_silent_costs_no_more_than_the_deadline(
         with pytest.raises(DeadlineExceededError):
             executor.check(timeout=0.5)
         assert time.monotonic() - started < 1.5
+
+
+# ── configuration file ───────────────────────────────────────────────────────────
+
+
+def test_with_a_users_key_the_metadata_service_tells_the_agents_own_instance(
+    world: OciWorld,
+) -> None:
+    own, other = world.region.add_instance("mine"), world.region.add_instance("web")
+    world.service.own_instance = own.id
+    executor = world.executor()
+    with pytest.raises(ProtectedObjectError):
+        executor.call(declare("mine"), PrimitiveCall("stop"), timeout=TIMEOUT)
+    assert own.state == "RUNNING"
+    result = executor.call(declare("web"), PrimitiveCall("stop"), timeout=TIMEOUT)
+    assert result.native_ids == (other.id,)
+    assert isinstance(executor, SelfAware)
+    assert executor.known_self(timeout=TIMEOUT) == {own.id}
+
+
+def test_anywhere_else_than_in_oracle_cloud_nobody_tells_and_it_costs_little(
+    world: OciWorld, tmp_path: Path
+) -> None:
+    thing = world.region.add_instance("web")
+    with FakeServer(silent) as metadata:
+        auth = {
+            "method": "configFile",
+            "file": str(tmp_path / "config"),
+            "profile": "UICI",
+            "metadataEndpoint": metadata.url,
+            "metadataTimeout": "100ms",
+        }
+        executor = world.executor(auth=auth)
+        assert isinstance(executor, SelfAware)
+        started = time.monotonic()
+        assert executor.known_self(timeout=TIMEOUT) == frozenset()
+        assert time.monotonic() - started < 2
+    assert executor.call(declare("web"), PrimitiveCall("stop"), timeout=TIMEOUT).changed
+    assert thing.state == "STOPPED"
+
+
+def test_the_doctor_warns_where_no_id_of_the_agent_is_known(world: OciWorld) -> None:
+    executor = world.executor()
+    assert isinstance(executor, SelfAware)
+    assert own_ids_finding("cloud", executor, TIMEOUT).level is Level.WARNING
+    world.service.own_instance = "ocid1.instance.oc1.phx.aaaa"
+    executor = world.executor()
+    assert isinstance(executor, SelfAware)
+    found = own_ids_finding("cloud", executor, TIMEOUT)
+    assert (found.level, found.detail) == (Level.OK, "ocid1.instance.oc1.phx.aaaa")

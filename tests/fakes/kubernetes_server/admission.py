@@ -28,12 +28,28 @@ def admit(item: Json, before: Json | None) -> None:
         _pod_spec(spec)
     elif kind == "Job":
         _pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
+        if before is None:
+            _job_selector(item, spec)
         if before is not None and before["spec"]["template"] != spec["template"]:
             raise InvalidError("spec.template: field is immutable")
     elif kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"):
         _pod_spec(spec.setdefault("template", {}).setdefault("spec", {}))
         _selector(spec, before)
         _numbers(kind, spec)
+
+
+def _job_selector(item: Json, spec: Json) -> None:
+    """The server's own for each Job, unless somebody says that theirs is meant."""
+    own = {"batch.kubernetes.io/controller-uid": item["metadata"]["uid"]}
+    if spec.get("manualSelector"):
+        return
+    if spec.get("selector"):
+        raise InvalidError("spec.selector: Invalid value: `selector` not auto-generated")
+    spec["selector"] = {"matchLabels": own}
+    labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
+    if "batch.kubernetes.io/controller-uid" in labels:
+        raise InvalidError("spec.template.metadata.labels: Invalid value: controller-uid")
+    labels |= {**own, "batch.kubernetes.io/job-name": item["metadata"]["name"]}
 
 
 def _selector(spec: Json, before: Json | None) -> None:

@@ -31,6 +31,7 @@ class Controllers:
     """
 
     def __init__(self, store: Store) -> None:
+        self.quota = ""  # why no pod of a Deployment may be made now
         self.store = store
         self.frozen = False
         self.unschedulable = False
@@ -84,6 +85,9 @@ class Controllers:
             "availableReplicas": available,
         }
         status |= {name: count for name, count in counts.items() if count}
+        if self.quota and len(everything) < wanted:
+            refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate"}
+            status["conditions"].append({**refused, "message": self.quota})
         self.store.status("deployments", metadata["namespace"], metadata["name"], status)
 
     def _new_revision(self, item: Json, known: Json | None, number: int) -> Json:
@@ -128,14 +132,28 @@ class Controllers:
         else:
             grown = min(wanted, have + max(0, wanted + surge - total))
         self._resize(current, grown)
-        ready = sum(_ready(p) for s in (current, *old) for p in _alive(self._owned("pods", s)))
-        spare = max(0, ready - (wanted - unavailable)) if wanted else total
+        if grown != have:
+            return  # the old ones are looked at again in the next pass
+        ready = {
+            s["metadata"]["uid"]: sum(map(_ready, _alive(self._owned("pods", s))))
+            for s in (current, *old)
+        }
+        least = wanted - unavailable
+        # Pods that never came up go first, but none for which there is no other yet.
+        missing = have - ready[current["metadata"]["uid"]]
+        room = total - least - missing
         for item in old:
             here = int(item["spec"]["replicas"])
-            unready = sum(not _ready(pod) for pod in _alive(self._owned("pods", item)))
-            less = min(here, unready + spare)
-            spare = max(0, spare - max(0, less - unready))
+            less = max(0, min(room, here - ready[item["metadata"]["uid"]]))
+            room -= less
             self._resize(item, here - less)
+        spare = sum(ready.values()) - least if wanted else total
+        for item in old:
+            found = self.store.get("replicasets", *_name(item))
+            here = int(found["spec"]["replicas"])
+            less = max(0, min(spare, here))
+            spare -= less
+            self._resize(found, here - less)
 
     def _resize(self, item: Json, replicas: int) -> None:
         if int(item["spec"]["replicas"]) == replicas:
@@ -163,7 +181,7 @@ class Controllers:
     def _replica_set(self, item: Json) -> None:
         wanted, name = int(item["spec"]["replicas"]), item["metadata"]["name"]
         pods = _alive(self._owned("pods", item))
-        for _ in range(wanted - len(pods)):
+        for _ in range(0 if self.quota else wanted - len(pods)):
             self._pod(item, f"{name}-{''.join(random.choices(_LETTERS, k=5))}")
         surplus = sorted(pods, key=lambda p: (_ready(p), p["metadata"]["creationTimestamp"]))
         for pod in surplus[: max(0, len(pods) - wanted)]:
@@ -184,7 +202,7 @@ class Controllers:
                 break
         else:
             outdated = [pod for pod in reversed(names) if not _of(pods[pod], revision)]
-            if outdated:
+            if outdated and _rolls(item):
                 self._end(pods[outdated[0]])
         alive = [pods[pod] for pod in names if pod in pods]
         updated = sum(_of(pod, revision) for pod in alive)
@@ -207,7 +225,7 @@ class Controllers:
         if not pods:
             name = f"{item['metadata']['name']}-{''.join(random.choices(_LETTERS, k=5))}"
             self._pod(item, name, revision)
-        elif not _of(pods[0], revision):
+        elif not _of(pods[0], revision) and _rolls(item):
             self._end(pods[0])
         self._report(
             item,
@@ -228,7 +246,9 @@ class Controllers:
         elif not pods:
             letters = "".join(random.choices(_LETTERS, k=5))
             self._pod(item, f"{item['metadata']['name']}-{letters}")
-        self._report(item, "jobs", {"active": len(pods)})
+        status = {"active": len(pods), "ready": sum(map(_ready, pods))}
+        if not (item.get("status") or {}).get("conditions"):  # it is over
+            self.store.status("jobs", *_name(item), status)  # the generation is not told
 
     def _report(self, item: Json, plural: str, status: Json) -> None:
         metadata = item["metadata"]
@@ -250,7 +270,8 @@ class Controllers:
             "controllerrevisions",
             {
                 "metadata": {
-                    "name": f"{item['metadata']['name']}-{number:08x}",
+                    "name": (name := f"{item['metadata']['name']}-{number:08x}"),
+                    "labels": {"controller-revision-hash": name},
                     "namespace": item["metadata"]["namespace"],
                     "ownerReferences": [_reference(item)],
                 },
@@ -335,11 +356,20 @@ class Controllers:
         return [item for item in found if uid in owners(item)]
 
 
+def _name(item: Json) -> tuple[str, str]:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
+
+
 def _template(item: Json) -> Json:
     """A ReplicaSet's template without what makes it this one's."""
     template: Json = json.loads(json.dumps(item["spec"]["template"]))
     template["metadata"]["labels"].pop("pod-template-hash", None)
     return template
+
+
+def _rolls(item: Json) -> bool:
+    strategy = item["spec"].get("updateStrategy") or {}
+    return bool(strategy.get("type", "RollingUpdate") == "RollingUpdate")
 
 
 def _revision(item: Json) -> int:

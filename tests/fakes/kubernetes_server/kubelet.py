@@ -44,17 +44,7 @@ def next_status(pod: Json, *, now: str) -> Json | None:
         wanted = _waiting(container, "CrashLoopBackOff", message, code=code, now=now)
     else:
         started = running["startedAt"] if running else now
-        ready = SICK not in notes
-        wanted = {
-            **_named(container),
-            "ready": ready,
-            "started": True,
-            "restartCount": 0,
-            "containerID": "containerd://"
-            + hashlib.sha256(pod["metadata"]["uid"].encode()).hexdigest(),
-            "state": {"running": {"startedAt": started}},
-            "lastState": {},
-        }
+        wanted = _running(pod, container, started=started, ready=SICK not in notes)
     if _same(present, wanted):
         return None
     ready_text = "True" if wanted["ready"] else "False"
@@ -69,7 +59,24 @@ def next_status(pod: Json, *, now: str) -> Json | None:
             _condition("ContainersReady", ready_text, now),
             _condition("PodScheduled", "True", now),
         ],
-        "containerStatuses": [wanted],
+        # Annotations are about the first container; the others run.
+        "containerStatuses": [
+            wanted,
+            *(_running(pod, other, started=now) for other in spec["containers"][1:]),
+        ],
+    }
+
+
+def _running(pod: Json, container: Json, *, started: str, ready: bool = True) -> Json:
+    identity = f"{pod['metadata']['uid']}{container['name']}"
+    return {
+        **_named(container),
+        "ready": ready,
+        "started": True,
+        "restartCount": 0,
+        "containerID": f"containerd://{hashlib.sha256(identity.encode()).hexdigest()}",
+        "state": {"running": {"startedAt": started}},
+        "lastState": {},
     }
 
 

@@ -37,6 +37,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     after: bool = False  # the change is made, then this is answered
     raw: bytes | None = None
+    skip: int = 0  # of the requests that it is for, so many are answered rightly before
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class FakeKubernetes:
         controllers: what moves them.
         faults: taken in order; see `Fault`.
         denied: rights (`delete pods`) that access reviews, and requests, are refused.
+        denied_across: those that reviews refuse for all namespaces at once only.
         metrics: whether there is a metrics API.
         files: what commands that were run in pods left behind, by pod uid.
         requests: everything that was asked, in order.
@@ -88,6 +90,7 @@ class FakeKubernetes:
         self.controllers = Controllers(self.store)
         self.faults: list[Fault] = []
         self.denied: set[str] = set()
+        self.denied_across: set[str] = set()
         self.metrics = True
         self.expire_after: int | None = None  # pages after which a list's token is too old
         self.files: dict[str, set[str]] = {}
@@ -234,7 +237,13 @@ class FakeKubernetes:
         if asked.content_type == "application/apply-patch+yaml":
             force = asked.one("force") == "true"
             applied, _ = self.store.apply(
-                where.plural, where.namespace, where.name, asked.body, manager=manager, force=force
+                where.plural,
+                where.namespace,
+                where.name,
+                asked.body,
+                manager=manager,
+                force=force,
+                dry=asked.one("dryRun") == "All",
             )
             return applied
         strategic = asked.content_type == "application/strategic-merge-patch+json"
@@ -271,7 +280,8 @@ class FakeKubernetes:
     def _review(self, asked: Asked) -> Json:
         wanted = asked.body["spec"]["resourceAttributes"]
         resource = "/".join(filter(None, (wanted["resource"], wanted.get("subresource"))))
-        allowed = f"{wanted['verb']} {resource}" not in self.denied
+        refused = self.denied if wanted.get("namespace") else self.denied | self.denied_across
+        allowed = f"{wanted['verb']} {resource}" not in refused
         return {**asked.body, "status": {"allowed": allowed}}
 
     def _metrics(self, asked: Asked) -> Json:
@@ -452,7 +462,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _fault(self, asked: Asked) -> Fault | None:
         for fault in self.server.cluster.faults:
             fits = fault.path in asked.path and fault.method in ("", asked.method)
-            if fits and fault.times > 0:
+            if fits and fault.skip > 0:
+                fault.skip -= 1
+            elif fits and fault.times > 0:
                 fault.times -= 1
                 return fault
         return None

@@ -113,9 +113,17 @@ class Store:
             return self._changed((plural, namespace, name), before, after, managers)
 
     def apply(
-        self, plural: str, namespace: str, name: str, body: Json, *, manager: str, force: bool
+        self,
+        plural: str,
+        namespace: str,
+        name: str,
+        body: Json,
+        *,
+        manager: str,
+        force: bool,
+        dry: bool = False,
     ) -> tuple[Json, bool]:
-        """Server-side apply; whether it was made, too.
+        """Server-side apply; whether it was made, too. `dry`: nothing is kept.
 
         Raises:
             fields.ApplyConflictError: with other managers.
@@ -132,7 +140,7 @@ class Store:
                 made["metadata"] |= {"namespace": namespace, "name": name}
                 self._born(made)
                 admit(made, None)
-                return self._keep(key, made, managers), True
+                return (made if dry else self._keep(key, made, managers)), True
             if asked is not None and asked != before["metadata"]["resourceVersion"]:
                 raise StaleError(
                     "the object has been modified; please apply your changes to the latest"
@@ -140,6 +148,8 @@ class Store:
             managers = copy.deepcopy(self._managers[before["metadata"]["uid"]])
             after = fields.apply(before, body, managers, manager, force=force)
             admit(after, before)
+            if dry:
+                return after, False
             return self._changed(key, before, after, managers), False
 
     def status(self, plural: str, namespace: str, name: str, status: Json) -> None:

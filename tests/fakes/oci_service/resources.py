@@ -85,6 +85,8 @@ class Region:
         self.attachments: list[Json] = []
         self.work: dict[str, Thing] = {}
         self.commands: dict[str, Json] = {}
+        self.command_end = "SUCCEEDED"  # the state in which they all end
+        self.tells_pool_work = False  # the reference names no work request for a pool's actions
         self.logs: dict[str, str] = {}  # container → what it wrote
         self.entries: list[Json] = []  # of the Logging service
         self.metrics: dict[tuple[str, str], float] = {}  # (metric, OCID) → value

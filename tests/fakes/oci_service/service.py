@@ -33,6 +33,7 @@ USER = "ocid1.user.oc1..aaaauser"
 FINGERPRINT = "20:3b:97:13:55:1c:5b:0d:d3:37:d8:50:4e:c5:3a:34"
 KEY_ID = f"{TENANCY}/{USER}/{FINGERPRINT}"
 _CORE, _CI = "/20160918", "/20210415"
+METADATA = "/opc/v2"
 _LIMIT = 100  # entries of a page where nobody asks for a number
 
 
@@ -116,6 +117,9 @@ class OciService:
         self.region = Region(transition)
         self.keys: dict[str, rsa.RSAPublicKey] = {KEY_ID: private_key().public_key()}
         self.faults: list[Fault] = []
+        # Done once, before the first request whose "METHOD path" matches: somebody else's change.
+        self.meddling: list[tuple[str, Callable[[], None]]] = []
+        self.own_instance: str | None = None  # what the metadata service tells
         self.silent = False
         self.seen: list[str] = []  # "METHOD path", signed or not
         self.refused_signatures: list[str] = []
@@ -143,6 +147,9 @@ class OciService:
         asked = exchange.asked
         parts = urlsplit(asked.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if parts.path.startswith(METADATA):
+            self._send(exchange, self._metadata(parts.path, asked.headers))
+            return
         text = asked.body.decode()
         with self._lock:
             self.seen.append(f"{asked.method} {asked.path}")
@@ -163,12 +170,26 @@ class OciService:
                 answer = _error(fault.status, fault.code, fault.message, fault.headers)
             else:
                 self.region.settle()
+                self._meddle(f"{asked.method} {asked.path}")
                 answer = self._answer(call)
                 if fault is not None:
                     answer = _error(fault.status, fault.code, fault.message, fault.headers)
         if fault is not None and fault.hang_up:
             exchange.hang_up()
         self._send(exchange, answer)
+
+    def _metadata(self, path: str, headers: dict[str, str]) -> Answer:
+        """The metadata service of an instance: unsigned, and not part of `seen`."""
+        told = path == f"{METADATA}/instance/id" and headers.get("authorization") == "Bearer Oracle"
+        if not told or self.own_instance is None:
+            return _error(404, "NotFound", "no such thing")
+        return Answer(self.own_instance)
+
+    def _meddle(self, line: str) -> None:
+        for entry in list(self.meddling):
+            if re.search(entry[0], line):
+                self.meddling.remove(entry)
+                entry[1]()
 
     def _fault(self, call: Call, path: str) -> Fault | None:
         for fault in self.faults:
@@ -344,7 +365,11 @@ def _pool_action(service: OciService, call: Call) -> Answer:
     if call.action not in ("start", "stop", "softstop", "reset", "softreset"):
         raise Refused(404, "NotAuthorizedOrNotFound", "no such action")
     service.region.pool_action(pool, call.action)
-    return _one(pool)
+    answer = _one(pool)
+    if service.region.tells_pool_work:
+        work = service.region.begin("ResetInstancePool", pool, service.region.transition)
+        answer.headers["opc-work-request-id"] = work
+    return answer
 
 
 @_route("GET", _CORE + "/instancePools/{ident}/instances")
@@ -528,7 +553,7 @@ def _command_status(service: OciService, call: Call) -> Answer:
     if command["instance"] != call.query.get("instanceId"):
         raise Refused(404, "NotAuthorizedOrNotFound", "not on this instance")
     over = time.monotonic() >= command["ends"]
-    state = "SUCCEEDED" if over else "IN_PROGRESS"
+    state = service.region.command_end if over else "IN_PROGRESS"
     answer = {
         "instanceAgentCommandId": call.ident,
         "instanceId": command["instance"],

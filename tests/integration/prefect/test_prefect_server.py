@@ -110,6 +110,11 @@ def a_second_serve_is_refused(embedded: Service) -> None:
 
 def serve_takes_its_server_along(embedded: Service) -> None:
     server = server_pid(embedded)
+    # What answers is the process whose collector was moved (docs/adr/0011), and no child of it.
+    assert b"flows.prefect_edge.server_process" in Path(f"/proc/{server}/cmdline").read_bytes()
+    assert not any(
+        task.joinpath("children").read_text() for task in Path(f"/proc/{server}/task").iterdir()
+    )
 
     seconds = embedded.end()
 

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.contract import ExecutorContext
+from executors.deadline import Deadline
 from executors.docker.executor import DockerExecutor
 from executors.docker.reader import UnixReader
-from executors.docker.session import Deadline, DockerSession
+from executors.docker.session import DockerSession
 from executors.docker.spec import Reach
 from infrastructure.errors import TemporaryError, UiciError
 from infrastructure.observed import EngineSnapshot, ObservedInstance

@@ -109,6 +109,50 @@ def test_a_lost_node_is_unknown_and_an_evicted_pod_is_no_instance() -> None:
     assert not is_instance(going, WorkloadKind.DEPLOYMENT)
 
 
+# As the controller of Kubernetes 1.31 and newer leaves a Job whose pods failed too often.
+FAILED_JOB: dict[str, Any] = {
+    "metadata": {"name": "tidy", "namespace": "shop", "uid": "j-1", "generation": 1},
+    "spec": {"backoffLimit": 1, "completions": 1, "parallelism": 1, "suspend": False},
+    "status": {
+        "conditions": [
+            {
+                "lastProbeTime": "2026-11-22T11:00:20Z",
+                "lastTransitionTime": "2026-11-22T11:00:20Z",
+                "message": "Job has reached the specified backoff limit",
+                "reason": "BackoffLimitExceeded",
+                "status": "True",
+                "type": kind,
+            }
+            for kind in ("FailureTarget", "Failed")
+        ],
+        "failed": 2,
+        "ready": 0,
+        "startTime": "2026-11-22T11:00:00Z",
+        "terminating": 0,
+        "uncountedTerminatedPods": {},
+    },
+}
+
+
+def test_a_job_that_failed_is_not_settled_and_says_why() -> None:
+    settled, reason = roll_out(FAILED_JOB, WorkloadKind.JOB)
+    assert not settled
+    assert reason == "BackoffLimitExceeded: Job has reached the specified backoff limit"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"active": 1, "ready": 1},
+        {"conditions": [{"type": "Complete", "status": "True"}], "succeeded": 1},
+        {"conditions": [{"type": "Failed", "status": "False"}]},
+    ],
+)
+def test_a_job_that_runs_or_is_done_is_settled(status: dict[str, Any]) -> None:
+    assert roll_out({**FAILED_JOB, "status": status}, WorkloadKind.JOB) == (True, "")
+
+
 @pytest.mark.parametrize(
     ("ready", "started", "since", "changed", "expected"),
     [

@@ -92,6 +92,14 @@ def test_a_repair_that_restores_desired_state_is_allowed() -> None:
     assert verdict(step()).decision is Decision.ALLOWED
 
 
+def test_what_the_target_itself_can_not_do_is_denied_with_its_reason() -> None:
+    one = step()
+    given = rules(refusal=lambda call: f"not for a pool ({call.operation} {call.target})")
+    told = verdict(one, given)
+    assert (told.decision, told.rule) == (Decision.DENIED, "capability")
+    assert told.reason.endswith(f"not for a pool ({one.operation} {one.target})")
+
+
 @pytest.mark.parametrize(
     ("one", "changes", "rule"),
     [

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.open_executors import binding_models
+from flows.open_executors import desired_state_parser
 from infrastructure.config_loader import agent_identity
-from infrastructure.desired_state import DesiredStateParser
 from infrastructure.errors import Problem
 from tests.unit.infrastructure.config_folder import ConfigFolder
 
@@ -22,6 +21,34 @@ CLUSTER = """
     prometheus: []
     alertmanager: []
     policy: {}
+"""
+CLOUD = """
+  cloud:
+    executor: oci
+    connection:
+      auth: {method: instancePrincipal}
+      compartments: [ocid1.compartment.oc1..aaaa]
+      requestBudget: 10
+      pageSize: 100
+      pollInterval: 3s
+      retries: {attempts: 3, initial: 1s, max: 10s}
+    detect: []
+    deadline: 15s
+    concurrency: 8
+    prometheus: []
+    alertmanager: []
+    policy: {}
+"""
+POOL = """apiVersion: uici/v1
+kind: Service
+metadata: {name: web, environment: cloud}
+spec:
+  image: web:1
+  binding: {kind: InstancePool}
+  env: {A: "1"}
+  resources: {memory: 1Gi}
+  ports:
+    - "80"
 """
 SERVICE = """apiVersion: uici/v1
 kind: Service
@@ -37,7 +64,7 @@ def problems(tmp_path: Path, environment: str, binding: str) -> tuple[Problem, .
     folder = ConfigFolder.make(tmp_path)
     folder.append("environments", CLUSTER)
     config = folder.load()
-    parser = DesiredStateParser.from_config(config, agent_identity(config), binding_models(config))
+    parser = desired_state_parser(config, agent_identity(config))
     text = SERVICE.format(environment=environment, binding=binding)
     _, found = parser.parse({"web.yml": text.encode()})
     return found
@@ -63,3 +90,21 @@ def test_a_wrong_one_is_told_with_its_line(
     (found,) = problems(tmp_path, environment, binding)
     assert (found.file, found.line) == ("web.yml", 7)
     assert said in found.message
+
+
+def test_words_without_meaning_for_a_binding_are_told_with_their_lines(tmp_path: Path) -> None:
+    folder = ConfigFolder.make(tmp_path)
+    folder.append("environments", CLOUD)
+    config = folder.load()
+    parser = desired_state_parser(config, agent_identity(config))
+    _, found = parser.parse({"web.yml": POOL.encode()})
+    assert [(problem.line, problem.message.split()[0]) for problem in found] == [
+        (5, "image"),
+        (7, "env"),
+        (8, "resources"),
+        (10, "ports"),
+    ]
+    assert all("bind the service to another kind" in problem.remedy for problem in found)
+    # A wrong binding is told alone: nothing can be said of what is not known.
+    _, found = parser.parse({"web.yml": POOL.replace("InstancePool", "Pool").encode()})
+    assert [problem.line for problem in found] == [6]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrastructure.errors import ProtectedObjectError
-from infrastructure.identity import AgentIdentity, runtime_native_ids, with_runtime
+from infrastructure.identity import AgentIdentity, place_id, runtime_native_ids, with_runtime
 from infrastructure.observed import NativeObject
 from tests.strategies import names
 
@@ -44,6 +44,15 @@ def native(name: str = "shop", id_: str = "f" * 64, **labels: str) -> NativeObje
 )
 def test_the_agents_names_are_protected(name: str) -> None:
     assert AGENT.protects_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["agent-7", "agent-7-1", "shop-agent-7", "shop_agent-7_2", "redis-2", "redis-2-1"]
+)
+def test_a_name_that_ends_with_a_number_is_protected_as_it_is(name: str) -> None:
+    numbered = AgentIdentity("a", frozenset({"agent-7"}), lives_on=frozenset({"redis-2"}))
+    assert numbered.protects_name(name)
+    assert not numbered.protects_name(name.replace("7", "8").replace("redis-2", "redis-3"))
 
 
 @pytest.mark.parametrize(
@@ -104,13 +113,16 @@ def test_alerts_about_the_agent_are_its_own(key: str) -> None:
 # ── what the runtime says ───────────────────────────────────────────────────────
 
 
-def runtime(files: dict[str, str], *, hostname: str = "laptop", pod: str = "") -> frozenset[str]:
+def runtime(
+    files: dict[str, str], *, hostname: str = "laptop", pod: str = "", **environ: str
+) -> frozenset[str]:
     def read(path: Path) -> str:
         if str(path) not in files:
             raise FileNotFoundError(path)
         return files[str(path)]
 
-    return runtime_native_ids(read=read, environ={"UICI_POD_UID": pod}, hostname=lambda: hostname)
+    given = {"UICI_POD_UID": pod, **environ}
+    return runtime_native_ids(read=read, environ=given, hostname=lambda: hostname)
 
 
 def test_cgroup_v1_tells_the_container() -> None:
@@ -132,6 +144,63 @@ def test_the_hostname_may_be_a_container_id() -> None:
 
 def test_the_downward_api_tells_the_pod() -> None:
     assert runtime({}, pod="6f1b") == {"6f1b"}
+
+
+POD = "0f3c1a52-7d5e-4b52-9c1e-2a6f0b1d9e77"
+UNIT = POD.replace("-", "_")  # as systemd spells it
+SANDBOX = "e" * 64
+# containerd and cgroup v2: the container's own id is nowhere, and its cgroup is a root.
+CONTAINERD = (
+    "900 800 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/var/lib/containerd/x\n"
+    f"901 900 8:1 /var/lib/kubelet/pods/{POD}/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw\n"
+    f"902 900 8:1 /var/lib/kubelet/pods/{POD}/containers/agent/1f2e /dev/termination-log rw"
+    " - ext4 /dev/sda1 rw\n"
+    f"903 900 8:1 /var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/{SANDBOX}/hostname"
+    " /etc/hostname rw - ext4 /dev/sda1 rw\n"
+)
+IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+
+def test_a_pod_is_told_by_what_its_kubelet_mounted() -> None:
+    files = {"/proc/self/cgroup": "0::/", "/proc/self/mountinfo": CONTAINERD}
+    assert runtime(files, **IN_CLUSTER) == {POD, SANDBOX}
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        f"/kubepods/burstable/pod{POD}/{OWN_ID}",
+        f"/kubepods.slice/kubepods-burstable-pod{UNIT}.slice/cri-containerd-{OWN_ID}.scope",
+        f"/kubelet.slice/kubelet-kubepods-pod{UNIT}.slice/cri-containerd-{OWN_ID}.scope",
+    ],
+)
+def test_a_pod_is_told_by_its_control_group(group: str) -> None:
+    assert runtime({"/proc/self/cgroup": f"0::{group}\n"}, **IN_CLUSTER) == {POD, OWN_ID}
+    mounts = f"905 900 0:30 {group} /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n"
+    assert POD in runtime({"/proc/self/mountinfo": mounts}, **IN_CLUSTER)
+
+
+def test_the_files_of_other_pods_are_not_ones_own() -> None:
+    """An agent that has the node's kubelet directory mounted sees what all pods have."""
+    other = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+    mounts = (
+        f"904 900 8:1 /var/lib/kubelet/pods/{other}/volumes/x"
+        f" /node/pods/{other}/volumes/x rw - ext4 /dev/sda1 rw\n"
+    )
+    assert runtime({"/proc/self/mountinfo": CONTAINERD + mounts}, **IN_CLUSTER) == {POD, SANDBOX}
+
+
+def test_a_pod_that_nothing_tells_of_is_known_to_be_unknown() -> None:
+    found = runtime({"/proc/self/cgroup": "0::/"}, **IN_CLUSTER)
+    assert not with_runtime(AGENT, found).knows_its_pod
+    told = runtime({"/proc/self/cgroup": "0::/"}, pod="6f1b", **IN_CLUSTER)
+    assert with_runtime(AGENT, told).knows_its_pod
+    assert AGENT.knows_its_pod
+
+
+def test_the_namespace_is_the_service_accounts() -> None:
+    path = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+    assert runtime({path: "shop\n"}) == {place_id("namespace", "shop")}
 
 
 def test_outside_of_any_container_there_is_nothing() -> None:

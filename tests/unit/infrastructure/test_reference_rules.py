@@ -50,7 +50,7 @@ def parse(spec: str) -> tuple[dict[str, Service], tuple[Problem, ...]]:
         (IMAGE + '  command: [run, "\\x00"]\n', 6, "spec.command[1] holds a NUL", ""),
         (IMAGE + '  native: {a: {b: ["\\0"]}}\n', 6, "holds a NUL", ""),
         (IMAGE + '  env: {A: "\\ud83d"}\n', 6, "invalid Unicode", "check this line"),
-        (IMAGE + "  command: ['  ', x]\n", 6, "spec.command[0] is blank", "remove the field"),
+        (IMAGE + "  alerts: [{matchers: {' ': x}}]\n", 6, "is blank", "remove the field"),
         (IMAGE + "  ports: ['300.0.0.1:80:80']\n", 6, "300.0.0.1 is no address", "127.0.0.1"),
         (IMAGE + "  ports: ['0:80']\n", 6, "greater than or equal to 1", ""),
         (IMAGE + "  ports: ['80', 80/tcp]\n", 6, "spec.ports[1] is there twice", "remove one"),

@@ -22,11 +22,13 @@ from infrastructure.observed import (
     EngineSnapshot,
     InstanceState,
     MetricReading,
+    NativeObject,
     ObservedInstance,
     ObservedService,
     ObservedSpec,
     ProbeReading,
     Reading,
+    Workload,
 )
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
 from infrastructure.redaction import Redactor
@@ -303,3 +305,38 @@ def test_an_endless_log_is_read_from_its_end() -> None:
 def test_the_shipped_platform_has_limits() -> None:
     assert "evidence" in Platform.model_fields
     EvidenceSettings.model_validate(shipped.document("platform.yml")["evidence"])
+
+
+def _kept(replicas: int | None, *instances: ObservedInstance, reason: str = "") -> ObservedService:
+    native = NativeObject("Deployment", "uid", "shop")
+    workload = Workload(native, replicas, settled=not reason, reason=reason)
+    return ObservedService(SHOP.target, instances, workload)
+
+
+@pytest.mark.parametrize(
+    ("service", "fact"),
+    [
+        (
+            _kept(2, reason="FailedCreate: exceeded quota, token=sk-abcdefgh12345"),
+            (
+                "Deployment shop, asked to keep 2 instances, 0 exist, not settled,"
+                " reason: FailedCreate: exceeded quota, token="
+            ),
+        ),
+        (
+            _kept(3, instance("shop-1")),
+            "Deployment shop, asked to keep 3 instances, 1 exist, settled",
+        ),
+        (_kept(None, instance("shop-1")), "Deployment shop, settled"),
+    ],
+)
+def test_what_keeps_the_instances_is_told_with_its_reason(
+    service: ObservedService, fact: str
+) -> None:
+    engine = EngineSnapshot("local", {SHOP.target: service})
+    found = collect(
+        observation=Observation(NOW, {"local": EnvironmentObservation("local", engine)})
+    )
+    (told,) = (f for f in found.facts if "Deployment shop" in f)
+    assert told.startswith(f"{SHOP.target}: {fact}")
+    assert "sk-abcdefgh12345" not in told

@@ -15,6 +15,7 @@ from flows.planners.runbook import RunbookPlanner, condition_holds
 from infrastructure.config_models import RunbookCondition, Runbooks
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operation_registry import OperationRegistry
+from infrastructure.operations import OperationCall
 from tests.unit.operations import shipped
 
 SHOP = shipped.service("shop", dependsOn=["db"], resources={"memory": "256Mi"}, replicas=2)
@@ -60,6 +61,11 @@ K = DriftKind
     ("drifts", "runbook", "steps"),
     [
         ([drift(K.MISSING)], "create-missing", [("create", {})]),
+        (
+            [drift(K.CONFIG_DRIFT, "/env/A"), drift(K.SCALE_DRIFT)],
+            "apply-configuration-and-replicas",
+            [("scale", {"replicas": 2}), ("recreate", {})],
+        ),
         ([drift(K.STOPPED)], "start-stopped", [("start", {})]),
         ([drift(K.SCALE_DRIFT)], "restore-replicas", [("scale", {"replicas": 2})]),
         ([drift(K.UNHEALTHY)], "restart-unhealthy", [("restart", {"strategy": "graceful"})]),
@@ -155,6 +161,23 @@ def test_nothing_that_can_be_done_is_a_reason() -> None:
     )
 
 
+def test_a_runbook_that_the_target_can_not_do_is_skipped_with_the_target_s_reason() -> None:
+    """The environment can scale, but not this one: a machine is no pool."""
+
+    def refusal(call: OperationCall) -> str | None:
+        return "not for a ComputeInstance" if call.operation in ("scale", "recreate") else None
+
+    choosy = RunbookPlanner(shipped.runbooks(), SERVICES, lambda _: ALL, refusal)
+    told = "local/shop can't do scale: not for a ComputeInstance"
+    plan = choosy.plan(incident(drift(K.SCALE_DRIFT), drift(K.UNHEALTHY)), Evidence())
+    assert isinstance(plan, Plan)
+    assert plan.runbook == "restart-unhealthy"
+    assert f"restore-replicas skipped: {told}" in plan.planner_reason
+    reason = choosy.plan(incident(drift(K.SCALE_DRIFT)), Evidence())
+    assert isinstance(reason, str)
+    assert reason.endswith(f"restore-replicas skipped: {told}")
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
@@ -218,6 +241,8 @@ def test_a_runbook_of_one_s_own_sees_drifts_and_patterns() -> None:
         ({"kinds": ["Missing"]}, False),
         ({"kinds": ["Missing", "ConfigDrift"]}, True),
         ({"onlyKinds": ["ConfigDrift"]}, False),
+        ({"allKinds": ["ConfigDrift", "Missing"]}, False),
+        ({"allKinds": ["ConfigDrift"]}, True),
         ({"onlyKinds": ["ConfigDrift", "AlertFiring", "Missing"]}, True),
         ({"fields": ["image"]}, False),
         ({"fields": ["image", "env"]}, True),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from flows.report import IncidentResult, RunResult
+from infrastructure.errors import TemporaryError
 from tests.fakes.loop import LoopWorld, git, loop_world, service_yaml
 
 PREDICTOR = "local-docker/market-predictor"
@@ -70,15 +73,36 @@ def test_riskier_changes_wait_until_the_remote_is_back(world: LoopWorld) -> None
     assert [r.result for r in report.incidents] == [IncidentResult.RECOVERED]
 
 
-def test_a_clone_that_cannot_be_written_stops_every_change(world: LoopWorld) -> None:
-    world.engine.kill("market-predictor")
+def break_clone(world: LoopWorld) -> Path:
+    """No commit can be written to the clone's reports branch any more."""
     (locked,) = (world.root / "data").rglob("refs/heads/uici")
     shutil.rmtree(locked)
     locked.write_text("not a folder")
-    report = world.run()
-    assert report.result is RunResult.ERROR
-    assert any("could not be committed" in error for error in report.errors)
+    return locked.parents[2]
+
+
+def test_a_clone_that_cannot_be_written_stops_every_change(world: LoopWorld) -> None:
+    world.engine.kill("market-predictor")
+    clone = break_clone(world)
+    world.remote.rename(world.root / "away")  # or it would be cloned anew
+
+    with pytest.raises(TemporaryError, match=rf"{clone} is damaged .* nothing was changed"):
+        world.run()
+
     assert world.engine.calls == []
+
+
+def test_a_clone_that_cannot_be_written_is_made_anew_before_anything_is_done(
+    world: LoopWorld,
+) -> None:
+    world.engine.kill("market-predictor")
+    break_clone(world)
+
+    assert world.run().result is RunResult.CONVERGED
+
+    assert [call.primitive for _, call in world.engine.calls] == ["start"]
+    subjects = world.reports()
+    assert any(subject.startswith("intent:") for subject in subjects[:2]), subjects
 
 
 def test_a_push_that_somebody_else_forestalled_is_replayed(tmp_path: Path) -> None:

@@ -121,6 +121,21 @@ def test_a_run_about_others_leaves_it_as_it_was(loop: Patient) -> None:
     assert json.loads(loop.memory.read_text())[f"{ENVIRONMENT}/a Missing  "] in noted
 
 
+def test_a_target_that_left_git_and_came_back_begins_anew(loop: Patient) -> None:
+    loop.world.commit(b=service_yaml("b"))
+    loop.world.run()
+    assert any(key.startswith(f"{ENVIRONMENT}/b ") for key in json.loads(loop.memory.read_text()))
+    loop.world.commit(b=None)
+    loop.world.run()
+    assert json.loads(loop.memory.read_text()) == {}
+    loop.pass_time(31)
+    loop.world.commit(b=service_yaml("b"))
+
+    loop.world.run()
+
+    assert loop.operations() == []
+
+
 @pytest.mark.parametrize("rubbish", ["", "[1]", '{"x": 1}', '{"x": "2026-01-01"}', "\x00"])
 def test_a_memory_that_can_not_be_read_begins_anew(loop: Patient, rubbish: str) -> None:
     loop.memory.write_text(rubbish)
@@ -133,6 +148,7 @@ def test_a_memory_that_can_not_be_read_begins_anew(loop: Patient, rubbish: str) 
 
 def test_without_grace_nothing_is_kept(tmp_path: Path) -> None:
     with patient(tmp_path, missing="0s", unhealthy="0s") as loop:
+        loop.memory.write_text("{}")  # of a time with grace periods
         loop.world.engine.remove("a")
         loop.world.run()
         assert loop.operations() == ["create"]

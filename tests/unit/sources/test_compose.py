@@ -433,6 +433,7 @@ REFUSED = [
     ("environment: {A: '${A'}", "closing brace"),
     ("environment: {A: 'x${A}'}", "the variable A has no value"),
     ("deploy: {mode: global}", "needs Swarm"),
+    ("memswap_limit: 1g", "it needs mem_limit beside it"),
     ("tty: [a]", "services.web.tty must be of type"),
     ("ports: [{target: 80, moda: x}]", "services.web.ports[0].moda is not a known field"),
     ("networks: {default: {mac_address: 'x'}}", "mac_address of web can't be honoured"),
