@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from executors.deadline import Deadline
 from executors.docker import shape
 from executors.docker.carry_over import endpoints_of, primary_network
 from executors.docker.membership import DIGEST_LABEL, SERVICE_LABEL, TARGET_LABEL, Listed, listed
 from executors.docker.sdk import Connection, SdkEngine
-from executors.docker.session import Deadline, Json
+from executors.docker.session import Json
 from executors.docker.spec import Container, cores, env_map, ports
 from flows.command_line.import_files import Imported
 from infrastructure.config_loader import UniversalConfig
