@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import re
 import ssl
-from collections.abc import Iterator, Mapping
-from enum import Enum, auto
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, TypeGuard, assert_never
 
+from executors.vendor_errors import REQUESTS, URLLIB3, Meaning, causes, most_telling, named, nearest
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -29,32 +29,15 @@ from infrastructure.errors import (
 REMEDY = "look at the target with `docker ps -a`; the next run observes before it acts"
 
 
-class Meaning(Enum):
-    """What happened to a request."""
-
-    ANSWERED = auto()  # the engine answered with an HTTP error: its status decides
-    TIMED_OUT = auto()  # sent, no answer in time
-    LOST = auto()  # sent, the connection broke
-    NOT_SENT = auto()  # no connection: nothing can have changed
-    GARBAGE = auto()  # an answer came that is not what the API promises
-    MISUSE = auto()  # refused on this side: wrong argument, missing file, wrong address
-
-
 def _is_system_error(exc: BaseException) -> TypeGuard[OSError]:
     """An OSError with an errno of connect(2); what `ssl` numbers is something else."""
     return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError) and bool(exc.errno)
 
 
-def _named(module: str, meanings: Mapping[Meaning, str]) -> Iterator[tuple[str, Meaning]]:
-    for meaning, names in meanings.items():
-        for name in names.split():
-            yield f"{module}.{name}", meaning
-
-
 MEANINGS: Mapping[str, Meaning] = MappingProxyType(
     dict(
         [
-            *_named(
+            *named(
                 "docker.errors",
                 {
                     Meaning.ANSWERED: "APIError NotFound ImageNotFound",
@@ -65,36 +48,8 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
                     " ContextException ContextNotFound",
                 },
             ),
-            *_named(
-                "requests.exceptions",
-                {
-                    Meaning.ANSWERED: "HTTPError",
-                    Meaning.TIMED_OUT: "Timeout ReadTimeout",
-                    Meaning.LOST: "RequestException ConnectionError ChunkedEncodingError"
-                    " RetryError",
-                    Meaning.NOT_SENT: "ConnectTimeout ProxyError SSLError",
-                    Meaning.GARBAGE: "JSONDecodeError InvalidJSONError ContentDecodingError"
-                    " TooManyRedirects StreamConsumedError",
-                    Meaning.MISUSE: "URLRequired MissingSchema InvalidSchema InvalidURL"
-                    " InvalidHeader InvalidProxyURL UnrewindableBodyError",
-                },
-            ),
-            *_named(
-                "urllib3.exceptions",
-                {
-                    Meaning.TIMED_OUT: "TimeoutError ReadTimeoutError",
-                    Meaning.LOST: "HTTPError PoolError RequestError MaxRetryError ProtocolError"
-                    " IncompleteRead InvalidChunkLength",
-                    Meaning.NOT_SENT: "ConnectTimeoutError NewConnectionError"
-                    " NameResolutionError ProxyError SSLError EmptyPoolError FullPoolError"
-                    " ClosedPoolError",
-                    Meaning.GARBAGE: "DecodeError ResponseError ResponseNotChunked"
-                    " BodyNotHttplibCompatible InvalidHeader HeaderParsingError",
-                    Meaning.MISUSE: "HostChangedError TimeoutStateError LocationValueError"
-                    " LocationParseError URLSchemeUnknown ProxySchemeUnknown"
-                    " ProxySchemeUnsupported UnrewindableBodyError",
-                },
-            ),
+            *named("requests.exceptions", REQUESTS),
+            *named("urllib3.exceptions", URLLIB3),
             ("http.client.HTTPException", Meaning.LOST),
             ("http.client.BadStatusLine", Meaning.GARBAGE),
             ("http.client.RemoteDisconnected", Meaning.LOST),
@@ -128,7 +83,7 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         engine: the engine's address, for the message.
         mutating: whether the request would have changed something.
     """
-    chain = tuple(_chain(exc))
+    chain = tuple(causes(exc))
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
         return PermanentError(
             f"{what}: the certificate of {engine} is not trusted: check `tls.caFile` in the"
@@ -149,22 +104,18 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
 
 def meaning_of(exc: BaseException) -> Meaning | None:
     """The entry of the nearest class; None for an exception that is no engine's."""
-    for cls in type(exc).__mro__:
-        found = MEANINGS.get(f"{cls.__module__}.{cls.__qualname__}")
-        if found is not None:
-            return found
-    return None
+    return nearest(exc, MEANINGS)
 
 
 def _by_meaning(
     exc: Exception, chain: tuple[BaseException, ...], *, what: str, engine: str, mutating: bool
 ) -> UiciError:
-    meaning = _most_telling(chain)
+    meaning = most_telling(chain, meaning_of)
     error: UiciError
     match meaning:
         case Meaning.ANSWERED:
             error = _by_status(exc, what=what, engine=engine, mutating=mutating)
-        case Meaning.NOT_SENT:
+        case Meaning.NOT_SENT | Meaning.HELD_BACK:
             error = TemporaryError(f"{what}: no connection to the Docker Engine at {engine}")
         case Meaning.MISUSE:
             error = PermanentError(f"{what}: {stable(str(exc))}")
@@ -182,17 +133,6 @@ def _by_meaning(
         case _:
             assert_never(meaning)
     return error
-
-
-def _most_telling(chain: tuple[BaseException, ...]) -> Meaning:
-    """The outermost meaning, unless a cause tells that nothing was ever sent."""
-    meanings = [found for found in map(meaning_of, chain) if found is not None]
-    outermost = meanings[0] if meanings else Meaning.LOST
-    if outermost is Meaning.LOST:
-        for telling in (Meaning.NOT_SENT, Meaning.TIMED_OUT):
-            if telling in meanings:
-                return telling
-    return outermost
 
 
 def _by_status(exc: Exception, *, what: str, engine: str, mutating: bool) -> UiciError:
@@ -224,18 +164,3 @@ def said_in(answer: Any) -> str:
 def stable(text: str) -> str:
     """One line, without ids that change from run to run, at most 300 characters."""
     return _CHANGING.sub("…", " ".join(text.split()))[:300]
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and exceptions kept in `args` (urllib3's way)."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [exc]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        inner += list(current.args)
-        waiting.extend(e for e in inner if isinstance(e, BaseException))

@@ -6,7 +6,6 @@ environment variables are left out; names are enough to think with.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from executors.docker.membership import listed
 from executors.docker.session import Job, Json, each, require_instances
 from executors.docker.spec import Container, cores, observed_spec
 from executors.docker.stream import Stream
+from executors.log_lines import after_time, matching_lines
 from infrastructure.errors import PermanentError
 from infrastructure.observed import InstanceState
 from infrastructure.operations import PrimitiveResult
@@ -25,13 +25,6 @@ _LOG_BYTES = 1024 * 1024
 # What a filter may have to read through to find `lines` lines that match.
 _LOG_LINES = 5000
 _EVENTS = 200
-_LEVELS = {
-    "trace": 0, "debug": 0, "info": 1, "notice": 1, "warn": 2, "warning": 2, "err": 3,
-    "error": 3, "critical": 3, "crit": 3, "fatal": 3, "panic": 3, "alert": 3, "emerg": 3,
-}  # fmt: skip
-_LEVEL = re.compile(
-    r"\b(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b", re.IGNORECASE
-)
 
 
 def inspect(job: Job) -> PrimitiveResult:
@@ -91,7 +84,7 @@ def logs(job: Job) -> PrimitiveResult:
     found: list[tuple[str, str]] = []
     for container, stream in zip(containers, streams, strict=True):
         prefix = f"[{container.name}] " if len(containers) > 1 else ""
-        for line in _chosen(_lines(stream), level, wanted):
+        for line in matching_lines(_lines(stream), level=level, wanted=wanted, said=after_time):
             moment, _, text = line.partition(" ")
             found.append((moment, f"{moment} {prefix}{text}"))
     found.sort(key=lambda item: item[0])  # stable: lines of one moment stay in order
@@ -227,24 +220,6 @@ def _lines(stream: Stream) -> list[str]:
     for source in sorted({kind for kind, _ in stream.frames}):
         found += _text(stream, source).splitlines()
     return [line for line in found if line.strip()]
-
-
-def _chosen(lines: list[str], level: str | None, wanted: str | None) -> list[str]:
-    """Lines of `level` or worse that contain `wanted`.
-
-    A line that names no level has that of the line before it (a traceback's lines do).
-    """
-    least = _LEVELS.get(level or "", 0)
-    current = 1
-    chosen = []
-    for line in lines:
-        text = line.partition(" ")[2]
-        match = _LEVEL.search(text)
-        if match is not None:
-            current = _LEVELS[match[1].lower()]
-        if current >= least and (wanted is None or wanted in text):
-            chosen.append(line)
-    return chosen
 
 
 def _ago(job: Job, text: str) -> float:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import re
 import ssl
-from collections.abc import Iterator, Mapping
-from enum import Enum, auto
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, assert_never
 
+from executors.vendor_errors import URLLIB3, Meaning, causes, most_telling, named, nearest
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -45,27 +45,10 @@ class ExpiredError(TemporaryError):
     """410: the place in a list from which to go on is too old; list from the start."""
 
 
-class Meaning(Enum):
-    """What happened to a request."""
-
-    ANSWERED = auto()  # the server answered with an HTTP error: its status decides
-    TIMED_OUT = auto()  # sent, no answer in time
-    LOST = auto()  # sent, the connection broke
-    NOT_SENT = auto()  # no connection: nothing can have changed
-    GARBAGE = auto()  # an answer came that is not what the API promises
-    MISUSE = auto()  # refused on this side: wrong argument, missing file, wrong kubeconfig
-
-
-def _named(module: str, meanings: Mapping[Meaning, str]) -> Iterator[tuple[str, Meaning]]:
-    for meaning, names in meanings.items():
-        for name in names.split():
-            yield f"{module}.{name}", meaning
-
-
 MEANINGS: Mapping[str, Meaning] = MappingProxyType(
     dict(
         [
-            *_named(
+            *named(
                 "kubernetes.client.exceptions",
                 {
                     Meaning.ANSWERED: "ApiException BadRequestException NotFoundException"
@@ -75,7 +58,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
                     " ApiAttributeError ApiKeyError",
                 },
             ),
-            *_named(
+            *named(
                 "kubernetes.dynamic.exceptions",
                 {
                     Meaning.ANSWERED: "DynamicApiError BadRequestError UnauthorizedError"
@@ -87,23 +70,8 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
                 },
             ),
             ("kubernetes.config.config_exception.ConfigException", Meaning.MISUSE),
-            *_named(
-                "urllib3.exceptions",
-                {
-                    Meaning.TIMED_OUT: "TimeoutError ReadTimeoutError",
-                    Meaning.LOST: "HTTPError PoolError RequestError MaxRetryError ProtocolError"
-                    " IncompleteRead InvalidChunkLength",
-                    Meaning.NOT_SENT: "ConnectTimeoutError NewConnectionError"
-                    " NameResolutionError ProxyError SSLError EmptyPoolError FullPoolError"
-                    " ClosedPoolError",
-                    Meaning.GARBAGE: "DecodeError ResponseError ResponseNotChunked"
-                    " BodyNotHttplibCompatible InvalidHeader HeaderParsingError",
-                    Meaning.MISUSE: "HostChangedError TimeoutStateError LocationValueError"
-                    " LocationParseError URLSchemeUnknown ProxySchemeUnknown"
-                    " ProxySchemeUnsupported UnrewindableBodyError",
-                },
-            ),
-            *_named(
+            *named("urllib3.exceptions", URLLIB3),
+            *named(
                 "websocket._exceptions",
                 {
                     Meaning.ANSWERED: "WebSocketBadStatusException",
@@ -146,7 +114,7 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         engine: the cluster, for the message.
         mutating: whether the request would have changed something.
     """
-    chain = tuple(_chain(exc))
+    chain = tuple(causes(exc))
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
         return PermanentError(
             f"{what}: the certificate of {engine} is not trusted: check the certificate"
@@ -154,7 +122,7 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         )
     if any(isinstance(e, OSError) and e.errno in _NEVER_CONNECTED for e in chain):
         return TemporaryError(f"{what}: {engine} can't be reached: check that it runs")
-    meaning = _most_telling(chain)
+    meaning = most_telling(chain, meaning_of)
     error: UiciError
     match meaning:
         case Meaning.ANSWERED:
@@ -164,7 +132,7 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
             error = error_of_status(
                 status, {"message": text}, what=what, engine=engine, mutating=mutating
             )
-        case Meaning.NOT_SENT:
+        case Meaning.NOT_SENT | Meaning.HELD_BACK:
             error = TemporaryError(f"{what}: no connection to {engine}")
         case Meaning.MISUSE:
             error = PermanentError(f"{what}: {stable(str(exc))}")
@@ -190,22 +158,7 @@ def not_an_api_server(what: str, engine: str) -> TemporaryError:
 
 def meaning_of(exc: BaseException) -> Meaning | None:
     """The entry of the nearest class; None for an exception that is no cluster's."""
-    for cls in type(exc).__mro__:
-        found = MEANINGS.get(f"{cls.__module__}.{cls.__qualname__}")
-        if found is not None:
-            return found
-    return None
-
-
-def _most_telling(chain: tuple[BaseException, ...]) -> Meaning:
-    """The outermost meaning, unless a cause tells that nothing was ever sent."""
-    meanings = [found for found in map(meaning_of, chain) if found is not None]
-    outermost = meanings[0] if meanings else Meaning.LOST
-    if outermost is Meaning.LOST:
-        for telling in (Meaning.NOT_SENT, Meaning.TIMED_OUT):
-            if telling in meanings:
-                return telling
-    return outermost
+    return nearest(exc, MEANINGS)
 
 
 def error_of_status(status: int, said: Any, *, what: str, engine: str, mutating: bool) -> UiciError:
@@ -263,18 +216,3 @@ def _conflict(message: str, answer: Mapping[str, Any]) -> ConflictError:
 def stable(text: str) -> str:
     """One line, without ids that change from run to run, at most 400 characters."""
     return _CHANGING.sub("…", " ".join(text.split()))[:400]
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and exceptions kept in `args` (urllib3's way)."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [exc]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        inner += list(current.args)
-        waiting.extend(e for e in inner if isinstance(e, BaseException))

@@ -23,6 +23,7 @@ from executors.kubernetes.objects import (
 )
 from executors.kubernetes.reader import pages, selector_text
 from executors.kubernetes.session import Job, uid
+from executors.log_lines import after_time, matching_lines
 from infrastructure.errors import NotFoundError, PermanentError, TemporaryError
 from infrastructure.observed import InstanceState, ObservedInstance
 from infrastructure.operations import PrimitiveResult
@@ -32,13 +33,6 @@ _LOG_BYTES = 1024 * 1024
 # What a filter may have to read through to find `lines` lines that match.
 _LOG_LINES = 5000
 _EVENTS, _EVENT_PAGE = 200, 500
-_LEVELS = {
-    "trace": 0, "debug": 0, "info": 1, "notice": 1, "warn": 2, "warning": 2, "err": 3,
-    "error": 3, "critical": 3, "crit": 3, "fatal": 3, "panic": 3, "alert": 3, "emerg": 3,
-}  # fmt: skip
-_LEVEL = re.compile(
-    r"\b(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b", re.IGNORECASE
-)
 
 
 def inspect(job: Job) -> PrimitiveResult:
@@ -117,7 +111,9 @@ def logs(job: Job) -> PrimitiveResult:
         for text, truncated in _texts(job, pod, query):
             cut = cut or truncated
             whole = text.splitlines()[1 if truncated else 0 :]
-            for line in _chosen([line for line in whole if line.strip()], level, wanted):
+            for line in matching_lines(
+                filter(str.strip, whole), level=level, wanted=wanted, said=after_time
+            ):
                 moment, _, said = line.partition(" ")
                 found.append((moment, f"{moment} {prefix}{said}"))
     found.sort(key=lambda item: item[0])  # stable: lines of one moment stay in order
@@ -159,24 +155,6 @@ def _text(job: Job, path: str, query: list[tuple[str, str]]) -> Iterator[tuple[s
 _NO_LOG = re.compile(
     r"previous terminated container|is waiting to start|not found|not assigned|does not have a host"
 )
-
-
-def _chosen(lines: list[str], level: str | None, wanted: str | None) -> list[str]:
-    """Lines of `level` or worse that contain `wanted`.
-
-    A line that names no level has that of the line before it (a traceback's lines do).
-    """
-    least = _LEVELS.get(level or "", 0)
-    current = 1
-    chosen = []
-    for line in lines:
-        text = line.partition(" ")[2]
-        match = _LEVEL.search(text)
-        if match is not None:
-            current = _LEVELS[match[1].lower()]
-        if current >= least and (wanted is None or wanted in text):
-            chosen.append(line)
-    return chosen
 
 
 # ── resources ───────────────────────────────────────────────────────────────────

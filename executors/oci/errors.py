@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator, Mapping
-from enum import Enum, auto
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import assert_never
 
+from executors.vendor_errors import REQUESTS, URLLIB3, Meaning, causes, most_telling, named, nearest
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,
@@ -28,39 +28,10 @@ from infrastructure.errors import (
 REMEDY = "look at the target in the Oracle Cloud console; the next run observes before it acts"
 
 
-class Meaning(Enum):
-    """What happened to a request."""
-
-    ANSWERED = auto()  # the service answered with an HTTP error: status and code decide
-    TIMED_OUT = auto()  # sent, no answer in time
-    LOST = auto()  # sent, the connection broke
-    NOT_SENT = auto()  # no connection: nothing can have changed
-    GARBAGE = auto()  # an answer came that is not what the API promises
-    MISUSE = auto()  # refused on this side: configuration, key, argument
-    HELD_BACK = auto()  # the SDK itself refused to send it now
-
-
-def _named(module: str, meanings: Mapping[Meaning, str]) -> Iterator[tuple[str, Meaning]]:
-    for meaning, names in meanings.items():
-        for name in names.split():
-            yield f"{module}.{name}", meaning
-
-
-_REQUESTS: Mapping[Meaning, str] = {
-    Meaning.ANSWERED: "HTTPError",
-    Meaning.TIMED_OUT: "Timeout ReadTimeout",
-    Meaning.LOST: "RequestException ConnectionError ChunkedEncodingError RetryError",
-    Meaning.NOT_SENT: "ConnectTimeout ProxyError SSLError",
-    Meaning.GARBAGE: "JSONDecodeError InvalidJSONError ContentDecodingError TooManyRedirects"
-    " StreamConsumedError",
-    Meaning.MISUSE: "URLRequired MissingSchema InvalidSchema InvalidURL InvalidHeader"
-    " InvalidProxyURL UnrewindableBodyError",
-}
-
 MEANINGS: Mapping[str, Meaning] = MappingProxyType(
     dict(
         [
-            *_named(
+            *named(
                 "oci.exceptions",
                 {
                     Meaning.ANSWERED: "ServiceError TransientServiceError",
@@ -77,24 +48,9 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
                     " MissingEndpointForNonRegionalServiceClientError",
                 },
             ),
-            *_named("oci._vendor.requests.exceptions", _REQUESTS),
-            *_named("requests.exceptions", _REQUESTS),
-            *_named(
-                "urllib3.exceptions",
-                {
-                    Meaning.TIMED_OUT: "TimeoutError ReadTimeoutError",
-                    Meaning.LOST: "HTTPError PoolError RequestError MaxRetryError ProtocolError"
-                    " IncompleteRead InvalidChunkLength",
-                    Meaning.NOT_SENT: "ConnectTimeoutError NewConnectionError"
-                    " NameResolutionError ProxyError SSLError EmptyPoolError FullPoolError"
-                    " ClosedPoolError",
-                    Meaning.GARBAGE: "DecodeError ResponseError ResponseNotChunked"
-                    " BodyNotHttplibCompatible InvalidHeader HeaderParsingError",
-                    Meaning.MISUSE: "HostChangedError TimeoutStateError LocationValueError"
-                    " LocationParseError URLSchemeUnknown ProxySchemeUnknown"
-                    " ProxySchemeUnsupported UnrewindableBodyError",
-                },
-            ),
+            *named("oci._vendor.requests.exceptions", REQUESTS),
+            *named("requests.exceptions", REQUESTS),
+            *named("urllib3.exceptions", URLLIB3),
             (
                 "oci.auth.certificate_retriever.InvalidCertificateFromInstanceMetadataError",
                 Meaning.GARBAGE,
@@ -126,6 +82,10 @@ _CHANGING = re.compile(
 )
 
 
+# What says more than "the connection broke".
+_TELLING = (Meaning.NOT_SENT, Meaning.TIMED_OUT, Meaning.MISUSE)
+
+
 def translate(exc: Exception, *, what: str, where: str, mutating: bool) -> UiciError:
     """The UICI error for an exception of the SDK; to be raised `from` it.
 
@@ -135,13 +95,13 @@ def translate(exc: Exception, *, what: str, where: str, mutating: bool) -> UiciE
         where: the service's address, for the message.
         mutating: whether the request would have changed something.
     """
-    chain = tuple(_chain(exc))
+    chain = tuple(causes(exc))
     if any(isinstance(e, ssl.SSLCertVerificationError) for e in chain):
         return PermanentError(
             f"{what}: the certificate of {where} is not trusted: check `caFile` in the"
             " environment's connection"
         )
-    meaning = _most_telling(chain)
+    meaning = most_telling(chain, meaning_of, telling=_TELLING)
     error: UiciError
     match meaning:
         case Meaning.ANSWERED:
@@ -174,27 +134,12 @@ def meaning_of(exc: BaseException) -> Meaning | None:
     """The entry of the nearest class; None for an exception that is no service's."""
     if type(exc) is OSError and exc.errno is None:
         return Meaning.MISUSE  # the SDK's own words about a missing variable
-    for cls in type(exc).__mro__:
-        found = MEANINGS.get(f"{cls.__module__}.{cls.__qualname__}")
-        if found is not None:
-            return found
-    return None
+    return nearest(exc, MEANINGS)
 
 
 def never_sent(exc: BaseException) -> bool:
     """Whether no connection was made, so that nothing can have happened."""
-    return _most_telling(tuple(_chain(exc))) is Meaning.NOT_SENT
-
-
-def _most_telling(chain: tuple[BaseException, ...]) -> Meaning:
-    """The outermost meaning, unless a cause tells more than "the connection broke"."""
-    meanings = [found for found in map(meaning_of, chain) if found is not None]
-    outermost = meanings[0] if meanings else Meaning.LOST
-    if outermost is Meaning.LOST:
-        for telling in (Meaning.NOT_SENT, Meaning.TIMED_OUT, Meaning.MISUSE):
-            if telling in meanings:
-                return telling
-    return outermost
+    return most_telling(tuple(causes(exc)), meaning_of, telling=_TELLING) is Meaning.NOT_SENT
 
 
 # 500, 502 and 504 come from in between, too: what was behind may have gone on.
@@ -221,18 +166,3 @@ def error_of_status(status: int, code: str, said: str, *, what: str, mutating: b
 def stable(text: str) -> str:
     """One line, without ids that change from run to run, at most 300 characters."""
     return _CHANGING.sub("…", " ".join(text.split()))[:300]
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and exceptions kept in `args` (urllib3's way)."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [exc]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        inner = [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        inner += list(current.args)
-        waiting.extend(e for e in inner if isinstance(e, BaseException))

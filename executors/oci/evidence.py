@@ -6,13 +6,13 @@ environment variables are left out; names are enough to think with.
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from executors.log_lines import matching_lines
 from executors.oci.answers import CommandExecution, Instance, Json, MetricSeries, WorkRequest, parse
 from executors.oci.job import Job
 from executors.oci.machines import facts
@@ -36,13 +36,6 @@ _METRIC_SPAN = timedelta(minutes=10)  # the newest point of a metric is minutes 
 _EVENTS = 200
 # What the agent's plugin takes and gives back inline; more needs Object Storage.
 _SCRIPT_BYTES, _TEXT_BYTES = 4096, 1024
-_LEVELS = {
-    "trace": 0, "debug": 0, "info": 1, "notice": 1, "warn": 2, "warning": 2, "err": 3,
-    "error": 3, "critical": 3, "crit": 3, "fatal": 3, "panic": 3, "alert": 3, "emerg": 3,
-}  # fmt: skip
-_LEVEL = re.compile(
-    r"\b(" + "|".join(sorted(_LEVELS, key=len, reverse=True)) + r")\b", re.IGNORECASE
-)
 
 
 def inspect(job: Job) -> PrimitiveResult:
@@ -112,7 +105,7 @@ def logs(job: Job) -> PrimitiveResult:
 
 def _newest_lines(job: Job, name: str, lines: Sequence[str], limit: int) -> str:
     """The newest of those that were asked for, each marked with the replica's `name`."""
-    chosen = _chosen(lines, job.argument("level"), job.argument("filter"))
+    chosen = matching_lines(lines, level=job.argument("level"), wanted=job.argument("filter"))
     mark = f"[{name}] " if name else ""
     text = "\n".join(mark + line for line in chosen[-int(job.argument("lines", 100)) :])
     note = f"{mark}[older output cut]\n" if len(text) > limit else ""
@@ -191,22 +184,6 @@ def _moment(entry: Any) -> str:
     if isinstance(found, int):
         return datetime.fromtimestamp(found / 1000, UTC).isoformat(timespec="milliseconds")
     return found if isinstance(found, str) else ""
-
-
-def _chosen(lines: Sequence[str], level: str | None, wanted: str | None) -> list[str]:
-    """Lines of `level` or worse that contain `wanted`.
-
-    A line that names no level has that of the line before it (a traceback's lines do).
-    """
-    least, current = _LEVELS.get(level or "", 0), 1
-    chosen = []
-    for line in lines:
-        match = _LEVEL.search(line)
-        if match is not None:
-            current = _LEVELS[match[1].lower()]
-        if current >= least and (wanted is None or wanted in line):
-            chosen.append(line)
-    return chosen
 
 
 # ── metrics and events ───────────────────────────────────────────────────────────

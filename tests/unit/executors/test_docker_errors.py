@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from executors.docker.errors import MEANINGS, Meaning, error_of_status, meaning_of, translate
+from executors.docker.errors import MEANINGS, error_of_status, meaning_of, translate
+from executors.vendor_errors import Meaning
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,

@@ -9,13 +9,13 @@ import pytest
 
 from executors.oci.errors import (
     MEANINGS,
-    Meaning,
     error_of_status,
     meaning_of,
     never_sent,
     stable,
     translate,
 )
+from executors.vendor_errors import Meaning
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,
