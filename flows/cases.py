@@ -168,7 +168,11 @@ def _spent(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
         guard.attempts.get(incident.root),
         guard.now,
     )
-    return None if gate is None else escalation(incident, gate)
+    if gate is None:
+        return None
+    last = _last(world, incident)
+    known = last is not None and last.fingerprint == incident.fingerprint and last.summary
+    return escalation(incident, f"{gate}; the last one: {known}" if known else gate)
 
 
 def escalation(incident: Incident, reason: str) -> Plan:

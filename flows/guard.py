@@ -253,7 +253,7 @@ def attempts_gate(
     if attempts is None or attempts.spec_digest != service.spec_digest:
         return None
     if attempts.count >= policy.max_attempts:
-        return f"{attempts.count} of {policy.max_attempts} attempts have failed: a person must look"
+        return f"{attempts.count} of {policy.max_attempts} attempts have failed"
     if now < attempts.not_before:
         return f"backing off until {attempts.not_before.isoformat(timespec='seconds')}"
     return None

@@ -298,9 +298,18 @@ def print_status(
             f"[{colour}]{status.health}[/]",
             _short(ready.last_transition_time, now),
             str(status.attempts.count) if status.attempts else "",
-            escape(f"{ready.reason}: {ready.message}"),
+            escape(f"{_standing(status, now)}{ready.reason}: {ready.message}"),
         )
     console.print(table)
+
+
+def _standing(status: TargetStatus, now: datetime) -> str:
+    """Where UICI's own tries stand, if there were any that did not help."""
+    if any(c.type is ConditionType.STALLED for c in status.conditions):
+        return "Stalled, a person must look (uici report); "
+    if status.attempts is not None and now < status.attempts.not_before:
+        return f"next try after {_short(status.attempts.not_before, now)}; "
+    return ""
 
 
 _COLOURS = {"Healthy": "green", "Missing": "red", "Degraded": "red"}

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.comparison.target_judgement import WELL
 from flows.report import IncidentReport, IncidentResult
+from flows.reporting.sentences import only_tells
 from flows.reporting.status import Attempts, Condition, ConditionType, LastIncident, TargetStatus
 from infrastructure.config_models import Policy
 from infrastructure.observed import Alert
@@ -198,6 +199,7 @@ def _last_incident(
             result=report.result.value,
             at=run.now,
             escalated=report.result is IncidentResult.ESCALATED,
+            summary=(last.summary if last else "") if only_tells(report) else report.summary,
         )
     if last is not None and _is_well(state) and last.result != IncidentResult.RECOVERED.value:
         # Over without us: the same fault, should it come again, is a new one.

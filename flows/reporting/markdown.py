@@ -17,6 +17,7 @@ from flows.reporting.sentences import (
     counted,
     ending,
     headline,
+    only_tells,
     planner,
     planner_reason,
     remains,
@@ -336,9 +337,16 @@ def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
         yield f"- `docker logs --since 15m {name}`"
         yield f"- `docker inspect {name}`"
     if _SHELL_WORD.fullmatch(target):
-        if not containers:
+        if not containers and any(
+            drift.kind is not DriftKind.MISSING for drift in told.incident.drifts
+        ):
             yield f"- `uici run get_logs {target}`"
         yield f"- `uici status -t {target}`"
+        if told.result is IncidentResult.ESCALATED or only_tells(told):
+            yield (
+                f"- When the cause is mended: `uici run OPERATION {target}` tries at once; after"
+                " a recovery, or a change of its spec in Git, attempts count anew."
+            )
 
 
 def _containers(report: RunReport, told: IncidentReport) -> list[str]:

@@ -33,6 +33,7 @@ _SHOWN = 2  # values in a headline; the table has them all
 _NAMES = 3
 _VALUE = 60  # characters of one value in a headline
 
+_TELL = "escalate_to_human"
 _RESULT_WORDS = {
     IncidentResult.RECOVERED: "recovered",
     IncidentResult.FAILED: "not recovered",
@@ -148,6 +149,8 @@ def waits(report: IncidentReport) -> str:
     match report.result:
         case IncidentResult.ESCALATED:
             return f"a person has to look: {why or report.plan.planner_reason}"
+        case IncidentResult.FAILED if only_tells(report):
+            return f"a person has to look: {report.plan.planner_reason}; {why}"
         case IncidentResult.WAITING if asked := needs_approval(report):
             risk = _RISK.search(asked[0].reason)
             what = ", ".join(v.step.operation for v in asked)
@@ -160,11 +163,19 @@ def waits(report: IncidentReport) -> str:
             return ""
 
 
+def only_tells(report: IncidentReport) -> bool:
+    """Whether its plan was only to tell a person."""
+    steps = report.plan.steps
+    return bool(steps) and all(step.operation == _TELL for step in steps)
+
+
 def remains(report: IncidentReport) -> str:
     """How a fault stands that UICI has not mended, empty when it recovered."""
     match report.result:
         case IncidentResult.RECOVERED:
             return ""
+        case IncidentResult.FAILED if only_tells(report):
+            return "a person is needed, and could not be told"
         case IncidentResult.FAILED:
             return "still broken; UICI tries again after its back-off"
         case IncidentResult.HELD:

@@ -57,6 +57,7 @@ class LastIncident(Document):
     result: str
     at: datetime
     escalated: bool = False
+    summary: str = ""  # what came of the newest try; telling a person is none
 
 
 class TargetStatus(Document):

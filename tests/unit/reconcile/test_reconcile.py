@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from flows.command_line.output import print_status
 from flows.report import IncidentResult, RunResult
+from flows.reporting.sentences import remains, waits
+from flows.reporting.status import TargetStatus
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import (
     InvalidInputError,
@@ -156,7 +160,9 @@ def test_a_suspended_target_is_seen_and_left_alone(world: LoopWorld) -> None:
     assert world.engine.calls == []
 
 
-def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(tmp_path: Path) -> None:
+def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     limits = {"guard": {"policy": {"maxAttempts": 2, "backoff": {"initial": "0s", "max": "0s"}}}}
     with loop_world(tmp_path, platform=limits) as world:
         world.commit(a=service_yaml("a"))
@@ -171,8 +177,16 @@ def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(tmp_path
             None,
         ]
         assert operations(world).count("start") == 2
+        waiting = "2 of 2 attempts have failed; the last one: start: did not help: no such device"
+        assert results[2].incidents[0].summary == waiting
+        assert waits(results[2].incidents[0]) == f"a person has to look: {waiting}"
         status = json.loads(world.file("status/local-docker/a.json"))
         assert "Stalled" in [c["type"] for c in status["conditions"]]
+        monkeypatch.setenv("COLUMNS", "300")
+        statuses = {"local-docker/a": TargetStatus.model_validate(status)}
+        now = datetime.now(UTC)
+        print_status(world.runtime.git.desired(), statuses, statuses, now=now)
+        assert "Stalled, a person must look (uici report); Stopped" in capsys.readouterr().out
         quiet = world.reports()
         world.run()
         assert world.reports() == quiet
@@ -195,6 +209,10 @@ def test_an_escalation_that_reached_nobody_is_told_again(tmp_path: Path) -> None
         results = [world.run().incidents[0] for _ in range(3)]
         assert [r.result for r in results] == [IncidentResult.FAILED] * 3
         assert "people could not be told" in results[-1].summary
+        assert (
+            "the last one: start: did not help: no such device" in results[-1].plan.planner_reason
+        )
+        assert remains(results[-1]) == "a person is needed, and could not be told"
         assert operations(world).count("start") == 1
 
 

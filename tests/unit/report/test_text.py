@@ -44,7 +44,7 @@ HOSTILE = (
 CODE = re.compile(r"`[^`\n]*`")
 FOLD = re.compile(r"^(<details><summary>Evidence</summary>|</details>)$", re.MULTILINE)
 OWN_COMMAND = re.compile(
-    r"`(docker logs --since 15m|docker inspect|uici run get_logs|uici status -t)"
+    r"`(docker logs --since 15m|docker inspect|uici run (get_logs|OPERATION)|uici status -t)"
     r" [A-Za-z0-9][A-Za-z0-9_./-]*`"
 )
 texts = st.one_of(
