@@ -95,6 +95,10 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
 # For so few targets, asking for each is less than listing everything.
 _FEW = 2
 
+# What an answer of another shape than the API's shows as when it is read: such a cluster is
+# unknown, and the other environments of the run are none the worse.
+_STRANGE = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
+
 
 class KubernetesExecutor:
     """One cluster. See `executors.contract.Executor` for what is promised."""
@@ -135,14 +139,21 @@ class KubernetesExecutor:
     ) -> EngineSnapshot:
         """One list a kind and one of pods; for very few targets, only those."""
         deadline = Deadline(timeout)
-        if not all_services and len(services) <= _FEW:
-            seen = {service.target: self._look(service, deadline) for service in services}
-            return EngineSnapshot(self.environment, seen)
-        return self._sweep(services, deadline, all_services=all_services)
+        try:
+            if not all_services and len(services) <= _FEW:
+                seen = {service.target: self._look(service, deadline) for service in services}
+                return EngineSnapshot(self.environment, seen)
+            return self._sweep(services, deadline, all_services=all_services)
+        except _STRANGE as exc:
+            raise not_an_api_server("list workloads and pods", self._cluster.address) from exc
 
     def look(self, service: Service, *, timeout: float) -> ObservedService:
         """One target, now."""
-        return self._look(service, Deadline(timeout))
+        try:
+            return self._look(service, Deadline(timeout))
+        except _STRANGE as exc:
+            what = f"look at {service.target}"
+            raise not_an_api_server(what, self._cluster.address) from exc
 
     def check(self, *, timeout: float) -> str:
         """One line about the cluster.
@@ -222,7 +233,7 @@ class KubernetesExecutor:
                 self._secrets(service),
                 keep_native=bool(service.spec.native),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except _STRANGE as exc:
             raise not_an_api_server(f"read {place}", self._cluster.address) from exc
         return ObservedService(service.target, workload=found)
 
@@ -232,7 +243,7 @@ class KubernetesExecutor:
             return observed_pod(
                 pod, place, spec=spec, now=self._now(), keep_native=bool(service.spec.native)
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except _STRANGE as exc:
             raise not_an_api_server(f"read a pod of {place}", self._cluster.address) from exc
 
     def _secrets(self, service: Service) -> dict[str, str]:

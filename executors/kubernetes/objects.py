@@ -78,6 +78,9 @@ def template_of(workload: Mapping[str, Any], place: Place) -> Json:
     return template
 
 
+_MOST_DIGITS = 30  # an exabyte has 19
+
+
 @lru_cache(maxsize=4096)
 def quantity(text: str | float) -> Decimal:
     """`"500m"`, `"64Mi"`, `"1e3"`, 2 → a number.
@@ -88,9 +91,12 @@ def quantity(text: str | float) -> Decimal:
     match = _QUANTITY.fullmatch(str(text))
     if match is None or (match[2] not in _UNITS and match[2][:1] not in "eE"):
         raise ValueError(f"no quantity: {text}")
-    if match[2] in _UNITS:
-        return Decimal(match[1]) * _UNITS[match[2]]
-    return Decimal(match[1] + match[2])
+    made = (
+        Decimal(match[1]) * _UNITS[match[2]] if match[2] in _UNITS else Decimal(match[1] + match[2])
+    )
+    if made and abs(made.adjusted()) > _MOST_DIGITS:  # to write it out would take for ever
+        raise ValueError(f"no quantity: {text}")
+    return made
 
 
 def timestamp(text: str | None) -> datetime | None:

@@ -14,6 +14,7 @@ from infrastructure.sources.draft import Findings, Point
 from infrastructure.sources.variables import VariableError, fill
 
 _LINE = re.compile(r"(?:export[ \t]+)?(?P<name>[^\s=:#'\"]+)[ \t]*(?P<rest>[=:].*)?", re.DOTALL)
+_MOST_LINES = 500  # of one quoted value
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$$"}
 
 
@@ -43,6 +44,7 @@ def parse_env_file(
         findings.error(Point(file, 1, 1), "this is not UTF-8 text", "save the file as UTF-8")
         return {}
     found: dict[str, Variable] = {}
+    known = dict(values)
     for line, statement in _statements(text):
         point = Point(file, line, 1)
         match = _LINE.fullmatch(statement)
@@ -53,9 +55,9 @@ def parse_env_file(
         if rest is None:
             found[name] = Variable(name, values.get(name), point)
             continue
-        known = {**values, **{n: v.value for n, v in found.items() if v.value is not None}}
         try:
-            found[name] = Variable(name, _value(rest[1:].strip(), known, point, findings), point)
+            known[name] = _value(rest[1:].strip(), known, point, findings)
+            found[name] = Variable(name, known[name], point)
         except VariableError as exc:
             findings.error(point, str(exc), "correct the value")
     return found
@@ -71,7 +73,8 @@ def _statements(text: str) -> list[tuple[int, str]]:
         number += 1
         if not line or line.startswith("#"):
             continue
-        while _is_open(line) and number < len(lines):
+        end = min(len(lines), number + _MOST_LINES)
+        while number < end and _is_open(line):
             line += "\n" + lines[number]
             number += 1
         found.append((start + 1, line))

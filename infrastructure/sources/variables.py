@@ -14,6 +14,8 @@ from dataclasses import dataclass
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
 _MOST_NESTED = 16
+# A value made of values made of values must not fill the memory.
+_MOST_CHARACTERS = 100_000
 
 
 class VariableError(ValueError):
@@ -59,6 +61,8 @@ class _Filler:
             made += text[position:dollar]
             replacement, position = self._variable(text, dollar, depth)
             made += replacement
+            if len(made) > _MOST_CHARACTERS:
+                raise VariableError(f"it is longer than {_MOST_CHARACTERS} characters when filled")
         return made + text[position:]
 
     def _variable(self, text: str, dollar: int, depth: int) -> tuple[str, int]:

@@ -7,6 +7,7 @@ troubles of pods, self-exclusion by everything that a pod lives in.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ import pytest
 from executors.contract import Authorised, Executor, ExecutorContext
 from executors.kubernetes import Connection, connect
 from executors.kubernetes.errors import FieldConflictError
+from executors.kubernetes.objects import quantity
 from flows.command_line.doctor import Finding, Level, _engines
 from flows.comparison.workload_judgement import roll_out_drifts
 from infrastructure.drift_kinds import DriftKind
@@ -216,6 +218,42 @@ def test_an_answer_of_another_shape_is_never_nothing_there(
     server.faults.append(Fault(200, path="/pods", method="GET", raw=raw))
     with pytest.raises(TemporaryError, match="not as a Kubernetes API server"):
         executor.look(WEB, timeout=5)
+
+
+def pods_of(**changes: object) -> bytes:
+    metadata = {"name": "web-1", "namespace": NAMESPACE, "uid": "1", "labels": {"app": "web"}}
+    pod = {"metadata": metadata | changes, "status": {"phase": "Pending"}}
+    return json.dumps({"metadata": {}, "items": [pod]}).encode()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pods_of(ownerReferences=["x"]),
+        pods_of(ownerReferences=5),
+        pods_of(labels=["a"]),
+        pods_of(uid=None),
+        b'{"metadata": "abc", "items": []}',
+        b'{"metadata": {}, "items": ["x"]}',
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_hostile_shapes_are_unknown_or_ignored_and_never_another_error(
+    server: FakeKubernetes, make: Callable[..., Executor], raw: bytes, whole: bool
+) -> None:
+    """What gets out of an executor is one of our errors: anything else would end the run."""
+    executor = make()
+    do(executor, WEB, "create")
+    server.faults.append(Fault(200, path="/pods", method="GET", raw=raw))
+    with contextlib.suppress(TemporaryError):
+        seen = executor.observe((WEB,), all_services=whole, timeout=5)
+        assert set(seen.services) == {WEB.target}
+
+
+@pytest.mark.parametrize("text", ["1e30000000", "1.2.3", "9" * 40, "Infinity"])
+def test_a_quantity_that_is_none_is_refused_at_once(text: str) -> None:
+    with pytest.raises((ValueError, ArithmeticError)):
+        quantity(text)
 
 
 def test_what_is_forbidden_says_which_right(
