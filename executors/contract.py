@@ -180,6 +180,36 @@ def load_misfits(name: str) -> Misfits | None:
     return found
 
 
+class Claims(Protocol):
+    """What a module `executors.<name>` may have beside, under the name `claims`.
+
+    Two services of an environment that claim one object would undo each other's work. Where
+    a service is always what it is called, there is nothing to claim.
+    """
+
+    def __call__(self, service: Service, connection: Any) -> Sequence[str]:
+        """The native objects that a service is bound to, as people call them.
+
+        Args:
+            service: its binding has been validated.
+            connection: of the environment, as the module's `Connection`.
+
+        Raises:
+            PermanentError: its binding does not fit the connection.
+        """
+        ...
+
+
+def load_claims(name: str) -> Claims | None:
+    """The function of an environment's `executor`; None: it has none.
+
+    Raises:
+        PermanentError: there is no such executor.
+    """
+    found: Claims | None = getattr(load_executor_module(name), "claims", None)
+    return found
+
+
 def load_executor_module(name: str) -> ExecutorModule:
     """The module of an environment's `executor`, imported now.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from executors.contract import (
+    Claims,
     Executor,
     ExecutorContext,
     Misfits,
+    load_claims,
     load_executor_module,
     load_misfits,
 )
@@ -18,6 +21,8 @@ from infrastructure.desired_state import DesiredStateParser
 from infrastructure.errors import InvalidInputError, PermanentError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.secret_references import SecretResolver
+from infrastructure.service import Service
+from infrastructure.state_rules import FindClaims
 
 
 def binding_models(config: UniversalConfig) -> dict[str, type[BaseModel]]:
@@ -43,10 +48,39 @@ def binding_misfits(config: UniversalConfig) -> dict[str, Misfits]:
     return found
 
 
+def binding_claims(config: UniversalConfig) -> dict[str, FindClaims]:
+    """Environment → what tells which native objects a service is bound to. Imports no SDK.
+
+    A connection that is wrong is told by `open_executors`.
+    """
+    found: dict[str, FindClaims] = {}
+    for name, environment in config.environments.environments.items():
+        with suppress(PermanentError, InvalidInputError):
+            claims = load_claims(environment.executor)
+            if claims is not None:
+                model = load_executor_module(environment.executor).Connection
+                found[name] = _claims_of(claims, config.connection(name, model))
+    return found
+
+
+def _claims_of(claims: Claims, connection: BaseModel) -> FindClaims:
+    def find(service: Service) -> Sequence[str]:
+        try:
+            return claims(service, connection)
+        except (PermanentError, ValidationError):  # the binding's own mistake, told as such
+            return ()
+
+    return find
+
+
 def desired_state_parser(config: UniversalConfig, identity: AgentIdentity) -> DesiredStateParser:
     """A parser that knows what every environment's executor takes. Imports no SDK."""
     return DesiredStateParser.from_config(
-        config, identity, binding_models(config), binding_misfits(config)
+        config,
+        identity,
+        binding_models(config),
+        binding_misfits(config),
+        binding_claims(config),
     )
 
 

@@ -34,6 +34,8 @@ _REFERENCE_REMEDY = 'write {secret: "env:NAME"}, file:/path or prefect:block-nam
 
 # Places below `spec` with a sentence each; see `executors.contract.Misfits`.
 FindMisfits = Callable[[Service], Iterable[tuple[Location, str]]]
+# Native objects by the names that people give them; see `executors.contract.Claims`.
+FindClaims = Callable[[Service], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class StateRules:
         executors: environment → its executor, as far as it is known.
         bindings: environment → the model that `spec.binding` of its services has to fit.
         misfits: environment → what finds words of a spec that its binding has no meaning for.
+        claims: environment → what tells the native objects that a service is bound to.
     """
 
     environments: frozenset[str]
@@ -62,6 +65,7 @@ class StateRules:
     executors: Mapping[str, str] = field(default_factory=empty)
     bindings: Mapping[str, type[BaseModel]] = field(default_factory=empty)
     misfits: Mapping[str, FindMisfits] = field(default_factory=empty)
+    claims: Mapping[str, FindClaims] = field(default_factory=empty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def service_problems(declared: DeclaredService, rules: StateRules) -> list[Probl
     ]
 
 
-def state_problems(declared: Iterable[DeclaredService]) -> list[Problem]:
+def state_problems(declared: Iterable[DeclaredService], rules: StateRules) -> list[Problem]:
     """Mistakes that only several Services together show."""
     services = list(declared)
     first: dict[str, DeclaredService] = {}
@@ -106,7 +110,13 @@ def state_problems(declared: Iterable[DeclaredService]) -> list[Problem]:
             message = f"{each.service.target} is declared twice"
             remedy = f"the first is in {known.place}; remove or rename one"
             duplicates.append(each.problem(("metadata", "name"), message, remedy))
-    return [*duplicates, *_dependency_problems(first), *_cycles(first), *_port_problems(services)]
+    return [
+        *duplicates,
+        *_dependency_problems(first),
+        *_cycles(first),
+        *_port_problems(services),
+        *_claim_problems(first.values(), rules),
+    ]
 
 
 def _environment_problems(declared: DeclaredService, rules: StateRules) -> Iterator[Problem]:
@@ -340,6 +350,23 @@ def _port_problems(services: Iterable[DeclaredService]) -> Iterator[Problem]:
                 remedy = f"by {clash}; choose another"
                 yield each.problem(("spec", "ports", number), message, remedy)
             others.append((port, f"{metadata.name} in {each.place}"))
+
+
+def _claim_problems(services: Iterable[DeclaredService], rules: StateRules) -> Iterator[Problem]:
+    """Services under two names that are one object: each would undo the other's work."""
+    taken: dict[tuple[str, str], DeclaredService] = {}
+    for each in services:
+        metadata = each.service.metadata
+        find = rules.claims.get(metadata.environment)
+        claims = [(metadata.environment, c) for c in find(each.service)] if find else []
+        clash = next((claim for claim in claims if claim in taken), None)
+        if clash is not None:
+            other = taken[clash]
+            message = f"{metadata.name} is {clash[1]}, and so is {other.service.metadata.name}"
+            location = ("spec", "binding") if each.service.spec.binding else ("metadata", "name")
+            yield each.problem(location, message, f"in {other.place}; bind one to another object")
+        for claim in claims:
+            taken.setdefault(claim, each)
 
 
 def _same_address(one: PortMapping, other: PortMapping) -> bool:

@@ -24,6 +24,7 @@ Location = tuple[str | int, ...]
 # Structural limits, not settings: nothing that a person writes comes near them.
 _MAX_DEPTH = 64
 _MIN_NODES = 10_000  # aliases may always expand a document to this many values
+_MIN_TEXT = 1_000_000  # and repeat this many characters of text
 
 # libyaml where PyYAML was built with it (every wheel is): eight times faster.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -178,6 +179,15 @@ def _scalar(text: str) -> Any:
     return text
 
 
+def _text_size(value: Any) -> int:
+    """Characters of all texts in a value, keys included."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(len(key) + _text_size(item) for key, item in value.items())
+    return sum(_text_size(item) for item in value) if isinstance(value, list) else 0
+
+
 class _RefusedError(Exception):
     """The rest of the file can't be read; the reason is already among the problems."""
 
@@ -191,8 +201,9 @@ class _Reader:
         self._text = text
         self._limit = limit
         self._nodes = 0
+        self._repeated = 0
         self._depth = 0
-        self._anchors: dict[str, tuple[Any, Place, int]] = {}
+        self._anchors: dict[str, tuple[Any, Place, int, int]] = {}
         self._events: Iterator[Any] = iter(())
 
     def read(self) -> tuple[YamlDocument, ...]:
@@ -233,7 +244,7 @@ class _Reader:
         else:
             data, place = self._collection(event)
         if event.anchor is not None:
-            self._anchors[event.anchor] = (data, place, self._nodes - before)
+            self._anchors[event.anchor] = (data, place, self._nodes - before, _text_size(data))
         return data, place
 
     def _scalar_node(self, event: Any) -> tuple[Any, Place]:
@@ -280,8 +291,14 @@ class _Reader:
                 f"write &{event.anchor} in front of the value that is meant",
             )
             return None, Place(event.start_mark.line + 1, event.start_mark.column + 1)
-        data, place, size = self._anchors[event.anchor]
+        data, place, size, characters = self._anchors[event.anchor]
         self._count(event, size)
+        # In memory they share one text; whoever writes it out or fills it in does not.
+        self._repeated += characters
+        most = max(_MIN_TEXT, len(self._text))
+        if self._repeated > most:
+            message = f"aliases repeat more than {most} characters of text"
+            self._refuse(event, message, "write the values out, or use fewer aliases")
         return data, place
 
     def _sequence(self, place: Place) -> list[Any]:

@@ -50,6 +50,7 @@ def _facts(container: Container) -> Json:
         "started_at": state.get("StartedAt"),
         "finished_at": state.get("FinishedAt"),
         "error": state.get("Error") or "",
+        "health_log": _health_log(state),
         "image": spec.image,
         "command": list(spec.command or ()),
         "env_names": sorted(spec.env),
@@ -57,6 +58,19 @@ def _facts(container: Container) -> Json:
         "cpu_cores": format_cpu(spec.cpu) if spec.cpu is not None else None,
         "ports": list(spec.ports),
     }
+
+
+def _health_log(state: Json) -> list[Json]:
+    """The last runs of the engine's health check, oldest first; it keeps five of 4 KiB each."""
+    health: Json = state.get("Health") or {}
+    return [
+        {
+            "at": run.get("End"),
+            "exit_code": run.get("ExitCode"),
+            "output": str(run.get("Output") or "").strip(),
+        }
+        for run in health.get("Log") or ()
+    ]
 
 
 def logs(job: Job) -> PrimitiveResult:

@@ -79,6 +79,8 @@ class _HostConfig(_Answer):
     Binds: list[str] | None = None
     Links: list[str] | None = None
     Mounts: list[Json] | None = None
+    PidMode: str | None = None
+    CapAdd: list[str] | None = None
 
 
 class _Endpoint(_Answer):

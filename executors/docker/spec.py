@@ -177,6 +177,7 @@ def observed_instance(
         reason=_reason(state, container.health),
         spec=observed_spec(container),
         native_config=as_declared(_native_config(container), native) if keep_native else empty(),
+        host_access=_host_access(container),
         address=_address(settings, container.host_config, reach),
         published=_published(settings.get("Ports"), reach),
     )
@@ -273,6 +274,26 @@ def _native_config(container: Container) -> Json:
         "HostConfig": container.host_config,
         "NetworkingConfig": {"EndpointsConfig": container.networks},
     }
+
+
+_ENGINE_VARIABLES = ("DOCKER_HOST", "CONTAINER_HOST")
+_AS_GOOD_AS_PRIVILEGED = frozenset({"ALL", "SYS_ADMIN", "CAP_SYS_ADMIN"})
+
+
+def _host_access(container: Container) -> tuple[str, ...]:
+    """See `ObservedInstance`. The engine lists what is mounted, however that was asked for."""
+    host, variables = container.host_config, env_map(container.config.get("Env"))
+    found = [
+        str(mount.get("Source"))
+        for mount in container.inspect.get("Mounts") or ()
+        if mount.get("Type") == "bind" and mount.get("Source")
+    ]
+    if host.get("Privileged") or not _AS_GOOD_AS_PRIVILEGED.isdisjoint(host.get("CapAdd") or ()):
+        found.append("privileged")
+    if host.get("PidMode") == "host":
+        found.append("host processes")
+    found += [variables[name] for name in _ENGINE_VARIABLES if variables.get(name)]
+    return tuple(found)
 
 
 def _address(settings: Json, host_config: Json, reach: Reach) -> str | None:

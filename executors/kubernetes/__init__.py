@@ -5,7 +5,7 @@ protocol of `session`; what needs no cluster (`binding`, `objects`, `apply`, `se
 `errors`, `permissions`) is pure.
 """
 
-from executors.kubernetes.binding import Binding
+from executors.kubernetes.binding import Binding, claims
 from executors.kubernetes.sdk import Connection, connect
 
-__all__ = ["Binding", "Connection", "connect"]
+__all__ = ["Binding", "Connection", "claims", "connect"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from infrastructure.errors import PermanentError
 from infrastructure.service import Document, Name, Service
@@ -139,6 +139,16 @@ def place_of(service: Service, namespaces: Sequence[str]) -> Place:
             " environment: add it there, or correct spec.binding.namespace"
         )
     return Place(binding.kind, namespace, binding.name or service.metadata.name, binding.container)
+
+
+class _Connected(Protocol):
+    @property
+    def namespaces(self) -> Sequence[str]: ...
+
+
+def claims(service: Service, connection: _Connected) -> tuple[str]:
+    """The workload: see `executors.contract.Claims`."""
+    return (str(place_of(service, connection.namespaces)),)
 
 
 def workloads_path(kind: WorkloadKind, namespace: str | None) -> str:

@@ -28,6 +28,10 @@ from infrastructure.errors import (
 
 REMEDY = "look at the workload with `kubectl describe`; the next run observes before it acts"
 
+# What an answer of another shape than the API's shows as when it is read: such a cluster is
+# unknown, and the other environments of the run are none the worse.
+STRANGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
+
 
 class FieldConflictError(ConflictError):
     """Fields that we want to set belong to other field managers.

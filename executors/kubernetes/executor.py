@@ -19,7 +19,7 @@ from executors.contract import ExecutorContext, Primitive
 from executors.deadline import Deadline
 from executors.kubernetes import evidence, lifecycle, permissions, protection, rollout
 from executors.kubernetes.binding import Json, Place, WorkloadKind, place_of
-from executors.kubernetes.errors import not_an_api_server
+from executors.kubernetes.errors import REMEDY, STRANGE, not_an_api_server
 from executors.kubernetes.objects import (
     ENVIRONMENT_LABEL,
     SERVICE_LABEL,
@@ -44,6 +44,7 @@ from executors.kubernetes.reader import (
 from executors.kubernetes.session import Cluster, Handler, Job, Policy, uid
 from infrastructure.errors import (
     NotFoundError,
+    OutcomeUnknownError,
     PermanentError,
     UiciError,
 )
@@ -95,10 +96,6 @@ PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
 # For so few targets, asking for each is less than listing everything.
 _FEW = 2
 
-# What an answer of another shape than the API's shows as when it is read: such a cluster is
-# unknown, and the other environments of the run are none the worse.
-_STRANGE = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError)
-
 
 class KubernetesExecutor:
     """One cluster. See `executors.contract.Executor` for what is promised."""
@@ -144,14 +141,14 @@ class KubernetesExecutor:
                 seen = {service.target: self._look(service, deadline) for service in services}
                 return EngineSnapshot(self.environment, seen)
             return self._sweep(services, deadline, all_services=all_services)
-        except _STRANGE as exc:
+        except STRANGE as exc:
             raise not_an_api_server("list workloads and pods", self._cluster.address) from exc
 
     def look(self, service: Service, *, timeout: float) -> ObservedService:
         """One target, now."""
         try:
             return self._look(service, Deadline(timeout))
-        except _STRANGE as exc:
+        except STRANGE as exc:
             what = f"look at {service.target}"
             raise not_an_api_server(what, self._cluster.address) from exc
 
@@ -173,13 +170,16 @@ class KubernetesExecutor:
     def missing_rights(self, primitives: Collection[str], *, timeout: float) -> tuple[str, ...]:
         """See `executors.contract.Authorised`: by the server's own access reviews."""
         rights = permissions.needed(primitives, self._kinds)
-        return permissions.missing(
-            self._cluster,
-            rights,
-            self._namespaces,
-            Deadline(timeout),
-            cluster_wide=self._lister.cluster_wide,
-        )
+        try:
+            return permissions.missing(
+                self._cluster,
+                rights,
+                self._namespaces,
+                Deadline(timeout),
+                cluster_wide=self._lister.cluster_wide,
+            )
+        except STRANGE as exc:
+            raise not_an_api_server("review our rights", self._cluster.address) from exc
 
     def close(self) -> None:
         """Release connections. Idempotent."""
@@ -233,7 +233,7 @@ class KubernetesExecutor:
                 self._secrets(service),
                 keep_native=bool(service.spec.native),
             )
-        except _STRANGE as exc:
+        except STRANGE as exc:
             raise not_an_api_server(f"read {place}", self._cluster.address) from exc
         return ObservedService(service.target, workload=found)
 
@@ -243,7 +243,7 @@ class KubernetesExecutor:
             return observed_pod(
                 pod, place, spec=spec, now=self._now(), keep_native=bool(service.spec.native)
             )
-        except _STRANGE as exc:
+        except STRANGE as exc:
             raise not_an_api_server(f"read a pod of {place}", self._cluster.address) from exc
 
     def _secrets(self, service: Service) -> dict[str, str]:
@@ -340,15 +340,20 @@ class KubernetesExecutor:
                 f"{call.primitive} takes no {', '.join(strange)}; it takes"
                 f" {', '.join(arguments) or 'nothing'}"
             )
-        job = self._prepare(service, call, Deadline(timeout))
-        if mutates:
-            protection.refuse_protected(
-                job,
-                self._context.identity,
-                own_namespace=self._protect_own_namespace,
-                page_size=self._page_size,
-            )
-        result = handler(_chosen(job))
+        try:
+            job = self._prepare(service, call, Deadline(timeout))
+            if mutates:
+                protection.refuse_protected(
+                    job,
+                    self._context.identity,
+                    own_namespace=self._protect_own_namespace,
+                    page_size=self._page_size,
+                )
+            job = _chosen(job)
+        except STRANGE as exc:  # only reads so far
+            what = f"{call.primitive} {service.target}"
+            raise not_an_api_server(what, self._cluster.address) from exc
+        result = self._acted(handler, job, mutates=mutates)
         log.debug(
             "kubernetes_primitive",
             target=service.target,
@@ -356,6 +361,19 @@ class KubernetesExecutor:
             changed=result.changed,
         )
         return result
+
+    def _acted(self, handler: Handler, job: Job, *, mutates: bool) -> PrimitiveResult:
+        """What the procedure made of the job, whatever shape the answers had."""
+        try:
+            return handler(job)
+        except STRANGE as exc:
+            if mutates:
+                raise OutcomeUnknownError(
+                    f"{job.what}: {self._cluster.address} answers, but not as a Kubernetes API"
+                    " server does",
+                    remedy=REMEDY,
+                ) from exc
+            raise not_an_api_server(job.what, self._cluster.address) from exc
 
     def _prepare(self, service: Service, call: PrimitiveCall, deadline: Deadline) -> Job:
         place = place_of(service, self._namespaces)

@@ -408,8 +408,20 @@ def observed_pod(
         native_config=(
             {"pod": pod.get("spec") or {}, "container": container} if keep_native else empty()
         ),
+        host_access=_host_access(pod.get("spec") or {}, container),
         address=status.get("podIP"),
     )
+
+
+def _host_access(pod: Json, container: Json) -> tuple[str, ...]:
+    """See `ObservedInstance`."""
+    paths = ((volume.get("hostPath") or {}).get("path") for volume in pod.get("volumes") or ())
+    found = [str(path) for path in paths if path]
+    if (container.get("securityContext") or {}).get("privileged"):
+        found.append("privileged")
+    if pod.get("hostPID"):
+        found.append("host processes")
+    return tuple(found)
 
 
 def _container_status(status: Json, name: str) -> Json:

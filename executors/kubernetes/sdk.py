@@ -4,8 +4,9 @@
 API server as the procedures see it (`executors.kubernetes.session.Cluster`): credentials, TLS,
 proxies and the websocket are the package's; paths and bodies are ours, as plain JSON. Its
 generated models are not used: they cost most of the time and memory of a large list, and they
-refuse fields that a newer server has. The package is imported at first use. Longer than its
-neighbours because the package may be named here only.
+refuse fields that a newer server has. The package is imported at first use. What comes back
+is read by `answers` and `exec_stream`. Longer than its neighbours because the package may be
+named here only.
 """
 
 from __future__ import annotations
@@ -15,20 +16,17 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, model_validator
 
 from executors.contract import ExecutorContext
 from executors.deadline import Deadline
+from executors.kubernetes.answers import TooLongError, body_of, decoded, said_by, too_long
 from executors.kubernetes.binding import Json, WorkloadKind
-from executors.kubernetes.errors import (
-    REMEDY,
-    error_of_status,
-    not_an_api_server,
-    translate,
-)
+from executors.kubernetes.errors import REMEDY, error_of_status, translate
+from executors.kubernetes.exec_stream import conversation
 from executors.kubernetes.executor import KubernetesExecutor
 from executors.kubernetes.session import Executed, Policy, Query
 from infrastructure.errors import (
@@ -37,7 +35,7 @@ from infrastructure.errors import (
     PermanentError,
     UiciError,
 )
-from infrastructure.quantities import Duration
+from infrastructure.quantities import Duration, Memory
 from infrastructure.service import Document, Name
 
 if TYPE_CHECKING:
@@ -47,8 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "KubernetesExecutor", "connect"]
 
-_CHUNK = 256 * 1024
-_STDOUT, _STDERR, _ERROR = 1, 2, 3  # channels of exec: v4.channel.k8s.io
 _LEAST = 0.05  # seconds
 _MOST_PAUSE = 2.0  # seconds between two tries of a read
 R = TypeVar("R")
@@ -65,6 +61,8 @@ class Connection(Document):
         cluster_wide: list all namespaces in one request; takes a ClusterRole.
         kinds: what services are bound to: whose rights are granted and checked.
         page_size: objects that one request lists.
+        max_answer: bytes of one answer; a longer one makes the environment unknown. A page of
+            a list is the longest that there is.
         field_manager: our name in server-side apply.
         take_over: field managers (`kubectl-edit`, `kubectl-patch`, `kubectl-set` …) whose
             changes to declared fields are taken back. All others keep what they own, and the
@@ -83,6 +81,7 @@ class Connection(Document):
     cluster_wide: bool = False
     kinds: tuple[WorkloadKind, ...] = (WorkloadKind.DEPLOYMENT,)
     page_size: int = Field(default=1000, ge=1, le=5000)
+    max_answer: Memory = Field(default="128Mi", ge=2**20, validate_default=True)
     field_manager: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "uici"
     take_over: tuple[str, ...] = ()
     change_attempts: int = Field(default=5, ge=1, le=20)
@@ -154,17 +153,14 @@ class SdkCluster:
             content=content,
             content_type=content_type,
         )
-        try:
-            found = json.loads(raw, object_hook=_without_fields if lean else None)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            if method != "GET":
-                raise OutcomeUnknownError(
-                    f"{what}: {self.address} gave no readable answer", remedy=REMEDY
-                )
-            raise not_an_api_server(what, self.address)
-        return found
+        return decoded(
+            raw,
+            what=what,
+            engine=self.address,
+            mutating=method != "GET",
+            lean=lean,
+            sent=body if method == "PATCH" else None,
+        )
 
     def text(
         self, path: str, *, what: str, deadline: Deadline, query: Query, limit: int
@@ -210,7 +206,7 @@ class SdkCluster:
             wait = max(pause, after)
             if not again or attempt == self._connection.read_attempts or wait >= deadline.left:
                 raise error_of_status(
-                    status, _said(raw), what=what, engine=self.address, mutating=method != "GET"
+                    status, said_by(raw), what=what, engine=self.address, mutating=method != "GET"
                 )
             time.sleep(wait)
             pause = min(2 * pause, _MOST_PAUSE)
@@ -244,7 +240,11 @@ class SdkCluster:
             redirect=False,
         )
         try:
-            raw = b"".join(_chunks(answer, deadline, limit))
+            raw = body_of(answer, deadline, most=self._connection.max_answer, tail=limit)
+        except TooLongError:
+            answer.close()
+            most = self._connection.max_answer
+            raise too_long(what, self.address, most, mutating=method != "GET") from None
         except BaseException:
             answer.close()
             raise
@@ -374,7 +374,7 @@ class SdkCluster:
                 )
                 opened.append(socket)
                 try:
-                    return _conversation(socket, deadline, limit)
+                    return conversation(socket, deadline, limit)
                 finally:
                     socket.shutdown()  # type: ignore[no-untyped-call]  # the package is not typed here
 
@@ -454,96 +454,3 @@ def _timeout(seconds: float) -> urllib3.Timeout:
     import urllib3  # noqa: PLC0415 - comes with the package
 
     return urllib3.Timeout(total=max(_LEAST, seconds))
-
-
-def _chunks(
-    answer: urllib3.BaseHTTPResponse, deadline: Deadline, limit: int | None
-) -> Iterator[bytes]:
-    """The body as it comes. The socket's own time-out counts from packet to packet only.
-
-    With a limit, no more than twice as much is kept in memory at any time.
-    """
-    kept: deque[bytes] = deque()
-    size = 0
-    while chunk := answer.read1(_CHUNK):
-        if limit is None:
-            yield chunk
-        else:
-            kept.append(chunk)
-            size += len(chunk)
-            while size - len(kept[0]) > limit:
-                size -= len(kept.popleft())
-        left = deadline.left
-        if not left:
-            raise TimeoutError("the answer goes on and on")
-        connection = getattr(answer, "connection", None)
-        socket = getattr(connection, "sock", None)
-        if socket is not None:
-            socket.settimeout(max(_LEAST, left))
-    yield from kept
-
-
-def _without_fields(value: Json) -> Json:
-    """Drop field sets as soon as they are read: they never are in memory all at once."""
-    value.pop("fieldsV1", None)
-    return value
-
-
-def _said(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        return raw.decode(errors="replace")
-
-
-def _conversation(socket: websocket.WebSocket, deadline: Deadline, limit: int) -> Executed:
-    """Read the channels of an exec until the server says how the command ended.
-
-    Raises:
-        TimeoutError, websocket.WebSocketException: the connection broke, or took too long.
-    """
-    streams = {_STDOUT: bytearray(), _STDERR: bytearray()}
-    status = bytearray()
-    size, truncated = 0, False
-    while True:
-        socket.settimeout(max(_LEAST, deadline.left))
-        opcode, data = socket.recv_data()
-        if opcode == _CLOSE:
-            break
-        channel, content = (data[0], data[1:]) if data else (None, b"")
-        if channel == _ERROR:
-            status += content
-        elif channel in streams:
-            room = limit - size
-            truncated = truncated or len(content) > room
-            streams[channel] += content[: max(0, room)]
-            size += min(len(content), max(0, room))
-        if not deadline.left:
-            raise TimeoutError("the command goes on and on")
-    code = _exit_code(bytes(status))
-    texts = {name: bytes(part).decode(errors="replace") for name, part in streams.items()}
-    return Executed(code, texts[_STDOUT], texts[_STDERR], truncated)
-
-
-_CLOSE = 8  # opcode: RFC 6455, section 5.2
-
-
-def _exit_code(status: bytes) -> int:
-    """From the `Status` object of the error channel.
-
-    Raises:
-        UiciError: it tells that the command was not run, or there is none.
-    """
-    try:
-        said = json.loads(status)
-    except ValueError:
-        raise OutcomeUnknownError(
-            "exec: the server did not say how the command ended", remedy=REMEDY
-        ) from None
-    if said.get("status") == "Success":
-        return 0
-    causes = (said.get("details") or {}).get("causes") or ()
-    for cause in causes:
-        if cause.get("reason") == "ExitCode":
-            return int(cause.get("message", 1))
-    raise PermanentError(f"exec: {said.get('message', 'the command could not be run')}")

@@ -6,6 +6,6 @@
 """
 
 from executors.oci.sdk import connect
-from executors.oci.settings import Binding, Connection, misfits, unsupported
+from executors.oci.settings import Binding, Connection, claims, misfits, unsupported
 
-__all__ = ["Binding", "Connection", "connect", "misfits", "unsupported"]
+__all__ = ["Binding", "Connection", "claims", "connect", "misfits", "unsupported"]

@@ -27,7 +27,11 @@ M = TypeVar("M")
 Word = Annotated[str, AfterValidator(sys.intern)]
 
 # Unknown fields are the service's own business, null is "not said".
-CAMEL = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
+CAMEL = ConfigDict(
+    extra="ignore", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+)
+# A machine has some thousand of either; a number that no machine can have is no number.
+Amount = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=CAMEL)
@@ -53,9 +57,9 @@ class Resource:
 class ShapeConfig:
     """Size of a machine. One OCPU is two vCPUs on x86, one on Arm."""
 
-    ocpus: float | None = None
-    vcpus: float | None = None
-    memory_in_gbs: float | None = Field(default=None, alias="memoryInGBs")
+    ocpus: Amount | None = None
+    vcpus: Amount | None = None
+    memory_in_gbs: Amount | None = Field(default=None, alias="memoryInGBs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=CAMEL)
@@ -131,8 +135,8 @@ class ContainerInstance(Resource):
 class ResourceConfig:
     """Limits of one container; absent: all that the machine has."""
 
-    vcpus_limit: float | None = None
-    memory_limit_in_gbs: float | None = Field(default=None, alias="memoryLimitInGBs")
+    vcpus_limit: Amount | None = None
+    memory_limit_in_gbs: Amount | None = Field(default=None, alias="memoryLimitInGBs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=CAMEL)

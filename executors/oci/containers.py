@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from executors.oci.answers import Container, ContainerInstance, Json
+from executors.oci.bodies import Wanted, new_body, replacement_body
 from executors.oci.job import Job
 from executors.oci.membership import (
     PREVIOUS_IMAGE_TAG,
@@ -24,15 +25,7 @@ from executors.oci.membership import (
 from executors.oci.notes import note_start
 from executors.oci.session import Reply, Request, change_each, done, fetch, without_nothing
 from executors.oci.settings import Api
-from executors.oci.spec import (
-    GONE,
-    Replica,
-    Wanted,
-    container_spec,
-    health_of,
-    new_body,
-    replacement_body,
-)
+from executors.oci.spec import GONE, Replica, container_spec, health_of
 from infrastructure.errors import (
     NotFoundError,
     OutcomeUnknownError,
@@ -80,7 +73,7 @@ def wait_healthy(job: Job) -> PrimitiveResult:
 
     def one(replica: Replica) -> str:
         machine = replica.instance
-        job.waiting.for_state(
+        job.watching.for_state(
             lambda: _get(job, machine.id),
             _UP,
             what=f"wait for {machine.name}",
@@ -88,7 +81,7 @@ def wait_healthy(job: Job) -> PrimitiveResult:
         )
         main = replica.main
         if main is not None:
-            job.waiting.for_state(
+            job.watching.for_state(
                 lambda: _settled(_container(job, main)),
                 _UP,
                 what=f"wait for the container of {machine.name}",

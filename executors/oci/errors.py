@@ -25,6 +25,9 @@ from infrastructure.errors import (
     UiciError,
 )
 
+# What an answer of another shape than the API's shows as when it is read: such a region is
+# unknown, and the other environments of the run are none the worse.
+STRANGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError)
 REMEDY = "look at the target in the Oracle Cloud console; the next run observes before it acts"
 
 
@@ -122,12 +125,17 @@ def translate(exc: Exception, *, what: str, where: str, mutating: bool) -> UiciE
         case Meaning.TIMED_OUT:
             error = DeadlineExceededError(f"{what}: {where} did not answer in time")
         case Meaning.GARBAGE:
-            error = TemporaryError(f"{what}: {where} answers, but not as Oracle Cloud does")
+            error = not_the_service(what, where)
         case Meaning.LOST:
             error = TemporaryError(f"{what}: the connection to {where} broke")
         case _:
             assert_never(meaning)
     return error
+
+
+def not_the_service(what: str, where: str) -> TemporaryError:
+    """The error for an answer that can't be read: it is never read as "nothing there"."""
+    return TemporaryError(f"{what}: {where} answers, but not as Oracle Cloud does")
 
 
 def meaning_of(exc: BaseException) -> Meaning | None:

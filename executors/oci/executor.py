@@ -19,6 +19,7 @@ from executors.contract import ExecutorContext, Primitive
 from executors.deadline import Deadline
 from executors.oci import containers, evidence, machines
 from executors.oci.answers import Pool, Resource
+from executors.oci.errors import REMEDY, STRANGE, not_the_service
 from executors.oci.job import Handler, Job, Tools
 from executors.oci.membership import native
 from executors.oci.observe import Lists, Observer, members_of, strays
@@ -142,7 +143,14 @@ class OCIExecutor:
         self, services: Sequence[Service], *, all_services: bool, timeout: float
     ) -> EngineSnapshot:
         """Lists by compartment, and questions about what no list says."""
-        deadline = Deadline(timeout)
+        try:
+            return self._observe(services, Deadline(timeout), all_services=all_services)
+        except STRANGE as exc:
+            raise not_the_service("observe", self._cloud.address) from exc
+
+    def _observe(
+        self, services: Sequence[Service], deadline: Deadline, *, all_services: bool
+    ) -> EngineSnapshot:
         asked = [(service, binding_of(service)) for service in services]
         lists = self._observer.lists(
             asked, declared=self._declared, deadline=deadline, whole=all_services
@@ -196,6 +204,16 @@ class OCIExecutor:
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         """Look up, refuse what is protected, then act."""
+        try:
+            return self._called(service, call, timeout=timeout)
+        except STRANGE as exc:
+            what, where = f"{call.primitive} {service.target}", self._cloud.address
+            if PRIMITIVES[call.primitive].mutates:
+                message = f"{what}: {where} answers, but not as Oracle Cloud does"
+                raise OutcomeUnknownError(message, remedy=REMEDY) from exc
+            raise not_the_service(what, where) from exc
+
+    def _called(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         primitive = _checked(call)
         binding = binding_of(service)
         deadline = Deadline(timeout)

@@ -13,7 +13,7 @@ from executors.oci.observe import Lists, Observer
 from executors.oci.session import Cloud, read_each
 from executors.oci.settings import AnyBinding, ContainerInstanceBinding, LogSource
 from executors.oci.spec import Replica
-from executors.oci.work_requests import Waiting
+from executors.oci.work_requests import Before, Waiting
 from infrastructure.errors import NotFoundError, PermanentError
 from infrastructure.observed import NativeObject
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
@@ -70,8 +70,13 @@ class Job:
 
     @property
     def waiting(self) -> Waiting:
-        """Waiting within this call's time."""
+        """Waiting within this call's time for what a change leads to."""
         return Waiting(self.tools.cloud, self.deadline, self.tools.interval)
+
+    @property
+    def watching(self) -> Waiting:
+        """The same where nothing was changed."""
+        return Waiting(self.tools.cloud, self.deadline, self.tools.interval, Before.NOTHING)
 
     @property
     def containers_binding(self) -> ContainerInstanceBinding:

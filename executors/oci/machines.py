@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from executors.oci.answers import Instance, Json, Pool, parse
+from executors.oci.answers import Instance, Json, Pool
 from executors.oci.job import Job
 from executors.oci.notes import note_start
 from executors.oci.session import Request, change_each, done, fetch, without_nothing
@@ -111,7 +111,7 @@ def wait_healthy(job: Job) -> PrimitiveResult:
     wanted = job.require(job.instances)
 
     def one(instance: Instance) -> str:
-        job.waiting.for_state(
+        job.watching.for_state(
             lambda: _get(job, instance), _UP, what=f"wait for {instance.name}", failed=GONE | _DOWN
         )
         return instance.id
@@ -267,7 +267,7 @@ def wait_for_pool(job: Job) -> PrimitiveResult:
             f"{job.what}: the pool's size is {pool.size}, {job.service.spec.replicas} are"
             " declared: scale it"
         )
-    _await_pool(job, pool, _UP)
+    job.watching.for_state(lambda: _get_pool(job, pool), _UP, what=job.what, failed=GONE)
     return PrimitiveResult(changed=False, native_ids=(pool.id,))
 
 
@@ -294,15 +294,18 @@ def _pool_action(job: Job, pool: Pool, operation: str) -> str | None:
 
 
 def _await_pool(job: Job, pool: Pool, states: frozenset[str], *, size: int | None = None) -> Pool:
-    request = Request(Api.POOLS, "get_instance_pool", (pool.id,), what=f"look at {pool.name}")
-
     def look() -> Pool:
-        found = parse(Pool, job.cloud.ask(request, job.deadline).data, what=request.what)
+        found = _get_pool(job, pool)
         if size is not None and found.size != size:  # not accepted yet: still as before
             return replace(found, lifecycle_state="SCALING")
         return found
 
     return job.waiting.for_state(look, states, what=job.what, failed=GONE)
+
+
+def _get_pool(job: Job, pool: Pool) -> Pool:
+    request = Request(Api.POOLS, "get_instance_pool", (pool.id,), what=f"look at {pool.name}")
+    return fetch(job.cloud, request, Pool, job.deadline)
 
 
 def facts(instance: Instance) -> Json:

@@ -216,6 +216,28 @@ def binding_of(service: Service) -> AnyBinding:
         ) from exc
 
 
+def claims(service: Service, connection: Connection) -> tuple[str, ...]:
+    """What it selects: see `executors.contract.Claims`.
+
+    Selections that differ may still meet in one object; that can be seen there only.
+
+    Raises:
+        PermanentError: its binding is missing or wrong.
+    """
+    binding = binding_of(service)
+    select = binding.select
+    if select is not None and select.ids:
+        return tuple(f"{binding.kind} {ocid}" for ocid in select.ids)
+    if select is None:
+        what = service.metadata.name
+    elif select.tags or select.defined_tags:
+        what = f"with {select.model_dump_json(by_alias=True, exclude_defaults=True)}"
+    else:
+        what = select.display_name or ""
+    places = (binding.compartment,) if binding.compartment else connection.compartments
+    return tuple(f"{binding.kind} {what} of {place}" for place in places)
+
+
 _KINDS = ("ComputeInstance", "InstancePool", "ContainerInstance")
 
 

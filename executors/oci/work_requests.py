@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from enum import Enum
 from typing import TypeVar
 
 from pydantic.dataclasses import dataclass
 
 from executors.deadline import Deadline
 from executors.oci.answers import CAMEL, Resource, WorkRequest
+from executors.oci.errors import REMEDY
 from executors.oci.session import BudgetSpentError, Cloud, Request, fetch, pages
 from executors.oci.settings import Api
 from infrastructure.errors import (
@@ -22,6 +24,7 @@ from infrastructure.errors import (
     OutcomeUnknownError,
     PermanentError,
     TemporaryError,
+    UiciError,
 )
 
 R = TypeVar("R", bound=Resource)
@@ -40,13 +43,23 @@ class WorkRequestError:
     message: str = ""
 
 
+class Before(Enum):
+    """What went before the waiting: what an error then means."""
+
+    CHANGE = "change"  # accepted by the service: an error leaves open what became of it
+    NOTHING = "nothing"
+
+
 class Waiting:
     """How one call waits. `interval`: seconds between two looks."""
 
-    def __init__(self, cloud: Cloud, deadline: Deadline, interval: float) -> None:
+    def __init__(
+        self, cloud: Cloud, deadline: Deadline, interval: float, before: Before = Before.CHANGE
+    ) -> None:
         self.cloud = cloud
         self.deadline = deadline
         self._interval = interval
+        self._before = before
 
     def for_work(self, api: Api, work_request: str, *, what: str) -> None:
         """Until the work is done.
@@ -54,13 +67,13 @@ class Waiting:
         Raises:
             PermanentError: it failed; the service's own words.
             ConflictError: it was cancelled.
-            OutcomeUnknownError: not done in time.
+            OutcomeUnknownError: not done in time, or it can't be looked at.
         """
         request = Request(
             api, "get_work_request", (work_request,), what=f"{what}: ask for its work request"
         )
         while True:
-            found = _look(lambda: fetch(self.cloud, request, WorkRequest, self.deadline), what)
+            found = self._look(lambda: fetch(self.cloud, request, WorkRequest, self.deadline), what)
             if found is not None and found.status == "SUCCEEDED":
                 return
             if found is not None and found.status == "FAILED":
@@ -88,11 +101,11 @@ class Waiting:
 
         Raises:
             PermanentError: it came to one of `failed`.
-            OutcomeUnknownError: not there in time.
+            OutcomeUnknownError: not there in time, or it can't be looked at.
         """
         state = "not told"
         while True:
-            found = _look(get, what)
+            found = self._look(get, what)
             if found is not None:
                 state = found.lifecycle_state
                 if state in failed:
@@ -124,12 +137,12 @@ class Waiting:
 
         Raises:
             PermanentError: one came to one of `failed`.
-            OutcomeUnknownError: not all up in time.
+            OutcomeUnknownError: not all up in time, or they can't be looked at.
         """
         seen_down: set[str] = set()
         quiet = 0
         while True:
-            found = _look(states, what)
+            found = self._look(states, what)
             down = [] if found is None else [i for i, s in found.items() if s not in wanted]
             if found is not None:
                 broken = sorted({s for s in found.values() if s in failed})
@@ -150,14 +163,30 @@ class Waiting:
         """
         while True:
             try:
-                found = _look(get, what)
-            except NotFoundError:
+                found = self._look(_or_gone(get), what)
+            except _GoneError:
                 return
-            except PermanentError as exc:
-                raise OutcomeUnknownError(f"{what}: accepted, but {exc}", remedy=_REMEDY) from exc
             if found is not None and found.lifecycle_state in gone:
                 return
             self._pause(f"{what}: accepted, but it is still there when time is over")
+
+    def _look(self, get: Callable[[], T], what: str) -> T | None:
+        """One look; what is temporary about it is no reason to stop waiting.
+
+        Raises:
+            OutcomeUnknownError: after a change, it can't be looked at, now or ever.
+            PermanentError: it can't be looked at, and nothing was changed.
+        """
+        try:
+            return get()
+        except BudgetSpentError as exc:
+            raise OutcomeUnknownError(f"{what}: accepted, but {exc}", remedy=_REMEDY) from exc
+        except TemporaryError:
+            return None
+        except PermanentError as exc:
+            if self._before is Before.NOTHING:
+                raise
+            raise OutcomeUnknownError(f"{what}: accepted, but {exc}", remedy=REMEDY) from exc
 
     def _pause(self, message: str) -> None:
         if self.deadline.left <= self._interval:
@@ -170,16 +199,20 @@ class Waiting:
         )
         try:
             found = [e.message for e in pages(self.cloud, request, WorkRequestError, self.deadline)]
-        except TemporaryError:
+        except UiciError:  # that it failed is known all the same
             found = []
         return "; ".join(" ".join(m.split())[:300] for m in found) or "its work request failed"
 
 
-def _look(get: Callable[[], T], what: str) -> T | None:
-    """One look; what is temporary about it is no reason to stop waiting."""
-    try:
-        return get()
-    except BudgetSpentError as exc:
-        raise OutcomeUnknownError(f"{what}: accepted, but {exc}", remedy=_REMEDY) from exc
-    except TemporaryError:
-        return None
+class _GoneError(Exception):
+    """It is not found: what is waited for. Never leaves this module."""
+
+
+def _or_gone(get: Callable[[], T]) -> Callable[[], T]:
+    def look() -> T:
+        try:
+            return get()
+        except NotFoundError as exc:
+            raise _GoneError from exc
+
+    return look

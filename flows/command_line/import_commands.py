@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,8 +58,9 @@ def docker(
 
     loaded = _load(config)
     wanted = the_environment(loaded, environment, "docker")
-    found = import_docker(loaded, wanted, _identity(loaded), names=names or ())
-    _finish(found, loaded, output, force=force, as_json=as_json)
+    with _discreet(loaded):
+        found = import_docker(loaded, wanted, _identity(loaded), names=names or ())
+        _finish(found, loaded, output, force=force, as_json=as_json)
 
 
 @import_app.command("compose")
@@ -81,8 +84,9 @@ def compose(
     loaded = _load(config)
     wanted = the_environment(loaded, environment, "docker")
     limit = loaded.platform.git.max_file_bytes
-    found = import_compose(file, wanted, max_bytes=limit, project=project)
-    _finish(found, loaded, output, force=force, as_json=as_json)
+    with _discreet(loaded):
+        found = import_compose(file, wanted, max_bytes=limit, project=project)
+        _finish(found, loaded, output, force=force, as_json=as_json)
 
 
 @import_app.command("kubernetes")
@@ -101,8 +105,9 @@ def kubernetes(
 
     loaded = _load(config)
     wanted = the_environment(loaded, environment, "kubernetes")
-    found = import_kubernetes(loaded, wanted, _identity(loaded), names=names or ())
-    _finish(found, loaded, output, force=force, as_json=as_json)
+    with _discreet(loaded):
+        found = import_kubernetes(loaded, wanted, _identity(loaded), names=names or ())
+        _finish(found, loaded, output, force=force, as_json=as_json)
 
 
 def _load(config: Path | None) -> UniversalConfig:
@@ -114,6 +119,32 @@ def _load(config: Path | None) -> UniversalConfig:
 
     require_folder(config)
     return UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
+
+
+@contextmanager
+def _discreet(config: UniversalConfig) -> Iterator[None]:
+    """What is said of a file or an engine that can't be imported may quote a secret of it."""
+    from infrastructure.errors import (  # noqa: PLC0415 - see flows.cli
+        InvalidInputError,
+        PermanentError,
+        Problem,
+        UiciError,
+    )
+
+    try:
+        yield
+    except InvalidInputError as exc:
+        redact = config.redactor().text
+        raise InvalidInputError(
+            Problem(redact(p.file), p.line, p.column, redact(p.message), redact(p.remedy))
+            for p in exc.problems
+        ) from None
+    except UiciError as exc:
+        exc.args = (config.redactor().text(str(exc)),)
+        raise
+    except OSError as exc:  # a folder to write to that no file system can have
+        why = exc.strerror or str(exc)
+        raise PermanentError(f"{exc.filename or 'the import'} can't be used: {why}") from exc
 
 
 def _identity(config: UniversalConfig) -> Any:

@@ -206,6 +206,10 @@ def _named(entry: Listed, state: str, identity: AgentIdentity) -> tuple[str | No
 def _several(name: str, entries: Sequence[Listed], made: Sequence[Draft]) -> str:
     """Why the containers of one name are not replicas of one service; empty if they are."""
     projects = {entry.labels.get(_PROJECT, "") for entry in entries}
+    written = {entry.labels.get(_SERVICE, entry.name) for entry in entries}
+    if len(written) > 1:
+        names = ", ".join(sorted(written))
+        return f"{name}: {names} would all be called so; rename all but one, or import one by one"
     if len(projects) > 1:
         return f"{name}: projects {', '.join(sorted(projects))} both have it; import one by one"
     if any(draft.spec != made[0].spec for draft in made):

@@ -104,6 +104,7 @@ def _texts(found: Imported, config: UniversalConfig, left_out: list[str]) -> dic
         draft.left_out = [redactor.text(sentence) for sentence in draft.left_out]
     parser = desired_state_parser(config, agent_identity(config))
     drafts = list(found.drafts)
+    _refuse_namesakes(drafts)
     while True:
         _drop_lost_dependencies([draft for draft, _ in drafts])
         texts = {
@@ -117,6 +118,22 @@ def _texts(found: Imported, config: UniversalConfig, left_out: list[str]) -> dic
         for name, reasons in wrong.items():
             left_out.append(f"{name.removesuffix('.yml')}: {'; '.join(reasons)}")
         drafts = [each for each in drafts if f"{each[0].name}.yml" not in wrong]
+
+
+def _refuse_namesakes(drafts: Iterable[tuple[Draft, str]]) -> None:
+    """Two services of one name would be one file.
+
+    Raises:
+        PermanentError: there are two.
+    """
+    seen: dict[str, str] = {}
+    for draft, origin in drafts:
+        if draft.name in seen:
+            first, second = (text.rstrip(".") for text in (seen[draft.name], origin))
+            raise PermanentError(
+                f"two services would be called {draft.name} ({first}; {second}): rename one of them"
+            )
+        seen[draft.name] = origin
 
 
 def _by_file(problems: Iterable[Problem]) -> Mapping[str, list[str]]:

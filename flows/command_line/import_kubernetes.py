@@ -10,6 +10,7 @@ from typing import Any
 
 from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, WorkloadKind
+from executors.kubernetes.errors import STRANGE, not_an_api_server
 from executors.kubernetes.protection import pod_natives
 from executors.kubernetes.reader import Key, Lister, pod_keys
 from executors.kubernetes.sdk import Connection, SdkCluster
@@ -72,9 +73,11 @@ def import_kubernetes(
             for found in lister.workloads(kind, deadline)
         ]
         own = agents_places(lister.pods(deadline), identity)
+        return imported(workloads, environment, identity, names=names, own=own)
+    except STRANGE as exc:
+        raise not_an_api_server("import workloads", cluster.address) from exc
     finally:
         cluster.close()
-    return imported(workloads, environment, identity, names=names, own=own)
 
 
 def agents_places(pods: Iterable[Json], identity: AgentIdentity) -> frozenset[Key]:

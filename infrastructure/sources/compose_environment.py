@@ -10,12 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infrastructure.sources.compose_file import ComposeProject, ComposeService, unset_words
+from infrastructure.errors import InvalidInputError
+from infrastructure.sources.compose_file import (
+    ComposeProject,
+    ComposeService,
+    spent_remedy,
+    unset_words,
+)
 from infrastructure.sources.compose_units import switch, text, texts
 from infrastructure.sources.draft import Findings, Point
-from infrastructure.sources.env_file import parse_env_file
+from infrastructure.sources.env_file import Variable, parse_env_file
 from infrastructure.sources.tree import resolved
-from infrastructure.sources.variables import VariableError, fill, sole_variable
+from infrastructure.sources.variables import BudgetSpentError, VariableError, fill, sole_variable
+
+_VARIABLE = 64  # characters that a variable costs beside its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +50,25 @@ def environment(
 ) -> dict[str, Entry]:
     """The service's variables by name; those in `given` are left out and not judged."""
     found: dict[str, Entry] = {}
-    for index, item in enumerate(_files(service.data.get("env_file"))):
-        found |= _from_file(item, service.at("env_file", index), project, findings)
-    for name, value, point in _written(service, findings):
-        if name in given:
-            found.pop(name, None)
-        elif value is None:
-            held = project.variables.get(name)
-            found[name] = Entry(Missing(name) if held is None else held, point)
-        else:
-            entry = _filled(value, point, project.variables, findings)
-            if entry is not None:
-                found[name] = entry
+    try:
+        for index, item in enumerate(_files(service.data.get("env_file"))):
+            found |= _from_file(item, service.at("env_file", index), project, findings)
+        for name, value, point in _written(service, findings):
+            if name in given:
+                found.pop(name, None)
+            elif value is None:
+                held = project.variables.get(name)
+                found[name] = Entry(Missing(name) if held is None else held, point)
+            else:
+                entry = _filled(value, point, project, findings)
+                if entry is not None:
+                    found[name] = entry
+    except BudgetSpentError as exc:
+        # Said once: it holds for every service that comes after this one, too.
+        if not project.overspent:
+            findings.refuse([service.point.problem(str(exc), spent_remedy(service.name))])
+        project.overspent.append(service.name)
+        return {}
     return {name: entry for name, entry in found.items() if name not in given}
 
 
@@ -76,14 +91,14 @@ def _written(service: ComposeService, findings: Findings) -> list[tuple[str, str
     return found
 
 
-def _filled(
-    value: str, point: Point, variables: Mapping[str, str], findings: Findings
-) -> Entry | None:
+def _filled(value: str, point: Point, project: ComposeProject, findings: Findings) -> Entry | None:
     alone = sole_variable(value)
-    if alone is not None and alone not in variables:
+    if alone is not None and alone not in project.variables:
         return Entry(Missing(alone), point)
     try:
-        filled = fill(value, variables)
+        filled = fill(value, project.variables, project.budget)
+    except BudgetSpentError:
+        raise
     except VariableError as exc:
         remedy = "set it in .env beside the file: nothing else is looked at"
         findings.error(point, str(exc), remedy)
@@ -106,17 +121,38 @@ def _from_file(
         message = f"{item.get('path')} is outside of the repository"
         findings.error(point, message, "keep it beside the compose file")
         return {}
+    shown = project.words.shown(path)
     if item.get("format") not in (None, "env"):
-        findings.error(point, f"the format {item['format']} of {path} is not read")
+        findings.error(point, f"the format {item['format']} of {shown} is not read")
         return {}
-    content = project.tree.read(path)
-    if content is None:
+    if path not in project.env_files:  # many services may name one file
+        project.env_files[path] = _parsed(path, project, findings)
+    variables = project.env_files[path]
+    if variables is None:
         if switch(item.get("required", True)):
-            remedy = "commit it, or give its variables in the Source"
-            findings.error(point, f"there is no file {path} at this commit", remedy)
+            message = f"there is no file {shown}{project.words.where}"
+            findings.refuse([point.problem(message, project.words.remedy)])
         return {}
-    variables = parse_env_file(content, file=path, values=project.variables, findings=findings)
+    _charge(variables, project)
     return {
         name: Entry(Missing(name) if variable.value is None else variable.value, variable.point)
         for name, variable in variables.items()
     }
+
+
+def _parsed(path: str, project: ComposeProject, findings: Findings) -> dict[str, Variable] | None:
+    """The variables of a file; None: there is no such file."""
+    try:
+        content = project.tree.read(path)
+    except InvalidInputError as exc:  # it is there, and nothing that is read
+        findings.refuse(exc.problems)
+        return {}
+    if content is None:
+        return None
+    return parse_env_file(content, file=path, values=project.variables, findings=findings)
+
+
+def _charge(variables: Mapping[str, Variable], project: ComposeProject) -> None:
+    """Each service has all variables of its files for itself."""
+    size = sum(len(each.name) + len(each.value or "") for each in variables.values())
+    project.env_budget.spend(size + _VARIABLE * len(variables))

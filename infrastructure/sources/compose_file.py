@@ -1,34 +1,33 @@
 """A compose file → its services as they are meant: variables filled in, checked, extended.
 
-What a service becomes is `compose_service`. The shape is checked with the Compose
-Specification's own JSON Schema, so that everything after it may rely on it. No library was
-taken for this: those on the package index neither keep lines nor fill in variables.
+What a service becomes is `compose_service`; the shape is checked by `compose_shape`, so that
+everything after it may rely on it. No library was taken for this: those on the package index
+neither keep lines nor fill in variables.
 """
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 from infrastructure.errors import InvalidInputError
 from infrastructure.model_problems import field_path, suggestion
-from infrastructure.sources.compose_units import text
+from infrastructure.sources.compose_shape import told_by_schema
 from infrastructure.sources.draft import Findings, Point, point_of
-from infrastructure.sources.env_file import parse_env_file
+from infrastructure.sources.env_file import Variable, parse_env_file
 from infrastructure.sources.extends import merged, rebased
-from infrastructure.sources.tree import Tree, resolved
-from infrastructure.sources.variables import VariableError, fill
+from infrastructure.sources.tree import AT_COMMIT, FileWords, Tree, resolved
+from infrastructure.sources.variables import Budget, BudgetSpentError, VariableError, fill
 from infrastructure.yaml_source import Location, YamlDocument, parse_yaml
 
 ENV_FILE = ".env"
 _MOST_EXTENDED = 16
-_MOST_LISTED = 12  # fields that a message names
+# Many services may share one environment file: all their variables together may be so many
+# times as long as a file may be.
+_ENV_TIMES = 16
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -60,6 +59,11 @@ class ComposeProject:
             mounts; None: not known.
         variables: those of the file `.env` beside it.
         parts: `networks`, `volumes`, `secrets`, `configs`.
+        budget: of what variables make of the file.
+        env_budget: the same, of environment files.
+        words: how messages speak of files.
+        env_files: those that were read already, by path; None: not there.
+        overspent: services whose environment no budget was left for.
     """
 
     name: str
@@ -69,7 +73,12 @@ class ComposeProject:
     services: Mapping[str, ComposeService]
     document: YamlDocument
     tree: Tree
-    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, Any]]
+    budget: Budget
+    env_budget: Budget
+    words: FileWords
+    env_files: dict[str, dict[str, Variable] | None] = field(default_factory=dict)
+    overspent: list[str] = field(default_factory=list)
 
     def at(self, *location: str | int) -> Point:
         """A place of the file itself."""
@@ -84,6 +93,7 @@ def load_compose(
     max_bytes: int,
     project: str | None = None,
     directory: str | None = None,
+    words: FileWords = AT_COMMIT,
 ) -> ComposeProject | None:
     """Read a compose file; None if it can't be read, for reasons in `findings`.
 
@@ -94,9 +104,11 @@ def load_compose(
         max_bytes: larger files are refused.
         project: the project's name, where neither file says it.
         directory: the project's folder on the engine's host.
+        words: how messages speak of files.
     """
     variables = _beside(path, tree, findings)
-    loader = _Loader(tree, findings, variables, max_bytes=max_bytes)
+    budget = Budget(max_bytes)
+    loader = _Loader(tree, findings, variables, budget, words, max_bytes=max_bytes)
     document = loader.document(path)
     if document is None:
         return None
@@ -121,7 +133,19 @@ def load_compose(
         part: document.data.get(part) or {}
         for part in ("networks", "volumes", "secrets", "configs")
     }
-    return ComposeProject(str(named), path, directory, variables, services, document, tree, parts)
+    return ComposeProject(
+        str(named),
+        path,
+        directory,
+        variables,
+        services,
+        document,
+        tree,
+        parts,
+        budget=budget,
+        env_budget=Budget(_ENV_TIMES * max_bytes),
+        words=words,
+    )
 
 
 def project_name(folder: str) -> str | None:
@@ -132,7 +156,11 @@ def project_name(folder: str) -> str | None:
 def _beside(path: str, tree: Tree, findings: Findings) -> dict[str, str]:
     """What `.env` beside a file defines. Extended files have no `.env` of their own."""
     file = posixpath.join(posixpath.dirname(path), ENV_FILE)
-    content = tree.read(file)
+    try:
+        content = tree.read(file)
+    except InvalidInputError as exc:
+        findings.refuse(exc.problems)
+        return {}
     if content is None:
         return {}
     found = parse_env_file(content, file=file, values={}, findings=findings)
@@ -143,9 +171,18 @@ class _Loader:
     """Reads compose files of one tree; a file that several extend is read once."""
 
     def __init__(
-        self, tree: Tree, findings: Findings, variables: Mapping[str, str], *, max_bytes: int
+        self,
+        tree: Tree,
+        findings: Findings,
+        variables: Mapping[str, str],
+        budget: Budget,
+        words: FileWords,
+        *,
+        max_bytes: int,
     ) -> None:
         self._tree = tree
+        self._budget = budget
+        self._words = words
         self._findings = findings
         self._max_bytes = max_bytes
         self._documents: dict[str, YamlDocument | None] = {}
@@ -158,11 +195,11 @@ class _Loader:
         return self._documents[path]
 
     def _read(self, path: str) -> YamlDocument | None:
-        content = self._tree.read(path)
-        if content is None:
-            self._findings.error(Point(path, 0, 0), "there is no such file", "correct the path")
-            return None
         try:
+            content = self._tree.read(path)
+            if content is None:
+                self._findings.error(Point(path, 0, 0), "there is no such file", "correct the path")
+                return None
             documents = parse_yaml(content, file=path, max_bytes=self._max_bytes)
         except InvalidInputError as exc:
             self._findings.errors += exc.problems
@@ -175,9 +212,15 @@ class _Loader:
 
     def _checked(self, raw: YamlDocument) -> YamlDocument | None:
         before = len(self._findings.errors)
-        data = _Filling(raw, self._variables, self._findings).filled((), raw.data)
+        filling = _Filling(raw, self._variables, self._findings, self._budget)
+        try:
+            data = filling.filled((), raw.data)
+        except BudgetSpentError as exc:
+            point = point_of(raw, filling.at)
+            self._findings.error(point, str(exc), spent_remedy(field_path(filling.at)))
+            return None
         document = YamlDocument(raw.file, data, raw.root)
-        if not _schema_errors(document, self._findings):
+        if not told_by_schema(document, self._findings):
             self._refuse_include(document)
         return document if len(self._findings.errors) == before else None
 
@@ -230,17 +273,14 @@ class _Loader:
             if path is None:
                 self._findings.error(point, f"{wanted['file']} is outside of the repository")
                 return None
-            if self._tree.read(path) is None:
-                self._findings.error(point, f"there is no file {path}", "correct the path")
-                return None
-            found = self.document(path)
+            found = self._other(path, point)
             if found is None:
                 return None
             other = found
         base = str(wanted.get("service"))
         known = other.data.get("services") or {}
         if base not in known:
-            message = f"{other.file} has no service {base}"
+            message = f"{self._words.shown(other.file)} has no service {base}"
             self._findings.error(point, message, suggestion(base, known))
             return None
         extended = self.service(other, base, chain)
@@ -252,6 +292,19 @@ class _Loader:
         data = extended.data if folder == "." else rebased(extended.data, folder)
         return ComposeService(base, data, extended.point, extended.origins)
 
+    def _other(self, path: str, point: Point) -> YamlDocument | None:
+        """Another file, that is named at `point`."""
+        try:
+            missing = path not in self._documents and self._tree.read(path) is None
+        except InvalidInputError as exc:
+            self._findings.errors += exc.problems
+            return None
+        if missing:
+            message = f"there is no file {self._words.shown(path)}{self._words.where}"
+            self._findings.error(point, message, "correct the path")
+            return None
+        return self.document(path)
+
 
 class _Filling:
     """Fills in variables everywhere but in `environment`.
@@ -261,9 +314,15 @@ class _Filling:
     """
 
     def __init__(
-        self, document: YamlDocument, variables: Mapping[str, str], findings: Findings
+        self,
+        document: YamlDocument,
+        variables: Mapping[str, str],
+        findings: Findings,
+        budget: Budget,
     ) -> None:
+        self.at: Location = ()  # what is filled in just now
         self._document = document
+        self._budget = budget
         self._variables = variables
         self._findings = findings
 
@@ -277,9 +336,14 @@ class _Filling:
         return self._text(location, value) if isinstance(value, str) else value
 
     def _text(self, location: Location, value: str) -> str:
+        if "$" not in value:
+            return value
+        self.at = location
         point = point_of(self._document, location)
         try:
-            found = fill(value, self._variables)
+            found = fill(value, self._variables, self._budget)
+        except BudgetSpentError:
+            raise
         except VariableError as exc:
             remedy = f"set it in {ENV_FILE} beside the file: nothing else is looked at"
             self._findings.error(point, str(exc), remedy)
@@ -297,79 +361,10 @@ def unset_words(name: str) -> tuple[str, str]:
     )
 
 
+def spent_remedy(what: str) -> str:
+    """What to do when a budget is spent at a place."""
+    return f"give {what} shorter values or fewer aliases, or raise git.maxFileBytes"
+
+
 def _is_environment(location: Location) -> bool:
     return len(location) == 3 and location[0] == "services" and location[2] == "environment"
-
-
-# ── shape ───────────────────────────────────────────────────────────────────────
-
-
-@lru_cache(maxsize=1)
-def _validator() -> Any:
-    from jsonschema import Draft202012Validator  # noqa: PLC0415 - only who has a compose file pays
-
-    schema = resources.files("infrastructure.sources").joinpath("compose-spec.schema.json")
-    return Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
-
-
-def _schema_errors(document: YamlDocument, findings: Findings) -> bool:
-    """Tell everything that the Compose Specification does not allow."""
-    found = list(_validator().iter_errors(document.data))
-    for error in found:
-        for location, message, remedy in _told(error):
-            of_key = message.endswith("is not a known field")
-            findings.error(point_of(document, location, of_key=of_key), message, remedy)
-    return bool(found)
-
-
-def _told(error: Any) -> Iterator[tuple[Location, str, str]]:
-    """Location, message and remedy of one complaint of the schema."""
-    error = _deepest(error)
-    location = tuple(error.absolute_path)
-    path = field_path(location) or "the file"
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", ()))
-        patterns = [re.compile(p) for p in error.schema.get("patternProperties", ())]
-        for key in error.instance:
-            if key not in known and not any(p.search(key) for p in patterns):
-                full = (*location, key)
-                remedy = _close(key, known) if known else "use letters, digits, '.', '_', '-'"
-                yield full, f"{field_path(full)} is not a known field", remedy
-    elif error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
-        yield location, f"{path} lacks {', '.join(missing)}", "add it"
-    elif error.validator == "type":
-        wanted = error.validator_value
-        kinds = ", ".join([wanted] if isinstance(wanted, str) else wanted)
-        yield location, f"{path} must be of type {kinds}", ""
-    elif error.validator == "enum":
-        allowed = ", ".join(text(item) for item in error.validator_value)
-        yield location, f"{path} must be one of {allowed}", ""
-    elif error.validator == "uniqueItems":
-        yield location, f"{path} names something twice", "remove one"
-    else:
-        yield location, f"{path} has a form that the Compose Specification does not know", ""
-
-
-def _close(word: str, known: list[str]) -> str:
-    """A field that may be meant; all of them only where they are few."""
-    remedy = suggestion(word, known)
-    return remedy if remedy.startswith("did") or len(known) <= _MOST_LISTED else ""
-
-
-def _deepest(error: Any) -> Any:
-    """Of alternatives, the complaint about the one that was meant: the one of the right type."""
-    while error.context:
-        here = len(error.absolute_path)
-        branches: dict[Any, list[Any]] = {}
-        for below in error.context:
-            branches.setdefault(below.schema_path[0], []).append(below)
-        fitting = [
-            found
-            for found in branches.values()
-            if not any(b.validator == "type" and len(b.absolute_path) == here for b in found)
-        ]
-        if len(fitting) != 1:
-            return error
-        error = max(fitting[0], key=lambda below: len(below.absolute_path))
-    return error

@@ -149,12 +149,14 @@ def made_elsewhere(project: ComposeProject, findings: Findings) -> None:
 
 
 def _unique(drafts: Mapping[str, Draft], findings: Findings) -> None:
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, Draft]] = {}
     for name, draft in drafts.items():
-        other = seen.setdefault(draft.name, name)
+        other, first = seen.setdefault(draft.name, (name, draft))
         if other != name:
-            message = f"{name} and {other} are both called {draft.name} here"
-            findings.error(draft.origin, message, "rename one of them")
+            both = f"{name} and {other} (line {first.origin.line})"
+            message = f"{both} are both called {draft.name} here"
+            remedy = "names of services have small letters and '-' only: rename one of them"
+            findings.refuse([draft.origin.problem(message, remedy)])
 
 
 def _draft(

@@ -7,7 +7,7 @@ whose places are those of the files it was read from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,15 +42,24 @@ class Findings:
     """What could not be honoured.
 
     An error: what would run is not what the file asks for, so the file is refused. A
-    warning: the file is read, and what is said is not done.
+    warning: the file is read, and what is said is not done. An import lists errors as what
+    it left out, but for those that are `broken`: something that the file needs is not there,
+    or is nothing that can be chosen without a person.
     """
 
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    broken: list[Problem] = field(default_factory=list)  # of the errors
 
     def error(self, point: Point, message: str, remedy: str = "") -> None:
         """Refuse something."""
         self.errors.append(point.problem(message, remedy))
+
+    def refuse(self, problems: Iterable[Problem]) -> None:
+        """Errors after which an import can't go on either."""
+        found = list(problems)
+        self.errors += found
+        self.broken += found
 
     def warn(self, point: Point, message: str, remedy: str = "") -> None:
         """List something that is left out."""
@@ -60,6 +69,7 @@ class Findings:
         """Take over what was found elsewhere."""
         self.errors += other.errors
         self.warnings += other.warnings
+        self.broken += other.broken
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -14,13 +15,32 @@ class Tree(Protocol):
         """A file's content; None if there is no such file.
 
         Raises:
-            InvalidInputError: it is larger than files of desired state may be.
+            InvalidInputError: it is there and can't be read: it is larger than files of
+                desired state may be, or no regular file.
         """
         ...
 
     def below(self, folder: str) -> Sequence[str]:
         """Paths of all files below a folder, sorted; "" is the root."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileWords:
+    """How messages speak of the files of a tree.
+
+    Attributes:
+        shown: a path of the tree as a person there would write it.
+        where: after the words "there is no file …".
+        remedy: for a file that is named and is not there.
+    """
+
+    shown: Callable[[str], str] = lambda path: path
+    where: str = " at this commit"
+    remedy: str = "commit it, or give its variables in the Source"
+
+
+AT_COMMIT = FileWords()
 
 
 class FilesTree:

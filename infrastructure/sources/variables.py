@@ -22,6 +22,34 @@ class VariableError(ValueError):
     """A text can't be filled in; the message says what is wrong with it."""
 
 
+class BudgetSpentError(VariableError):
+    """All texts of a file together have become too long; the message says how long."""
+
+
+class Budget:
+    """How many characters the texts of one project may have when they are filled in.
+
+    One text is bounded by itself, but a short file can have many of them, all with the same
+    long value.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._spent = 0
+
+    def spend(self, characters: int) -> None:
+        """Count some more.
+
+        Raises:
+            BudgetSpentError: they are too many now.
+        """
+        self._spent += characters
+        if self._spent > self._limit:
+            raise BudgetSpentError(
+                f"variables fill the project's files up to more than {self._limit} characters"
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Filled:
     """A text with its variables filled in; `unset` are names that had no value."""
@@ -30,16 +58,27 @@ class Filled:
     unset: tuple[str, ...] = ()
 
 
-def fill(text: str, values: Mapping[str, str]) -> Filled:
+def fill(text: str, values: Mapping[str, str], budget: Budget | None = None) -> Filled:
     """The text with every variable replaced; what has no value is replaced by nothing.
+
+    Args:
+        text: without variables it costs nothing.
+        values: of the variables.
+        budget: is charged with the text before and after; None: nobody counts.
 
     Raises:
         VariableError: a variable that has to be set is not, or its form is unknown.
+        BudgetSpentError: there were too many such texts before.
     """
     if "$" not in text:
         return Filled(text)
+    if budget is not None:
+        budget.spend(len(text))
     filler = _Filler(values)
-    return Filled(filler.fill(text, 0), tuple(dict.fromkeys(filler.unset)))
+    filled = filler.fill(text, 0)
+    if budget is not None:
+        budget.spend(len(filled))
+    return Filled(filled, tuple(dict.fromkeys(filler.unset)))
 
 
 def sole_variable(text: str) -> str | None:

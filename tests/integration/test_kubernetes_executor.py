@@ -21,7 +21,8 @@ from executors.contract import Authorised, Executor, ExecutorContext
 from executors.kubernetes import Connection, connect
 from executors.kubernetes.errors import FieldConflictError
 from executors.kubernetes.objects import quantity
-from flows.command_line.doctor import Finding, Level, _engines
+from flows.command_line.doctor import _engines
+from flows.command_line.finding import Finding, Level
 from flows.comparison.workload_judgement import roll_out_drifts
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import (

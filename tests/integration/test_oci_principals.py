@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from executors.contract import SelfAware
-from flows.command_line.doctor import Level, own_ids_finding
+from flows.command_line.doctor import own_ids_finding
+from flows.command_line.finding import Level
 from infrastructure.errors import DeadlineExceededError, PermanentError, ProtectedObjectError
 from infrastructure.identity import AgentIdentity
 from infrastructure.operations import PrimitiveCall

@@ -9,9 +9,10 @@ import hashlib
 import json
 import struct
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -37,6 +38,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     after: bool = False  # the change is made, then this is answered
     raw: bytes | None = None
+    stream: Callable[[BufferedIOBase], None] | None = None  # writes the answer itself; then the end
     skip: int = 0  # of the requests that it is for, so many are answered rightly before
 
 
@@ -441,6 +443,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
         cluster.requests.append(asked)
         fault = self._fault(asked)
+        if fault is not None and fault.stream is not None:
+            self._misbehave(asked, fault, fault.stream)
+            return
         if fault is not None and not fault.after:
             self._send(fault.status, fault.raw or _failure(fault.status), fault.headers)
             return
@@ -458,6 +463,18 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, body if isinstance(body, bytes) else json.dumps(body).encode())
 
     do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = _handle  # noqa: N815 - the library's names
+
+    def _misbehave(
+        self, asked: Asked, fault: Fault, stream: Callable[[BufferedIOBase], None]
+    ) -> None:
+        """The fault writes what it likes; a websocket is opened for it first."""
+        if fault.after:
+            self.server.cluster.answer(asked)
+        self.close_connection = True
+        with contextlib.suppress(OSError):  # who asked has had enough
+            if self.headers.get("Upgrade", "").lower() == "websocket":
+                self._accept()
+            stream(self.wfile)
 
     def _fault(self, asked: Asked) -> Fault | None:
         for fault in self.server.cluster.faults:
@@ -487,16 +504,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (_AnswerError, MissingError) as exc:
             self._send(getattr(exc, "status", 404), _failure(getattr(exc, "status", 404)))
             return
-        key = self.headers["Sec-WebSocket-Key"]
-        accept = base64.b64encode(
-            hashlib.sha1((key + _WEBSOCKET).encode(), usedforsecurity=False).digest()
-        )
-        self.send_response(101)
-        self.send_header("Upgrade", "websocket")
-        self.send_header("Connection", "Upgrade")
-        self.send_header("Sec-WebSocket-Accept", accept.decode())
-        self.send_header("Sec-WebSocket-Protocol", "v4.channel.k8s.io")
-        self.end_headers()
+        self._accept()
         status: Json = {"status": "Success"}
         if code:
             causes = [{"reason": "ExitCode", "message": str(code)}]
@@ -508,6 +516,18 @@ class _Handler(BaseHTTPRequestHandler):
         for frame in _frames(out, err, status):
             self.wfile.write(frame)
         self.close_connection = True
+
+    def _accept(self) -> None:
+        key = self.headers["Sec-WebSocket-Key"]
+        accept = base64.b64encode(
+            hashlib.sha1((key + _WEBSOCKET).encode(), usedforsecurity=False).digest()
+        )
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept.decode())
+        self.send_header("Sec-WebSocket-Protocol", "v4.channel.k8s.io")
+        self.end_headers()
 
 
 def _frames(out: str, err: str, status: Json) -> Iterator[bytes]:

@@ -512,3 +512,50 @@ def test_a_thousand_services_are_read_in_time() -> None:
         for n in range(1000)
     )
     assert len(compose(f"services:\n{services}").drafts) == 1000
+
+
+# ── texts that grow ─────────────────────────────────────────────────────────────
+
+LONG = "y" * 9_000
+
+
+def test_variables_can_not_blow_a_short_file_up() -> None:
+    """Each text is within bounds; all of them together would take gigabytes."""
+    words = "".join("      - $A\n" for _ in range(5_000))
+    read = compose(
+        f"services:\n  web:\n    image: i:1\n    command:\n{words}",
+        files={"shop/.env": f"A={LONG}\n"},
+    )
+    (error,) = read.errors
+    assert error.startswith("shop/compose.yml:16:9: variables fill the project's files up to more")
+    assert "services.web.command[11]" in error
+
+
+def test_environments_share_the_budget_and_say_so_once() -> None:
+    """Values of `environment` are filled in service by service."""
+    text = 'x-env: &env {A: "$A"}\nservices:\n' + "".join(
+        f"  web{n}: {{image: 'i:1', environment: *env}}\n" for n in range(50)
+    )
+    read = compose(text, files={"shop/.env": f"A={LONG}\n"})
+    (error,) = [e for e in read.errors if "variables fill" in e]
+    assert error.startswith("shop/compose.yml:13:3: ")
+    assert read.findings.broken
+
+
+def test_an_environment_file_that_everybody_names_is_read_once_and_counted() -> None:
+    text = "services:\n" + "".join(
+        f"  web{n}: {{image: 'i:1', env_file: all.env}}\n" for n in range(400)
+    )
+    variables = "".join(f"A{n}={'v' * 80}\n" for n in range(100))
+    few = compose("\n".join(text.splitlines()[:60]) + "\n", files={"shop/all.env": variables})
+    assert few.errors == []
+    assert len(few.drafts) == 59
+    (error,) = compose(text, files={"shop/all.env": variables}).errors
+    assert "up to more than 1600000 characters" in error
+
+
+def test_aliases_can_not_repeat_a_long_text_for_ever() -> None:
+    text = f"x-a: &a '{LONG}'\nservices:\n  web:\n    image: i:1\n    command:\n"
+    (error,) = compose(text + "      - *a\n" * 2_000).errors
+    assert error.startswith("shop/compose.yml:117:9: aliases repeat more than 1000000 characters")
+    assert compose(text + "      - *a\n" * 20).errors == []
