@@ -9,7 +9,7 @@ COVERAGE := .scratch/coverage
 PYTEST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench schemas clean setup servers
+.PHONY: help demo test lint fmt bench evals schemas clean setup servers
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ fmt: $(STAMP) ## Format the code and apply safe fixes
 
 bench: $(STAMP) servers ## Measure against the lower bounds; table and JSON
 	$(PYTHON) -m tests.bench
+
+# Options, such as `make evals EVALS="--planner runbook"` or `EVALS="--local qwen2.5-coder-1.5b"`.
+EVALS ?=
+evals: $(STAMP) ## Score the planners on the incidents: runbooks, and a real local model
+	$(PYTHON) -m tests.evals --save $(EVALS)
 
 schemas: $(STAMP) ## Generate the JSON Schemas from the configuration models
 	$(PYTHON) -m infrastructure.json_schemas

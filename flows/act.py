@@ -1,8 +1,8 @@
 """Stages 5 and 6 for all cases of a run: execute and verify, in dependency order.
 
 Cases that do not depend on each other run side by side; one that needs another waits
-for it, and is left for the next run when the other did not recover: it is looked at
-again before anything is done to it.
+for it, and is left for the next run when the other did not recover. When it did, it is
+looked at again before anything is done to it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def act(cases: Sequence[Case], acting: Acting) -> tuple[IncidentReport, ...]:
     with ThreadPoolExecutor(workers, thread_name_prefix="incident") as pool:
         for wave in waves([case.incident for case in cases], acting.world.services):
             broken = {r.incident.root for r in reports.values() if _still_broken(r)}
+            changed = {r.incident.root for r in reports.values() if r.verification is not None}
             group = [by_fingerprint[incident.fingerprint] for incident in wave]
-            for report in pool.map(_one(acting, broken), group):
+            for report in pool.map(_one(acting, broken, changed), group):
                 reports[report.incident.fingerprint] = report
     return tuple(reports[case.incident.fingerprint] for case in cases)
 
@@ -60,10 +61,12 @@ def _still_broken(report: IncidentReport) -> bool:
     return report.result is not IncidentResult.RECOVERED
 
 
-def _one(acting: Acting, broken: set[str]) -> Callable[[Case], IncidentReport]:
+def _one(acting: Acting, broken: set[str], changed: set[str]) -> Callable[[Case], IncidentReport]:
     def carry_out(case: Case) -> IncidentReport:
         report = held_report(case, "")
         reason = _blocked(case, broken, acting)
+        if case.changes and reason is None:
+            reason = _outdated(case, changed, acting)
         if case.changes and reason is not None:
             return replace(report, summary=reason)
         return _carry_out(case, report, acting)
@@ -112,8 +115,31 @@ def _blocked(case: Case, broken: Collection[str], acting: Acting) -> str | None:
     return _held_back(case, acting)
 
 
+def _outdated(case: Case, changed: Collection[str], acting: Acting) -> str | None:
+    """Why a plan rests on what is no longer so: what the target needs was mended since.
+
+    The target is looked at again together with it, so that what only outlasts the mended
+    fault by a probe or a scrape is not taken for a fault of its own.
+    """
+    world, root = acting.world, case.incident.root
+    mended = depends_on_any(root, changed, world.services)
+    if mended is None:
+        return None
+    needed = [t for t in changed if depends_on_any(root, [t], world.services)]
+    targets = tuple(sorted({root, *needed}))
+    seen = world.look_again(targets)
+    now = compare(replace(world.comparing, selected=targets), seen, now=world.clock.now())
+    left = {drift.key for drift in now.drifts}
+    planned = {drift.key for drift in case.incident.drifts if drift.target == root}
+    if planned <= left:
+        return None
+    return f"{mended}, which it needs, has just been mended: the next run looks at it anew"
+
+
 def _held_back(case: Case, acting: Acting) -> str | None:
     """Riskier changes wait until their intent is with the remote."""
+    if acting.hold is not None and any(v.approval for v in case.steps):
+        return f"its approval can't be told to others now: {acting.hold}"
     risks = [acting.world.registry.get(v.step.operation).risk for v in changing(case.steps)]
     if acting.hold is not None and any(risk.rank > acting.up_to.rank for risk in risks):
         return f"only changes up to risk {acting.up_to.value} may run now: {acting.hold}"

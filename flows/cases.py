@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from flows.compare import Comparison
 from flows.comparison.drift import Incident
+from flows.dossier import collect_evidence
 from flows.execute import changing, runnable
 from flows.guard import (
     PASSING_RULES,
@@ -20,14 +21,16 @@ from flows.guard import (
     Verdict,
     attempts_gate,
     judge,
+    waits_for,
 )
+from flows.guarding.reach import engine_access
+from flows.learning.similar import SimilarClasses
 from flows.listener import Listener
 from flows.observe import Observation
-from flows.plan import Evidence, Plan, PlannerKind, PlanStep
-from flows.planners.evidence import collect_evidence
+from flows.plan import Declined, Evidence, Plan, PlannerKind, PlanStep
 from flows.planners.order import plan_incident
 from flows.report import IncidentResult
-from flows.reporting.status import Attempts, LastIncident
+from flows.reporting.status import LastIncident
 from flows.world import World
 from infrastructure.observed import NativeObject
 from infrastructure.service import Mode
@@ -63,20 +66,22 @@ def open_cases(
 ) -> tuple[tuple[Case, ...], tuple[LeftAlone, ...]]:
     """Plan and judge every incident, in dependency order."""
     held = {t: s.held for t, s in comparison.states.items() if s.held is not None}
-    guard = world.guard_input(natives(seen), held=held, breaker=comparison.breaker)
+    guard = world.guard_input(
+        natives(seen),
+        held=held,
+        breaker=comparison.breaker,
+        engine_access=engine_access(seen, world.config.platform.guard.engine_access),
+    )
     left = [
         alone
         for incident in comparison.incidents
-        if (alone := _left_alone(world, incident, comparison)) is not None
+        if (alone := _left_alone(world, incident, comparison, guard)) is not None
     ]
     apart = {alone.incident.fingerprint for alone in left}
     cases: list[Case] = []
     todo = [i for i in comparison.incidents if i.fingerprint not in apart]
     for incident, (evidence, first) in zip(todo, _plans(world, todo, guard, seen), strict=True):
-        plan, verdicts = first, judge(first, incident, guard)
-        if _talked_into(plan, verdicts):
-            plan = _without_model(world, incident, evidence, verdicts)
-            verdicts = judge(plan, incident, guard)
+        plan, verdicts = _judged(world, incident, evidence, first, guard)
         listener.planned(incident, plan)
         listener.judged(incident, verdicts)
         case = Case(incident, evidence, plan, verdicts, runnable(verdicts))
@@ -85,22 +90,71 @@ def open_cases(
     return tuple(cases), tuple(left)
 
 
+def _judged(
+    world: World, incident: Incident, evidence: Evidence, first: Plan, guard: GuardInput
+) -> tuple[Plan, tuple[Verdict, ...]]:
+    """The first plan that is not forbidden, with its verdicts.
+
+    One that may run alone goes before one that a person has to allow; people are asked about
+    the best planner's.
+    """
+
+    def verdicts_on(plan: Plan) -> tuple[Verdict, ...]:
+        approved = world.approvals.of_plan(plan, incident)
+        return judge(plan, incident, replace(guard, approved=approved))
+
+    plan, verdicts = first, verdicts_on(first)
+    if not _denied(verdicts) and world.approvals.asks(plan, incident):
+        return plan, verdicts
+    refused: tuple[PlannerKind, ...] = ()
+    askable: tuple[Plan, tuple[Verdict, ...]] | None = None
+    while _talked_into(plan, verdicts):
+        if askable is None and not _denied(verdicts):
+            askable = (plan, verdicts)
+        refused = (*refused, plan.planner)
+        plan = _without(refused, world, incident, evidence, before=(plan, verdicts))
+        verdicts = verdicts_on(plan)
+    return (plan, verdicts) if askable is None or changing(runnable(verdicts)) else askable
+
+
+def _denied(verdicts: Sequence[Verdict]) -> bool:
+    return any(verdict.decision is Decision.DENIED for verdict in verdicts)
+
+
 def _talked_into(plan: Plan, verdicts: Sequence[Verdict]) -> bool:
-    """Whether a model's plan has a step that may never run, whoever talked it into that."""
+    """Whether a plan has a step that may never run, whoever talked its planner into that.
+
+    A model reads what attackers write; a file of `knowledge/` may be written by anyone.
+    """
     stopped = [v for v in verdicts if v.decision is not Decision.ALLOWED]
     lasting = [v for v in stopped if v.rule not in PASSING_RULES]
-    return plan.planner is PlannerKind.LLM and bool(lasting)
+    return plan.planner in (PlannerKind.LLM, PlannerKind.LEARNED) and bool(lasting)
 
 
-def _without_model(
-    world: World, incident: Incident, evidence: Evidence, verdicts: Sequence[Verdict]
+def _without(
+    refused: Sequence[PlannerKind],
+    world: World,
+    incident: Incident,
+    evidence: Evidence,
+    *,
+    before: tuple[Plan, Sequence[Verdict]],
 ) -> Plan:
     """The next planner's plan: one forbidden step must not end healing."""
+    spurned, verdicts = before
     stopped = next(v for v in verdicts if v.decision is not Decision.ALLOWED)
-    others = [p for p in world.planners if p.kind is not PlannerKind.LLM]
-    plan = plan_incident(incident, evidence, others, None)
-    reason = f"the LLM's plan was refused: {stopped.step.operation}: {stopped.reason}"
-    return replace(plan, planner_reason=f"{reason}; {plan.planner_reason}")
+    others = [p for p in world.planners if p.kind not in refused]
+    last = _last(world, incident) if PlannerKind.LLM not in refused else None
+    plan = plan_incident(incident, evidence, others, last, tried=world.tried)
+    whose = "the LLM's plan" if refused[-1] is PlannerKind.LLM else "the learned plan"
+    reason = f"{whose} was refused: {stopped.step.operation}: {stopped.reason}"
+    declined = Declined(
+        spurned.planner, reason, spurned.usage, phases=spurned.phases, exchanges=spurned.exchanges
+    )
+    return replace(
+        plan,
+        planner_reason=f"{reason}; {plan.planner_reason}",
+        declined=(*spurned.declined, declined, *plan.declined),
+    )
 
 
 def _plans(
@@ -110,15 +164,26 @@ def _plans(
 
     def one(incident: Incident) -> tuple[Evidence, Plan]:
         evidence = _evidence(world, incident, seen)
-        spent = _spent(world, incident, guard)
         last = _last(world, incident)
-        return evidence, spent or plan_incident(incident, evidence, world.planners, last)
+        known = _spent(world, incident, guard) or _of_people(world, incident, last)
+        return evidence, known or plan_incident(
+            incident, evidence, world.planners, last, tried=world.tried
+        )
 
     if len(incidents) <= 1:
         return [one(incident) for incident in incidents]
     workers = world.config.platform.reconcile.concurrent_incidents
     with ThreadPoolExecutor(workers, thread_name_prefix="plan") as pool:
         return list(pool.map(one, incidents))
+
+
+def _of_people(world: World, incident: Incident, last: LastIncident | None) -> Plan | None:
+    """The plan that people were shown; or to tell them that nobody has decided."""
+    expired = world.approvals.expired(incident)
+    if expired is not None:
+        return escalation(incident, expired)
+    kept = world.approvals.kept_plan(incident, last)
+    return None if kept is None or world.tried.same(incident.root, kept) else kept
 
 
 def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:
@@ -134,22 +199,26 @@ def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:
     }
 
 
-def _left_alone(world: World, incident: Incident, comparison: Comparison) -> LeftAlone | None:
+def _left_alone(
+    world: World, incident: Incident, comparison: Comparison, guard: GuardInput
+) -> LeftAlone | None:
     service, policy = world.services[incident.root], world.policies[incident.root]
     last = _last(world, incident)
     unchanged = last is not None and last.fingerprint == incident.fingerprint
-    if (doubt := comparison.breaker.get(incident.environment)) is not None:
-        return LeftAlone(incident, IncidentResult.HELD, doubt)
-    if policy.mode is Mode.OBSERVE:
-        return LeftAlone(incident, IncidentResult.HELD, "the target is only observed")
-    if last is not None and unchanged and _only_a_person_helps(last, policy.mode):
+    place = incident.environment
+    stopped = guard.paused.get(place) or comparison.breaker.get(place)
+    if stopped is None and policy.mode is Mode.OBSERVE:
+        stopped = "the target is only observed"
+    if (stopped := stopped or world.approvals.rejected(incident)) is not None:
+        return LeftAlone(incident, IncidentResult.HELD, stopped)
+    told = last is not None and unchanged and _only_a_person_helps(last, policy.mode)
+    if last is not None and told and not world.approvals.calls(incident, last):
         reason = f"told at {last.at.isoformat(timespec='seconds')}, unchanged since"
         return LeftAlone(incident, IncidentResult(last.result), reason)
     if policy.max_attempts == 0:
         return LeftAlone(incident, IncidentResult.HELD, "no attempts are allowed")
-    attempts = _attempts(world, incident)
-    gate = attempts_gate(service, policy, attempts, world.clock.now())
-    if gate is not None and (attempts is None or attempts.count < policy.max_attempts):
+    gate = waits_for(service, policy, guard)
+    if gate is not None:
         return LeftAlone(incident, IncidentResult.WAITING, gate)
     return None
 
@@ -208,6 +277,15 @@ def _evidence(world: World, incident: Incident, seen: Observation) -> Evidence:
         patterns=world.config.runbooks.patterns,
         redactor=world.redactor,
         limits=world.config.platform.evidence,
+        status=world.statuses.get(incident.root),
+        read_changes=world.read_changes,
+        concurrency=world.config.environments.environments[incident.environment].concurrency,
+        learned=SimilarClasses(
+            world.knowledge,
+            world.executors,
+            limit=world.config.platform.evidence.similar,
+            trust_after=world.config.platform.learning.trust_after,
+        ),
     )
 
 
@@ -218,14 +296,13 @@ def _used(guard: GuardInput, case: Case) -> GuardInput:
         guard,
         used_targets=guard.used_targets | {verdict.step.target for verdict in steps},
         used_steps=guard.used_steps + len(steps),
+        used_steps_in={
+            **guard.used_steps_in,
+            (place := case.incident.environment): guard.used_steps_in.get(place, 0) + len(steps),
+        },
     )
 
 
 def _last(world: World, incident: Incident) -> LastIncident | None:
     status = world.statuses.get(incident.root)
     return status.last_incident if status else None
-
-
-def _attempts(world: World, incident: Incident) -> Attempts | None:
-    status = world.statuses.get(incident.root)
-    return status.attempts if status else None

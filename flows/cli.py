@@ -246,19 +246,29 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """The newest status of every target, as committed to Git. Asks no engine."""
+    from flows.command_line import approve as approvals  # noqa: PLC0415 - see the module
     from flows.command_line import output  # noqa: PLC0415 - see the module
+    from flows.command_line import propose as proposals  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
-        desired = opened.runtime.git.desired()
+        desired = opened.runtime.desired()
         statuses = opened.runtime.git.statuses()
+        notes = opened.runtime.git.reported().proposals
+        asked = opened.runtime.git.reported().approvals
         known = {*desired.services, *statuses}
         targets = output.chosen(known, environment, target)
         if as_json:
             found = {name: statuses[name] for name in targets if name in statuses}
-            _print_json(output.status_data(desired, found))
+            more = {
+                "proposals": proposals.notes_data(notes),
+                "approvals": approvals.waiting_data(asked),
+            }
+            _print_json({**output.status_data(desired, found), **more})
         else:
             now = opened.runtime.clock.now()
             output.print_status(desired, statuses, targets, now=now)
+            approvals.show_waiting(asked, targets, now)
+            proposals.show_notes(notes, targets)
 
 
 @app.command()
@@ -292,6 +302,30 @@ def report(
             print(found.json_text)  # noqa: T201 - a command line speaks
         else:
             output.print_markdown(found.markdown)
+
+
+@app.command()
+def knowledge(
+    name: Annotated[
+        str, typer.Argument(metavar="[CLASS]", help="All about one class of incidents.")
+    ] = "",
+    *,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What was learned: classes of incidents, what helped, whether it is trusted."""
+    from flows.command_line import knowledge as learned  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        git, settings = opened.runtime.git, opened.runtime.config.platform.learning
+        git.desired()  # brings the newest knowledge along
+        data = learned.knowledge_data(git.reported().knowledge, name, settings.trust_after)
+        data = opened.runtime.redactor.data(data)
+        if as_json:
+            _print_json(data)
+        else:
+            learned.show(data, one=bool(name))
 
 
 @app.command()
@@ -361,6 +395,119 @@ def run_operation(
 
 
 @app.command()
+def propose(
+    target: Annotated[
+        str, typer.Argument(help="environment/name, or a name that is unique; empty: all.")
+    ] = "",
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the diff; write nothing, ask no model.")
+    ] = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose another desired state where the same drift recurs, as branches. Asks no engine.
+
+    Exit code 0: done, 1: Git or the forge refused something.
+    """
+    from flows.command_line import propose as proposals  # noqa: PLC0415 - see the module
+    from flows.proposals.result import Writing  # noqa: PLC0415 - see the module
+
+    writing = Writing.DRY_RUN if dry_run else Writing.FOR_REAL
+    with _loop(config, state) as opened:
+        request = _request(None, [target] if target else None, None)
+        found = proposals.run(request, opened.runtime, writing)
+        if as_json:
+            _print_json(proposals.as_data(found))
+        else:
+            proposals.show(found)
+    raise typer.Exit(ERROR if proposals.failed(found) else OK)
+
+
+@app.command()
+def approve(
+    request: Annotated[
+        str, typer.Argument(metavar="[ID]", help="Of a request; empty: show what waits.")
+    ] = "",
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask.")] = "",
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Have it asked again; approves nothing.")
+    ] = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what waits for a person, or approve exactly one plan, once.
+
+    Exit code 0: done, 1: it can't be approved (any more): nothing was decided.
+    """
+    from flows.approvals.decision import Answer  # noqa: PLC0415 - see the module
+    from flows.command_line import approve as approvals  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        if not request:
+            if renew:
+                approvals.require_id(request, "uici approve --renew")
+            shown = approvals.listing(opened.runtime)
+            if as_json:
+                _print_json(approvals.as_data(shown))
+            else:
+                approvals.show(shown, opened.runtime.clock.now())
+            return
+        answer = Answer.RENEW if renew else Answer.APPROVE
+        _decide(opened.runtime, request, approvals.said(answer, reason), as_json=as_json)
+
+
+@app.command()
+def reject(
+    request: Annotated[str, typer.Argument(metavar="ID", help="Of a request: see uici approve.")],
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask.")] = "",
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say no to a plan that waits; outweighs every yes that was not used yet."""
+    from flows.approvals.decision import Answer  # noqa: PLC0415 - see the module
+    from flows.command_line import approve as approvals  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        said = approvals.said(Answer.REJECT, reason)
+        _decide(opened.runtime, request, said, as_json=as_json)
+
+
+@app.command()
+def pause(
+    *,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for everybody who wonders.")],
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="2h, or 2026-12-01T06:00:00Z; else open."),
+    ] = None,
+    environment: EnvironmentOption = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+) -> None:
+    """Stop all actions, not observation: every agent on this state repository."""
+    from flows.command_line import pause as switch  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        asked = switch.Asked(reason, until, environment or [])
+        print(_printable(switch.pause(asked, opened.runtime)))  # noqa: T201 - a command line speaks
+
+
+@app.command()
+def resume(config: ConfigOption = None, state: StateOption = None) -> None:
+    """End what uici pause began."""
+    from flows.command_line import pause as switch  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        print(_printable(switch.resume(opened.runtime)))  # noqa: T201 - a command line speaks
+
+
+@app.command()
 def doctor(
     config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
 ) -> None:
@@ -393,6 +540,16 @@ def demo(
     from flows.demo import run_demo  # noqa: PLC0415 - see the module
 
     raise typer.Exit(run_demo(keep=keep))
+
+
+def _decide(runtime: Any, request: str, said: Any, *, as_json: bool) -> None:
+    from flows.command_line import approve as approvals  # noqa: PLC0415 - see the module
+
+    told = approvals.decide(runtime, request, said)
+    if as_json:
+        _print_json(approvals.as_data(approvals.listing(runtime, request)))
+    else:
+        print(_printable(told))  # noqa: T201 - a command line speaks
 
 
 @contextlib.contextmanager

@@ -9,15 +9,20 @@ part of the pure centre's imports and does not know GitPython.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
+from flows.approvals.decision import Use
+from flows.approvals.request import APPROVAL_FOLDER
+from flows.approvals.store import ApprovalStore
 from flows.comparison.drift import Incident
 from flows.guard import Verdict
+from flows.learning.shelf import KNOWLEDGE_FOLDER
 from flows.plan import Plan
 from flows.report import (
     Redactor,
@@ -27,6 +32,8 @@ from flows.report import (
     intent_message,
     report_files,
 )
+from flows.reporting.as_json import json_bytes
+from flows.reporting.proposal_note import PROPOSAL_FOLDER
 from flows.reporting.status import (
     HEARTBEAT_PATH,
     INTENT_FOLDER,
@@ -42,6 +49,7 @@ from flows.repository.contract import (
     CloneDamagedError,
     Commit,
     CommitResult,
+    DesiredChange,
     DesiredState,
     Durability,
     Listing,
@@ -52,14 +60,26 @@ from flows.repository.contract import (
     Tips,
 )
 from flows.repository.memory import StoredReport, find_report, read_memory
+from flows.repository.proposal_store import ProposalStore
 from flows.repository.revisions import Parser, Revisions
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import Problem, UiciError
+from infrastructure.pause import PAUSE_PATH, Pause, PauseFile
 
 __all__ = ["CommitResult", "DesiredState", "Durability", "GitState", "Parser"]
 
 _log = structlog.get_logger("uici")
 
+# What of the reports branch is read before a run.
+_MEMORY = (
+    STATUS_FOLDER,
+    INTENT_FOLDER,
+    PROPOSAL_FOLDER,
+    APPROVAL_FOLDER,
+    KNOWLEDGE_FOLDER,
+    REFUSED_PATH,
+    PAUSE_PATH,
+)
 _DELETIONS = 200  # expired report files that one commit takes away
 
 
@@ -103,6 +123,7 @@ class GitState:
         self._tips: Tips | None = None
         self._memory: tuple[str, Reported] | None = None
         self._retained_on: object = None
+        self._pausing = threading.Lock()
 
     # ── desired state ───────────────────────────────────────────────────────────
 
@@ -159,6 +180,98 @@ class GitState:
             lost=tuple(f"{each.lost} ({each.aside})" for each in renewals if each.lost),
         )
 
+    # ── proposals ───────────────────────────────────────────────────────────────
+
+    def proposals(self) -> ProposalStore:
+        """What `flows.proposals` needs of the clone."""
+
+        def commit(files: Mapping[str, bytes | None], message: str, at: datetime) -> None:
+            self._commit(files, message, at)
+
+        return ProposalStore(self._repository, self._settings, commit)
+
+    def approvals(self) -> ApprovalStore:
+        """What `flows.approvals` needs of the clone."""
+
+        def commit(
+            files: Mapping[str, bytes | None], message: str, at: datetime
+        ) -> CommitResult | None:
+            written = self._commit(files, message, at)
+            return written[1] if written else None
+
+        return ApprovalStore(self._repository, self._settings, commit)
+
+    def changes(
+        self, desired: DesiredState, targets: Sequence[str], *, limit: int, since: datetime
+    ) -> tuple[DesiredChange, ...]:
+        """The newest commits that touched the targets' files, newest first.
+
+        Args:
+            desired: as `desired` gave it.
+            targets: inventory ids; those whose file is not known are passed over.
+            limit: at most so many commits.
+            since: with time zone; older ones are left out.
+
+        Raises:
+            CloneDamagedError: the clone can't be read; the next run mends it.
+            TemporaryError: it can't be read now.
+        """
+        sha = desired.revision.rpartition("@sha1:")[2]
+        found: dict[str, DesiredChange] = {}
+        for target in targets if sha != desired.revision else ():
+            path = desired.files.get(target)
+            if path is None:
+                continue
+            for change in self._repository.changes(sha, path, limit=limit, since=since):
+                known = found.get(change.sha, change)
+                found[change.sha] = replace(known, targets=(*known.targets, target))
+        return tuple(sorted(found.values(), key=lambda c: c.at, reverse=True)[:limit])
+
+    # ── pauses ──────────────────────────────────────────────────────────────────
+
+    def pauses(self) -> tuple[PauseFile, ...]:
+        """What people have paused, in either place, as far as the clone knows by now.
+
+        Asks no remote: `desired` and `refresh` do. Safe to use from several threads.
+        """
+        with self._pausing:
+            tips = self._mended(self._look)
+            declared = self._revisions.pauses(tips.desired) if tips.desired else ()
+            ours = self.reported().pause
+        return (*declared, ours) if ours is not None else declared
+
+    def refresh(self) -> None:
+        """Bring what others have committed since; what can't be reached brings nothing."""
+        settings = self._settings
+        try:
+            self._tips = self._repository.fetch(settings.branch, settings.reports_branch)
+        except UiciError as exc:
+            _log.warning("refresh_failed", reason=str(exc))
+
+    def pause(self, pause: Pause, now: datetime) -> CommitResult | None:
+        """Write a pause on the reports branch. None: the same stands there already.
+
+        Raises:
+            TemporaryError: the local commit could not be written.
+            PermanentError: as above, and it will fail again.
+        """
+        data = pause.model_dump(mode="json", by_alias=True, exclude_none=True)
+        files = {PAUSE_PATH: json_bytes(data, self._redactor.data, indent=1)}
+        written = self._commit(files, self._redactor.text(f"pause: {pause.reason}\n"), now)
+        return written[1] if written else None
+
+    def resume(self, now: datetime) -> CommitResult | None:
+        """Take the pause on the reports branch away. None: there is none.
+
+        Raises:
+            TemporaryError: the local commit could not be written.
+            PermanentError: as above, and it will fail again.
+        """
+        if self.reported().pause is None:
+            return None
+        written = self._commit({PAUSE_PATH: None}, "resume: the pause is over\n", now)
+        return written[1] if written else None
+
     # ── memory ──────────────────────────────────────────────────────────────────
 
     def reported(self) -> Reported:
@@ -172,7 +285,7 @@ class GitState:
         sha = tips.reports.sha
         memory = self._memory
         if memory is None or memory[0] != sha:
-            listing = self._repository.tree(sha, (STATUS_FOLDER, INTENT_FOLDER, REFUSED_PATH))
+            listing = self._repository.tree(sha, _MEMORY)
             read = read_memory(listing, self._repository, self._settings.max_file_bytes)
             for damage in read.damaged:
                 _log.warning("reports_branch_file_damaged", detail=damage)
@@ -215,6 +328,7 @@ class GitState:
         cases: Sequence[_Case],
         statuses: Mapping[str, TargetStatus],
         now: datetime,
+        uses: Mapping[str, Use] | None = None,
     ) -> CommitResult:
         """Write what is about to be done, durably here and then at the remote.
 
@@ -224,6 +338,7 @@ class GitState:
             cases: what will be worked on.
             statuses: of the targets, with the attempts that are about to be made.
             now: with time zone.
+            uses: approvals that the plans rest on, by path.
 
         Raises:
             TemporaryError: not even the local commit could be written: nothing may be done.
@@ -233,6 +348,8 @@ class GitState:
         files = intent_files(
             run_id, now, desired.revision, cases, statuses=statuses, redactor=self._redactor
         )
+        for path, use in (uses or {}).items():
+            files[path] = json_bytes(use.model_dump(mode="json", by_alias=True), _as_it_is)
         digests = tuple(plan.digest for _, plan, _ in cases)
         message = _Trailers(run_id, desired.revision, digests).on(
             self._redactor.text(intent_message(cases))
@@ -243,7 +360,7 @@ class GitState:
             return self._push(tip.sha if tip else "")
         tip_now, result = written
         known = self._memory[0] if self._memory else None
-        if tip_now.parent == known and result.sha == tip_now.sha:
+        if tip_now.parent == known and result.sha == tip_now.sha and not uses:
             self._memory = (
                 tip_now.sha,
                 replace(
@@ -268,8 +385,11 @@ class GitState:
             TemporaryError: the local commit could not be written.
             PermanentError: as above, and it will fail again.
         """
+        if report.lessons.items:
+            self._tips = None  # lessons count on top of what others have written meanwhile
         before = self.reported()
         files = report_files(report, before, redactor=self._redactor, closes=closes)
+        files |= report.approvals.files
         if not files:
             return None
         digests = tuple(incident.plan.digest for incident in report.incidents)
@@ -353,6 +473,11 @@ class GitState:
         if len(files) <= _DELETIONS:
             self._retained_on = today
         return dict.fromkeys(files[:_DELETIONS])
+
+
+def _as_it_is(value: Any) -> Any:
+    """Identities and times only: nothing to cut out."""
+    return value
 
 
 def _by_target(statuses: Mapping[str, TargetStatus]) -> dict[str, TargetStatus]:

@@ -171,6 +171,7 @@ class _Snapshot:
     drifts: Tally[tuple[str, str]] = field(default_factory=Tally)
     stalled: Tally[str] = field(default_factory=Tally)
     refused: int = 0
+    paused: frozenset[str] = frozenset()
 
 
 class _Standing(Collector):
@@ -193,6 +194,7 @@ class _Standing(Collector):
                 if any(c.type is ConditionType.STALLED for c in status.conditions)
             ),
             refused=int(report.desired.refused_revision is not None),
+            paused=frozenset(report.paused),
         )
 
     def collect(self) -> Iterable[Metric]:
@@ -211,6 +213,9 @@ class _Standing(Collector):
         stalled = GaugeMetricFamily(
             "uici_stalled_targets", "Targets for which a person must act.", labels=["environment"]
         )
+        paused = GaugeMetricFamily(
+            "uici_paused", "1 while people have paused all actions.", labels=["environment"]
+        )
         for environment in now.environments:
             for health in HealthStatus:
                 targets.add_metric(
@@ -219,7 +224,8 @@ class _Standing(Collector):
             for kind in DriftKind:
                 drifts.add_metric([environment, kind.value], now.drifts[environment, kind.value])
             stalled.add_metric([environment], now.stalled[environment])
-        yield from (targets, drifts, stalled)
+            paused.add_metric([environment], environment in now.paused)
+        yield from (targets, drifts, stalled, paused)
         yield GaugeMetricFamily(
             "uici_desired_state_refused",
             "1 while the newest desired state is refused and the last good one is in force.",

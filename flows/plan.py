@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from flows.comparison.drift import Incident
+from infrastructure.cause_kinds import CauseKind
 from infrastructure.observed import empty
 from infrastructure.operations import OperationCall
 
@@ -25,6 +26,49 @@ class PlannerKind(StrEnum):
     RUNBOOK = "runbook"
     PERSON = "person"  # asked for by hand: uici run
     NONE = "none"  # nobody had a plan: a person must look
+
+
+class Phase(StrEnum):
+    """The way from an incident to a plan."""
+
+    TRIAGE = "triage"
+    ISOLATION = "isolation"
+    ROOT_CAUSE = "root cause"
+    RESOLUTION = "resolution"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """What one phase found, in a sentence for people. `by`: rules, learned, or a model's name."""
+
+    phase: Phase
+    by: str
+    finding: str
+
+
+@dataclass(frozen=True, slots=True)
+class RootCause:
+    """What is held to be the cause, and where. Free text about it is in the diagnosis."""
+
+    kind: CauseKind
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request to a model and its answer, word for word but for redaction.
+
+    `messages` are (role, text). Tokens are None where the endpoint told none.
+    """
+
+    purpose: str
+    model: str
+    endpoint: str
+    messages: tuple[tuple[str, str], ...]
+    answer: str
+    seconds: float
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +102,22 @@ class LlmUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Declined:
+    """A planner has no plan: why, in one line, and what its asking has cost."""
+
+    planner: PlannerKind
+    reason: str
+    usage: LlmUsage | None = None
+    phases: tuple[PhaseRecord, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What should be done about one incident.
 
-    `planner_reason` says why this planner and not the one before it in the order.
+    `planner_reason` says why this planner and not the one before it in the order;
+    `declined` are those before it. `learned` names the class in `knowledge/`.
     """
 
     fingerprint: str
@@ -74,35 +130,74 @@ class Plan:
     rollback: tuple[PlanStep, ...] = ()
     usage: LlmUsage | None = None
     runbook: str | None = None
+    learned: str | None = None
+    cause: RootCause | None = None
+    phases: tuple[PhaseRecord, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    declined: tuple[Declined, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """SHA-256 over the steps alone: the same remedy for the same targets."""
+        return _digest([[s.operation, s.target, dict(s.parameters)] for s in self.steps])
 
     @property
     def digest(self) -> str:
         """SHA-256 over what would be done: approvals and commits are bound to it."""
         steps = [[s.operation, s.target, dict(s.parameters)] for s in self.steps]
-        text = json.dumps([self.fingerprint, steps], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest([self.fingerprint, steps])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class PatternMatch:
+    """An error pattern of runbooks.yml found in a target's log or engine's words.
+
+    `subject` is what the pattern's group of that name holds; `line` one line of `count`.
+    """
+
+    name: str
+    target: str
+    cause: CauseKind
+    meaning: str
+    count: int = 1
+    line: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Facts that were collected for an incident, already redacted.
+    """Facts that were collected for an incident, already redacted: its dossier.
 
-    `patterns` are names of matched error patterns (runbooks.yml).
+    Everything is data from outside. `facts` are sorted, the most telling first; `logs` are
+    collapsed, like lines being one with a count. `left_out` says what did not fit.
     """
 
     logs: Mapping[str, str] = field(default_factory=empty)  # target → text
-    patterns: tuple[str, ...] = ()
+    matches: tuple[PatternMatch, ...] = ()
     facts: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()  # of desired state and by the engine, newest first
+    dependencies: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()  # similar incidents, what worked and what did not
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Names of the matched error patterns, each once, in the order of runbooks.yml."""
+        return tuple(dict.fromkeys(match.name for match in self.matches))
 
 
 class Planner(Protocol):
     """Makes a plan, or says why it has none.
 
-    Never raises for what the outside did: a planner that fails returns its reason.
+    Never raises for what the outside did: a planner that fails declines.
     """
 
     kind: PlannerKind
 
-    def plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
-        """A Plan, or the reason why this planner has none (one line)."""
+    def plan(self, incident: Incident, evidence: Evidence) -> Plan | Declined:
+        """A Plan, or why this planner has none."""
         ...

@@ -14,26 +14,33 @@ from datetime import datetime
 import structlog
 
 from flows.act import Acting, act, admit
+from flows.approvals.news import ApprovalNews
+from flows.approvals.settling import Settling, settle
+from flows.approvals.wiring import asker_of, bring_branches, first_to_use, uses_of
 from flows.cases import Case, LeftAlone, open_cases
 from flows.compare import Comparison, compare, confirm, unconfirmed_for
 from flows.comparison.drift import HealthStatus
+from flows.learning.lessons import Teacher
 from flows.listener import Listener, RunRequest, RunStoppedError
 from flows.observe import Observation
+from flows.proposals.wiring import propose_after
 from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
 from flows.reporting.conditions import (
     RunFacts,
     agent_status,
     next_status,
     with_attempt,
+    with_history,
 )
-from flows.reporting.status import TargetStatus
+from flows.reporting.status import PastIncident, TargetStatus
 from flows.reporting.values import Stage
-from flows.repository.contract import CommitResult, Durability
+from flows.repository.contract import CommitResult, DesiredState, Durability
 from flows.runtime import Runtime
 from flows.verify import CheckState
 from flows.world import Clock, World
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import UiciError
+from infrastructure.pause import pauses_in
 
 _log = structlog.get_logger("uici")
 
@@ -66,7 +73,11 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         laps.end(Stage.INTENT)
         done = act(intent.cases, acting(world, listener, sight, intent.unpushed))
         laps.end(Stage.ACT)
-        report = close(runtime, world, sight, Ending(started, intent, (*done, *held), left))
+        done = (*done, *held, *intent.spent)
+        report = close(runtime, world, sight, Ending(started, intent, done, left))
+        bring_branches(runtime, world, report)
+        if not report.stopped and report.result is not RunResult.ERROR:
+            propose_after(runtime, world, report.statuses)
         laps.end(Stage.REPORT)
     report = replace(report, stage_seconds=laps.seconds)
     listener.run_finished(report)
@@ -132,11 +143,14 @@ class Intent:
     """What is about to be done, as far as Git knows of it.
 
     `cases` are those that may go on; `held` the ones that may not, because their intent
-    could not be written at all.
+    could not be written at all; `spent` tells of those whose approval somebody else has used.
+    `used` are the approvals that this run has taken.
     """
 
     cases: tuple[Case, ...]
     held: tuple[Case, ...] = ()
+    spent: tuple[IncidentReport, ...] = ()
+    used: frozenset[str] = frozenset()
     statuses: Mapping[str, TargetStatus] | None = None
     commit: CommitResult | None = None
     error: str = ""
@@ -156,15 +170,21 @@ def commit_intent(
     if not changing:
         return Intent(tuple(cases))
     now = world.clock.now()
+    teacher = _teacher(world, now)
     statuses = {
         case.incident.root: with_attempt(
             sight.comparison.states[case.incident.root],
             world.statuses.get(case.incident.root),
             world.policies[case.incident.root],
             RunFacts(world.request.run_id, world.desired.revision, now),
+            history=teacher.remembered(
+                _history(world.statuses.get(case.incident.root)),
+                teacher.past(case.incident, case.evidence, case.plan, now),
+            ),
         )
         for case in changing
     }
+    uses = {path: use for case in changing for path, use in uses_of(world, case, now).items()}
     try:
         commit = runtime.git.commit_intent(
             run_id=world.request.run_id,
@@ -172,12 +192,33 @@ def commit_intent(
             cases=[(case.incident, case.plan, case.verdicts) for case in changing],
             statuses=statuses,
             now=now,
+            uses=uses,
         )
     except UiciError as exc:
         others = tuple(case for case in cases if not case.changes)
         return Intent(others, tuple(changing), error=f"the intent could not be committed: {exc}")
     listener.intent_committed(commit)
-    return Intent(tuple(cases), statuses=statuses, commit=commit)
+    if commit.durability is Durability.PUSHED:
+        runtime.git.refresh()  # a pause that came meanwhile holds before the first step
+    mine, spent = first_to_use(runtime.git, commit, cases, uses)
+    used = frozenset(use.request for use in uses.values())
+    return Intent(mine, spent=spent, used=used, statuses=statuses, commit=commit)
+
+
+def _teacher(world: World, started: datetime) -> Teacher:
+    """What a run that began then remembers and teaches."""
+    return Teacher(
+        settings=world.config.platform.learning,
+        registry=world.registry,
+        services=world.services,
+        executors=world.executors,
+        run_id=world.request.run_id,
+        started=started,
+    )
+
+
+def _history(status: TargetStatus | None) -> tuple[PastIncident, ...]:
+    return status.history if status is not None else ()
 
 
 def acting(world: World, listener: Listener, sight: Sight, unpushed: str | None) -> Acting:
@@ -211,13 +252,16 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
     """Stage 7: statuses, the report, its commit. Nothing changed: no commit."""
     now = world.clock.now()
     facts = RunFacts(world.request.run_id, world.desired.revision, now)
-    statuses = _statuses(world, sight.comparison, ending, facts)
+    teacher = _teacher(world, ending.started)
+    reports, approvals = _asked(world, sight, ending, now)
+    ending = replace(ending, reports=reports)
+    statuses = _statuses(world, sight.comparison, ending, facts, teacher=teacher)
     report = RunReport(
         run_id=facts.run_id,
         started_at=ending.started,
         finished_at=now,
         mode=world.request.mode.value if world.request.mode else "as configured",
-        desired=world.desired,
+        desired=_with_remarks(world) if ending.reports else world.desired,
         comparison=sight.comparison,
         failures=tuple(f for e in sight.seen.environments.values() for f in e.failures),
         incidents=ending.reports,
@@ -226,9 +270,34 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         errors=((ending.intent.error,) if ending.intent.error else ()) + world.desired.lost,
         intent_commit=ending.intent.commit.sha if ending.intent.commit else None,
         stopped=next((r.stopped for r in ending.reports if r.stopped), ""),
+        lessons=teacher.lessons(ending.reports, now),
+        paused=pauses_in(world.pauses, world.environments, now),
+        approvals=approvals,
     )
     _tell_people(runtime, sight.comparison)
     return _committed(runtime, world, report, now)
+
+
+def _asked(
+    world: World, sight: Sight, ending: Ending, now: datetime
+) -> tuple[tuple[IncidentReport, ...], ApprovalNews]:
+    """Who has to be asked, and which requests have ended with this run."""
+    seen = Settling(
+        reports=ending.reports,
+        incidents=sight.comparison.incidents,
+        states=sight.comparison.states,
+        services=world.services,
+        now=now,
+        used=ending.intent.used,
+    )
+    return settle(world.approvals, asker_of(world), seen)
+
+
+def _with_remarks(world: World) -> DesiredState:
+    """With what is wrong with the files of `knowledge/`: a person's to mend, and no error."""
+    world.knowledge.all()
+    problems = (*world.desired.problems, *world.knowledge.problems())
+    return replace(world.desired, problems=problems)
 
 
 def _tell_people(runtime: Runtime, comparison: Comparison) -> None:
@@ -267,7 +336,7 @@ def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime)
 
 
 def _statuses(
-    world: World, comparison: Comparison, ending: Ending, facts: RunFacts
+    world: World, comparison: Comparison, ending: Ending, facts: RunFacts, *, teacher: Teacher
 ) -> dict[str, TargetStatus]:
     """The newest status of every selected target, and the agent's own line."""
     by_root = {report.incident.root: report for report in ending.reports}
@@ -279,6 +348,11 @@ def _statuses(
         target: next_status(state, remembered.get(target), by_root.get(target), facts)
         for target, state in comparison.states.items()
     }
+    for root, report in by_root.items():
+        past = teacher.worked_on(report, facts.now)
+        if past is not None and root in statuses:
+            history = teacher.remembered(statuses[root].history, past)
+            statuses[root] = with_history(statuses[root], history)
     agent = world.identity.agent
     own = agent_status(agent, comparison.own_alerts, remembered.get(f"agent/{agent}"), facts)
     if own is not None:

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from flows.comparison.drift import Incident
 from flows.guard import Verdict
+from flows.learning.learn import learn
+from flows.learning.shelf import knowledge_path, knowledge_text
 from flows.plan import Plan
 from flows.reporting.as_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
 from flows.reporting.markdown import render_markdown
@@ -108,6 +110,7 @@ def report_files(
     told = replace(report, incidents=news(report, before))
     files: Files = dict.fromkeys((intent.path for intent in closes), None)
     files |= _statuses(report, before, redactor)
+    files |= _knowledge(report, before, redactor)
     refused = report.desired.refused_revision
     newly_refused = refused is not None and refused != before.refused_revision
     if newly_refused and refused is not None:
@@ -163,6 +166,16 @@ def _statuses(report: RunReport, before: Reported, redactor: Redactor) -> Files:
     return files
 
 
+def _knowledge(report: RunReport, before: Reported, redactor: Redactor) -> Files:
+    """Classes of which this run has learned something, with the same commit."""
+    if not report.lessons.items:
+        return {}
+    return {
+        knowledge_path(name): None if known is None else knowledge_text(known, redactor.data)
+        for name, known in learn(before.knowledge, report.lessons).items()
+    }
+
+
 def same_news(first: TargetStatus, second: TargetStatus) -> bool:
     """Whether two statuses tell the same.
 
@@ -181,6 +194,7 @@ def _essence(status: TargetStatus) -> tuple[object, ...]:
         status.health,
         tuple((c.type, c.status, c.reason, _NUMBER.sub("#", c.message)) for c in status.conditions),
         status.attempts,
+        status.history,
         last and (last.fingerprint, last.result, last.escalated),
     )
 

@@ -10,8 +10,8 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,37 @@ import structlog
 
 from executors.contract import Executor
 from executors.translator import CommandTranslator
+from flows.approvals.branches import Refused
+from flows.approvals.wiring import view_of
 from flows.compare import CompareInput
 from flows.first_seen import FirstSeen
 from flows.git_state import GitState
 from flows.guard import GuardedInterface
 from flows.listener import RunRequest
+from flows.llm.assembly import make_llm_planner
 from flows.llm.budget import OnRequest, nobody
-from flows.llm.planner import PlanningWorld, make_llm_planner
+from flows.llm.isolation import ReadOperation
+from flows.llm.planner import PlanningWorld
 from flows.observe import Observation, observe
 from flows.open_executors import desired_state_parser, open_executors
 from flows.plan import Planner
+from flows.planners.learned import LearnedPlanner
 from flows.planners.runbook import RunbookPlanner
+from flows.planners.tried import TriedPlans
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
-from flows.reporting.status import AGENT_FOLDER
+from flows.proposals.result import Remembered
+from flows.reporting.status import AGENT_FOLDER, Reported
 from flows.repository.clone import GitRepository
 from flows.repository.contract import DesiredState
-from flows.world import Clock, World, policies, select
+from flows.world import Clock, World, executor_types, policies, select
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 from infrastructure.identity import AgentIdentity, runtime_native_ids
 from infrastructure.observed import Alert, ObservedService, ProbeReading
 from infrastructure.operation_registry import OperationRegistry
-from infrastructure.operations import ESCALATION_ALERT
+from infrastructure.operations import ESCALATION_ALERT, OperationCall, OperationOutcome
+from infrastructure.pause import PauseFile, pauses_in
 from infrastructure.redaction import Redactor
 from infrastructure.secret_references import SecretResolver
 from infrastructure.service import SecretRef, Service
@@ -70,6 +78,8 @@ class Runtime:
     clients: MonitoringClients
     clock: Clock
     on_llm_request: OnRequest = nobody
+    proposed: Remembered = field(default_factory=Remembered)
+    refused_branches: Refused = field(default_factory=Refused)
 
     @contextlib.contextmanager
     def one_run_at_a_time(self) -> Iterator[None]:
@@ -116,24 +126,63 @@ class Runtime:
         selected = select(desired.services, request)
         started = self.clock.now()
         interface = self.interface(desired.services)
+        reported = self.git.reported()
+        pauses = self.git.pauses()
         return World(
             request=request,
             config=self.config,
-            desired=desired,
-            statuses=self.git.statuses(),
+            desired=with_pauses(desired, pauses, started),
+            statuses=reported.statuses,
+            proposals=reported.proposals,
             selected=selected,
             policies=policies(self.config, desired.services, request),
             comparing=self._comparing(desired, selected),
             identity=self.identity,
             registry=self.registry,
-            guarded=GuardedInterface(interface, self.registry, self.identity),
+            guarded=GuardedInterface(
+                interface,
+                self.registry,
+                self.identity,
+                now=self.clock.now,
+                paused=self._paused,
+            ),
+            pauses=pauses,
             interface=interface,
-            planners=self._planners(desired.services, interface),
+            planners=self._planners(desired.services, interface, reported),
             redactor=self.redactor,
             clock=self.clock,
             deadline=started + self.config.platform.reconcile.deadline,
             observe=self.observe,
+            approvals=view_of(
+                self.git,
+                desired,
+                reported.approvals,
+                settings=self.config.platform.approvals,
+                redactor=self.redactor,
+                now=self.clock.now,
+            ),
+            knowledge=reported.knowledge,
+            read_changes=lambda targets, limit, since: self.git.changes(
+                desired, targets, limit=limit, since=since
+            ),
         )
+
+    def desired(self) -> DesiredState:
+        """The newest valid desired state, fetched now, with what people have paused.
+
+        Raises:
+            TemporaryError: no desired state could be read, now or ever before.
+        """
+        desired = self.git.desired()
+        return with_pauses(desired, self.git.pauses(), self.clock.now())
+
+    def _paused(self, environment: str) -> str | None:
+        """Why nothing may be done there, as the clone knows it at this moment."""
+        try:
+            pauses = self.git.pauses()
+        except UiciError as exc:
+            return f"whether it is paused can't be read: {exc}"
+        return pauses_in(pauses, (environment,), self.clock.now()).get(environment)
 
     def observe(self, services: Sequence[Service], all_services: bool) -> Observation:
         """Stage 1 with everything that this process has."""
@@ -233,23 +282,56 @@ class Runtime:
         return values
 
     def _planners(
-        self, services: Mapping[str, Service], interface: UniversalInfrastructureInterface
+        self,
+        services: Mapping[str, Service],
+        interface: UniversalInfrastructureInterface,
+        reported: Reported,
     ) -> tuple[Planner, ...]:
         platform = self.config.platform
+        tried = TriedPlans.remembered(reported.statuses, services, self.registry)
+        learned = LearnedPlanner(
+            reported.knowledge,
+            services,
+            executor_types(self.config),
+            self.registry,
+            interface.capabilities,
+            trust_after=platform.learning.trust_after,
+            refusal=interface.refusal,
+            tried=tried,
+        )
         model = make_llm_planner(
             platform,
             platform.agent,
             self.config.get_agent(),
-            PlanningWorld(services, self.registry, interface.capabilities, self.redactor.text),
+            PlanningWorld(
+                services,
+                self.registry,
+                interface.capabilities,
+                self.redactor.text,
+                read=self._reader(interface),
+            ),
             config_directory=self.config.directory,
             data_directory=self.config.data_directory,
             now=self.clock.now,
             on_request=self.on_llm_request,
         )
         runbooks = RunbookPlanner(
-            self.config.runbooks, services, interface.capabilities, interface.refusal
+            self.config.runbooks,
+            services,
+            interface.capabilities,
+            interface.refusal,
+            tried=tried,
         )
-        return (model, runbooks)
+        return (learned, model, runbooks)
+
+    def _reader(self, interface: UniversalInfrastructureInterface) -> ReadOperation:
+        """For a model's look-ups: the guard's reads, within so many seconds."""
+        guarded = GuardedInterface(interface, self.registry, self.identity, now=self.clock.now)
+
+        def read(call: OperationCall, seconds: float) -> OperationOutcome:
+            return guarded.read(call, deadline=self.clock.now() + timedelta(seconds=seconds))
+
+        return read
 
     def _collaborators(self) -> Collaborators:
         observing = self.config.platform.observe
@@ -325,14 +407,21 @@ def open_runtime(
         yield runtime
 
 
+def with_pauses(desired: DesiredState, pauses: Iterable[PauseFile], now: datetime) -> DesiredState:
+    """Desired state with a remark for each pause that holds somewhere."""
+    held = [p.problem() for p in pauses if p.pause.until is None or now < p.pause.until]
+    return replace(desired, problems=(*desired.problems, *held)) if held else desired
+
+
 def open_git(config: UniversalConfig, identity: AgentIdentity, redactor: Redactor) -> GitState:
     """The agent's own clone and what reads and writes it."""
-    settings = config.platform.git
+    settings, proposals = config.platform.git, config.platform.proposals
     parser = desired_state_parser(config, identity)
     repository = GitRepository.open(
         settings.remote,
         config.data_directory,
         seed=None if settings.remote else config.directory / Path(settings.seed),
         settings=settings,
+        proposals=proposals.branch_prefix if proposals.enabled else None,
     )
     return GitState(repository, parser.read, settings, redactor=redactor)

@@ -17,6 +17,7 @@ from flows.comparison.drift import Drift, Incident
 from flows.observe import EnvironmentObservation, Observation
 from infrastructure.config_models import VerifySettings
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.limits import within_limit
 from infrastructure.observed import (
     AlertState,
     EngineHealth,
@@ -177,10 +178,16 @@ def _engine(service: Service, observed: ObservedService) -> Check:
 def _wanted(service: Service, observed: ObservedService) -> int | None:
     """How many instances there have to be; None: any number, as somebody else decides it."""
     scaled_by_others = "/replicas" in service.spec.ignore_differences
+    declared = service.spec.replicas
     if observed.workload is not None:
         kept = observed.workload.replicas
-        return kept if kept is None or scaled_by_others else service.spec.replicas
-    return None if scaled_by_others and observed.instances else service.spec.replicas
+        if kept is None or scaled_by_others or within_limit(service.spec, "/replicas", kept):
+            return kept
+        return declared
+    found = len(observed.instances)
+    if (scaled_by_others and found) or within_limit(service.spec, "/replicas", found):
+        return None
+    return declared
 
 
 def _effects(

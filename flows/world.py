@@ -7,23 +7,30 @@ policies and statuses are of one commit. Made once at the start of a run, then o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from flows.approvals.view import Approvals
 from flows.compare import CompareInput
-from flows.guard import GuardedInterface, GuardInput
+from flows.dossier.collect import ReadChanges, no_changes
+from flows.guard import GuardedInterface, GuardInput, acted_before
+from flows.guarding.reach import blind_in
+from flows.learning.shelf import Shelf
 from flows.listener import RunRequest
 from flows.observe import Observation
 from flows.plan import Planner
+from flows.planners.tried import TriedPlans
 from flows.policy import effective_policy
+from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredState
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import Policy
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.identity import AgentIdentity
-from infrastructure.observed import NativeObject
+from infrastructure.observed import NativeObject, empty
 from infrastructure.operation_registry import OperationRegistry
+from infrastructure.pause import PauseFile, pauses_in
 from infrastructure.redaction import Redactor
 from infrastructure.service import Remediation, Service
 from infrastructure.universal_interface import UniversalInfrastructureInterface
@@ -57,6 +64,22 @@ class World:
     clock: Clock
     deadline: datetime
     observe: Callable[[Sequence[Service], bool], Observation]
+    approvals: Approvals
+    read_changes: ReadChanges = no_changes
+    knowledge: Shelf = field(default_factory=Shelf)
+    pauses: tuple[PauseFile, ...] = ()
+    # As the run's fetch brought them, together with the branches that they are about.
+    proposals: Mapping[str, ProposalNote] = field(default_factory=empty)
+
+    @property
+    def tried(self) -> TriedPlans:
+        """Plans that did not help, on specs that are still in force."""
+        return TriedPlans.remembered(self.statuses, self.services, self.registry)
+
+    @property
+    def executors(self) -> Mapping[str, str]:
+        """Type of each environment's executor."""
+        return executor_types(self.config)
 
     @property
     def services(self) -> Mapping[str, Service]:
@@ -78,6 +101,7 @@ class World:
         *,
         held: Mapping[str, str],
         breaker: Mapping[str, str],
+        engine_access: Mapping[str, str] | None = None,
     ) -> GuardInput:
         """What verdicts rest on, before any step of this run has been allowed."""
         guard = self.config.platform.guard
@@ -92,12 +116,30 @@ class World:
             blast_radius=guard.blast_radius,
             always_approve=frozenset(guard.always_approve),
             min_confidence=guard.min_confidence,
-            now=self.clock.now(),
+            now=(now := self.clock.now()),
             natives=natives,
             held=held,
             breaker=breaker,
             attempts=attempts,
+            acted=acted_before(self.statuses),
+            paused=pauses_in(self.pauses, self.environments, now),
+            blind=blind_in(self.identity, self.executors),
+            engine_access=engine_access or empty(),
+            environment_blast={
+                name: place.policy.blast_radius
+                for name, place in self.config.environments.environments.items()
+            },
         )
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """All that are configured."""
+        return tuple(self.config.environments.environments)
+
+
+def executor_types(config: UniversalConfig) -> dict[str, str]:
+    """Type of each environment's executor: `docker`, `kubernetes` …"""
+    return {name: place.executor for name, place in config.environments.environments.items()}
 
 
 def select(services: Mapping[str, Service], request: RunRequest) -> tuple[str, ...]:

@@ -247,6 +247,34 @@ def _bounds_are_parameters(parts: ConfigParts) -> Iterator[Problem]:
                 yield parts.problem(Operations, location, message, remedy, of_key=True)
 
 
+def _named_parameters_exist(parts: ConfigParts) -> Iterator[Problem]:
+    """What the guard looks at in a call has to be something that a call can have."""
+    for name, operation in parts.part(Operations).operations.items():
+        declared, at_once = _declared(operation), operation.all_at_once
+        base, message = ("operations", name), "is no parameter of the operation"
+        if operation.runs is not None and operation.runs not in declared:
+            remedy = suggestion(operation.runs, declared)
+            yield parts.problem(Operations, (*base, "runs"), message, remedy)
+        if at_once is None:
+            continue
+        location = (*base, "allAtOnce")
+        if at_once.parameter not in declared:
+            remedy = suggestion(at_once.parameter, declared)
+            yield parts.problem(Operations, (*location, "parameter"), message, remedy)
+            continue
+        known = _choices(declared[at_once.parameter])
+        for value in (*at_once.values, at_once.instead):
+            if value not in known:
+                message = f"names {value}, which {at_once.parameter} can't be"
+                yield parts.problem(Operations, location, message, suggestion(value, known))
+
+
+def _choices(schema: Any) -> list[str]:
+    """Values that a parameter can have."""
+    values = schema.get("enum") if isinstance(schema, dict) else None
+    return [str(value) for value in values] if isinstance(values, list) else []
+
+
 def _declared(operation: Operation) -> Mapping[str, Any]:
     properties = operation.parameters.get("properties")
     return properties if isinstance(properties, dict) else {}
@@ -317,11 +345,11 @@ def _runbook_patterns_exist(parts: ConfigParts) -> Iterator[Problem]:
     runbooks = parts.part(Runbooks)
     known = [pattern.name for pattern in runbooks.patterns]
     for number, runbook in enumerate(runbooks.runbooks):
-        name = runbook.when.pattern
-        if name is not None and name not in known:
-            location = ("runbooks", number, "when", "pattern")
-            message = f"names {name}, which is not among patterns"
-            yield parts.problem(Runbooks, location, message, suggestion(name, known))
+        for index, name in enumerate(runbook.when.patterns):
+            if name not in known:
+                location = ("runbooks", number, "when", "patterns", index)
+                message = f"names {name}, which is not among patterns"
+                yield parts.problem(Runbooks, location, message, suggestion(name, known))
 
 
 def _runbook_names_are_unique(parts: ConfigParts) -> Iterator[Problem]:
@@ -354,6 +382,7 @@ _RULES: tuple[tuple[tuple[type[Document], ...], _Rule], ...] = (
     ((Operations,), _parameters_are_schemas),
     ((Operations,), _changes_can_be_undone),
     ((Operations,), _bounds_are_parameters),
+    ((Operations,), _named_parameters_exist),
     ((CommandTranslations, Operations), _translated_operations_exist),
     ((CommandTranslations, Operations), _operations_are_translated),
     ((Runbooks, Operations), _runbook_steps_fit),

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel
 
+from infrastructure.approval_file import is_approval_file
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.model_problems import Discretion, suggestion, validate
+from infrastructure.observed import empty
+from infrastructure.pause import PAUSE_KIND, PauseFile, pause_of, read_pause
 from infrastructure.redaction import Redactor, SecretKeys
 from infrastructure.reference_rules import reference_problems
 from infrastructure.service import Service
@@ -29,6 +32,7 @@ from infrastructure.sources.source_read import SourceRead
 from infrastructure.sources.tree import FilesTree, Tree
 from infrastructure.state_rules import (
     DeclaredService,
+    FindClaims,
     FindMisfits,
     SecretRules,
     StateRules,
@@ -49,6 +53,7 @@ class _Parsed:
     services: tuple[DeclaredService, ...]
     problems: tuple[Problem, ...]
     sources: tuple[YamlDocument, ...] = ()
+    pauses: tuple[PauseFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,15 @@ class StateRead:
             refuses it whole.
         problems: every mistake, in file order.
         remarks: what is read and not done, in file order; of Sources only.
+        files: the file that each service stands in, by inventory id.
+        pauses: what people have paused; they hold also where the rest is refused.
     """
 
     services: Mapping[str, Service]
     problems: tuple[Problem, ...] = ()
     remarks: tuple[Problem, ...] = ()
+    files: Mapping[str, str] = field(default_factory=empty)
+    pauses: tuple[PauseFile, ...] = ()
 
 
 class DesiredStateParser:
@@ -73,8 +82,9 @@ class DesiredStateParser:
     Not for use from several threads at once.
     """
 
-    def __init__(self, rules: StateRules, *, max_bytes: int) -> None:
+    def __init__(self, rules: StateRules, *, max_bytes: int, pause_file: str = "") -> None:
         self._rules = rules
+        self._pause_file = pause_file
         self._max_bytes = max_bytes
         self._keys = SecretKeys(rules.key_patterns)
         self._redactor = Redactor(rules.redact_patterns, key_patterns=rules.key_patterns)
@@ -88,6 +98,7 @@ class DesiredStateParser:
         identity: AgentIdentity,
         bindings: Mapping[str, type[BaseModel]] | None = None,
         misfits: Mapping[str, FindMisfits] | None = None,
+        claims: Mapping[str, FindClaims] | None = None,
     ) -> DesiredStateParser:
         """A parser with everything that the configuration says about desired state.
 
@@ -96,6 +107,7 @@ class DesiredStateParser:
             identity: whom desired state can't name.
             bindings: environment → its executor's model of `spec.binding`; None: not checked.
             misfits: environment → what finds words without meaning for a binding.
+            claims: environment → what tells the native objects of a service.
         """
         rules = StateRules(
             environments=frozenset(config.environments.environments),
@@ -107,8 +119,10 @@ class DesiredStateParser:
             executors={n: e.executor for n, e in config.environments.environments.items()},
             bindings=bindings or {},
             misfits=misfits or {},
+            claims=claims or {},
         )
-        return cls(rules, max_bytes=config.platform.git.max_file_bytes)
+        git = config.platform.git
+        return cls(rules, max_bytes=git.max_file_bytes, pause_file=git.pause_file)
 
     def parse(self, files: Mapping[str, bytes]) -> tuple[dict[str, Service], tuple[Problem, ...]]:
         """Services by inventory id, and every mistake in file order: see `read`."""
@@ -120,8 +134,9 @@ class DesiredStateParser:
 
         Args:
             files: content by path. Only `*.yml` and `*.yaml` count; what is in a folder
-                called `schemas`, and what begins with a dot or is below such a folder,
-                does not, nor does what a Source refers to.
+                called `schemas`, what begins with a dot or is below such a folder, and files
+                that approve (`infrastructure.approval_file`) do not, nor does what a Source
+                refers to.
             tree: the whole commit, for what Sources refer to.
         """
         parsed: dict[tuple[str, bytes], _Parsed] = {}
@@ -135,11 +150,16 @@ class DesiredStateParser:
         kept += [self._judged([document]) for document in sources.documents]
         declared = [service for each in kept for service in each.services]
         problems = [problem for each in kept for problem in each.problems]
-        problems += [*sources.problems, *state_problems(declared)]
+        problems += [*sources.problems, *state_problems(declared, self._rules)]
         services: dict[str, Service] = {}
+        places: dict[str, str] = {}
         for each in declared:
             services.setdefault(each.service.target, each.service)
-        return StateRead(services, tuple(sorted(set(problems))), sources.warnings)
+            places.setdefault(each.service.target, each.document.file)
+        pauses = tuple(pause for each in parsed.values() for pause in each.pauses)
+        return StateRead(
+            services, tuple(sorted(set(problems))), sources.warnings, places, pauses=pauses
+        )
 
     def _read_sources(self, parsed: Iterable[_Parsed], tree: Tree) -> SourceRead:
         found = [document for each in parsed for document in each.sources]
@@ -160,14 +180,20 @@ class DesiredStateParser:
         )
 
     def _parse_file(self, path: str, content: bytes) -> _Parsed:
+        if PurePosixPath(path).name == self._pause_file:
+            return _Parsed((), (), pauses=(read_pause(path, content, max_bytes=self._max_bytes),))
         try:
             documents = parse_yaml(content, file=path, max_bytes=self._max_bytes)
         except InvalidInputError as exc:
             return _Parsed((), tuple(self._discreet(problem) for problem in exc.problems))
         sources = tuple(document for document in documents if _kind(document) == _SOURCE_KIND)
-        judged = self._judged([d for d in documents if _kind(d) != _SOURCE_KIND])
+        pauses = tuple(pause_of(d) for d in documents if _kind(d) == PAUSE_KIND)
+        others = (_SOURCE_KIND, PAUSE_KIND)
+        judged = self._judged([d for d in documents if _kind(d) not in others])
         problems = [problem for each in sources for problem in self._secrets.problems(each)]
-        return replace(judged, problems=(*judged.problems, *problems), sources=sources)
+        return replace(
+            judged, problems=(*judged.problems, *problems), sources=sources, pauses=pauses
+        )
 
     def _judged(self, documents: Iterable[YamlDocument]) -> _Parsed:
         services: list[DeclaredService] = []
@@ -237,6 +263,7 @@ def _is_state(path: str) -> bool:
         pure.suffix in _SUFFIXES
         and _IGNORED_FOLDER not in pure.parts[:-1]
         and not any(part.startswith(".") for part in pure.parts)
+        and not is_approval_file(path)
     )
 
 

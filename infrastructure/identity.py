@@ -51,6 +51,19 @@ class AgentIdentity:
         """False: this process runs in a Kubernetes pod and could not find out in which."""
         return UNKNOWN_POD not in self.native_ids
 
+    @property
+    def knows_its_container(self) -> bool:
+        """False: this process runs in a container, and neither it nor agents.yml says in which."""
+        return UNKNOWN_CONTAINER not in self.native_ids or any(
+            "/" not in known for known in self.native_ids
+        )
+
+    def protects_id(self, text: str) -> bool:
+        """Whether a text is an engine id of the agent, or long enough a beginning of one."""
+        return len(text) >= _MIN_ID_PREFIX and any(
+            known.startswith(text) for known in self.native_ids if "/" not in known
+        )
+
     def protects_name(self, name: str) -> bool:
         """Whether a service, container or workload name is the agent's or what it lives on.
 
@@ -84,13 +97,15 @@ class AgentIdentity:
         return None
 
     def refuse(self, objects: Iterable[NativeObject], *, action: str) -> None:
-        """Raise if any object is protected.
+        """Raise if any object is protected, or could be the agent for all that it knows.
 
         Raises:
             ProtectedObjectError: names the object and the reason.
         """
         for native in objects:
             reason = self.reason(native)
+            if reason is None and native.kind == "container" and not self.knows_its_container:
+                reason = WHICH_CONTAINER
             if reason is not None:
                 raise ProtectedObjectError(
                     f"{action} refused on {native.kind} {native.name} ({native.id[:12]}): {reason}"
@@ -117,6 +132,15 @@ def place_id(kind: str, name: str) -> str:
 UNKNOWN_POD = place_id("pod", "unknown")
 
 
+# Among the runtime's ids where it only says that this is a container.
+UNKNOWN_CONTAINER = "container/unknown/"
+WHICH_CONTAINER = (
+    "the agent runs in a container and can't tell in which, so it could change itself: write"
+    " the container's id under identity.nativeIds in agents.yml, or let the engine mount"
+    " /etc/hostname as it does by default"
+)
+
+
 # Labels under which engines keep the service's name; a renamed container still has them.
 _NAME_LABELS = (
     "uici.service",
@@ -132,6 +156,7 @@ def runtime_native_ids(
     read: Callable[[Path], str] = lambda path: path.read_text(errors="replace"),
     environ: Mapping[str, str] = os.environ,
     hostname: Callable[[], str] = socket.gethostname,
+    exists: Callable[[Path], bool] = Path.exists,
 ) -> frozenset[str]:
     """Engine ids of the container or pod that this process runs in, from the runtime.
 
@@ -143,13 +168,15 @@ def runtime_native_ids(
     from the service account's files. Empty: the process runs in no container.
 
     Returns:
-        With `UNKNOWN_POD` among them where this is a pod and nothing tells which.
+        With `UNKNOWN_POD` among them where this is a pod and nothing tells which, and
+        `UNKNOWN_CONTAINER` where it is another container and nothing tells which.
     """
     found: set[str] = set()
     cgroup = _read_or_empty(read, Path("/proc/self/cgroup"))
     found.update(_CONTAINER_ID.findall(cgroup))
     found.update(_dashed(_POD_GROUP.findall(cgroup)))
-    for line in _read_or_empty(read, Path("/proc/self/mountinfo")).splitlines():
+    mounts = _read_or_empty(read, Path("/proc/self/mountinfo"))
+    for line in mounts.splitlines():
         found.update(_pods_of_mount(line))
         if any(f" {path} " in line for path in ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")):
             found.update(_CONTAINER_ID.findall(line))
@@ -160,6 +187,8 @@ def runtime_native_ids(
         found.add(environ["UICI_POD_UID"])
     elif environ.get("KUBERNETES_SERVICE_HOST") and not any(map(_IS_POD_UID, found)):
         found.add(UNKNOWN_POD)
+    if not found and _in_container(cgroup, mounts, exists):
+        found.add(UNKNOWN_CONTAINER)
     namespace = _read_or_empty(read, _ACCOUNT_NAMESPACE).strip()
     if namespace:
         found.add(place_id("namespace", namespace))
@@ -167,6 +196,35 @@ def runtime_native_ids(
         if environ.get(variable):
             found.add(place_id(kind, environ[variable]))
     return frozenset(found)
+
+
+# What engines leave in the containers that they make.
+_MARKERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_ENGINE_GROUP = re.compile(r"/(docker|libpod|garden|buildkit)[-/]|/lxc[./]")
+
+
+def _in_container(cgroup: str, mounts: str, exists: Callable[[Path], bool]) -> bool:
+    """Whether this is a container: by its control group, or an engine's mark in it.
+
+    A machine may have been made from a container's files and still have the mark; its root
+    is a disk's own file system and no layer of an engine.
+    """
+    if _ENGINE_GROUP.search(cgroup):
+        return True
+    return any(map(exists, _MARKERS)) and not any(map(_is_disk_at_root, mounts.splitlines()))
+
+
+def _is_disk_at_root(line: str) -> bool:
+    """Whether a line of mountinfo (proc(5)) mounts the whole of a disk as the root."""
+    before, _, after = line.partition(" - ")
+    fields, source = before.split(" "), after.split(" ")
+    return (
+        len(fields) > 4
+        and fields[3:5] == ["/", "/"]
+        and len(source) > 1
+        and source[1].startswith("/dev/")
+        and "docker" not in source[1]  # the devicemapper driver's layers are disks, too
+    )
 
 
 def with_runtime(

@@ -24,6 +24,7 @@ from infrastructure.config_models import (
     Platform,
     Runbooks,
 )
+from infrastructure.knowledge import Knowledge
 from infrastructure.quantities import format_duration
 from infrastructure.service import Document, Service
 from infrastructure.sources.source import Source
@@ -37,6 +38,8 @@ _CONFIG: Mapping[str, type[Document]] = {
     "command_translations": CommandTranslations,
     "runbooks": Runbooks,
 }
+# Files of the reports branch that people may edit.
+_LEARNED: Mapping[str, type[Document]] = {"knowledge": Knowledge}
 # Beside the Service files, so that they find it in every clone of a state repository.
 _STATE: Mapping[str, type[Document]] = {"service": Service, "source": Source}
 
@@ -54,6 +57,7 @@ def schemas(root: Path = _ROOT) -> dict[Path, str]:
     config, state = root / "infrastructure/config/schemas", root / "desired-state"
     return {
         **{config / _name(n): _text(m, references=_REFERENCE) for n, m in _CONFIG.items()},
+        **{config / _name(n): _text(m, references=None) for n, m in _LEARNED.items()},
         **{state / _name(n): _text(m, references=None) for n, m in _STATE.items()},
     }
 
@@ -122,9 +126,10 @@ def _with_references(schema: Any) -> Any:
 
 
 def _is_narrow(schema: Mapping[str, Any]) -> bool:
-    kind = schema.get("type")
-    return kind in _SCALARS or (
-        kind == "string" and not {"pattern", "enum", "format"}.isdisjoint(schema)
+    kinds = schema.get("type", ())
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    return (bool(kinds) and (kinds <= _SCALARS)) or (
+        "string" in kinds and not {"pattern", "enum", "format"}.isdisjoint(schema)
     )
 
 

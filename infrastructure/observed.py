@@ -88,6 +88,9 @@ class ObservedInstance:
     reason: str = ""  # the engine's own words: waiting reason, error
     spec: ObservedSpec = ObservedSpec()
     native_config: Mapping[str, Any] = field(default_factory=empty, repr=False)
+    # What of its host it can reach: mounted paths, `privileged`, `host processes`, and where
+    # its variables say that an engine answers. For the guard.
+    host_access: tuple[str, ...] = ()
     address: str | None = None  # host or IP under which the agent reaches container ports
     published: Mapping[int, tuple[str, int]] = field(
         default_factory=empty

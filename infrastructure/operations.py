@@ -101,7 +101,10 @@ class OutcomeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OperationOutcome:
-    """The end of one operation. Never an exception: failures are data for the report."""
+    """The end of one operation. Never an exception: failures are data for the report.
+
+    `permanent`: it failed, and the same call will fail again until somebody changes something.
+    """
 
     call: OperationCall
     status: OutcomeStatus
@@ -112,6 +115,7 @@ class OperationOutcome:
     output: Any = field(default=None, repr=False)
     error: str = ""
     remedy: str = ""
+    permanent: bool = False
 
     @property
     def seconds(self) -> float:

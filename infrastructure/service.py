@@ -11,9 +11,10 @@ import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     field_validator,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
@@ -33,6 +35,7 @@ _URL_PATH = r"^/\S*$"
 _EXPECTATION = r"^(==|!=|<=|>=|<|>)\s*-?\d+(\.\d+)?([eE]-?\d+)?$"
 _POINTER = r"^(/([^/~]|~[01])+)+$"
 _VARIABLE = r"^[^=\s\x00]+$"
+_TIME_OF_DAY = r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$"
 
 # What each pattern asks for, in the words of a message: "must …".
 PATTERN_WORDS = {
@@ -42,6 +45,7 @@ PATTERN_WORDS = {
     _EXPECTATION: 'compare with a number, such as "== 1" or "< 0.5"',
     _POINTER: "be a JSON pointer into the spec, such as /replicas or /env/LOG_LEVEL",
     _VARIABLE: "be the name of an environment variable, without '=' and spaces",
+    _TIME_OF_DAY: "be a time of day from 00:00 to 24:00",
 }
 
 # RFC 1123 label: what Docker, Kubernetes and Oracle Cloud all take as a name.
@@ -191,26 +195,139 @@ class Backoff(Document):
     max: Duration
 
 
+def _zoned(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("write a time zone, such as 2026-12-01T00:00:00Z")
+    return value
+
+
+Moment = Annotated[datetime, AfterValidator(_zoned)]
+
+
+class Day(StrEnum):
+    """A day of the week, Monday first, as `date.weekday()` counts them."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+TimeOfDay = Annotated[str, StringConstraints(pattern=_TIME_OF_DAY)]
+
+
+class Window(Document):
+    """When something may be done: while the clock on the wall there says from ≤ time < to.
+
+    With `to` before `from` it passes midnight and belongs to the day on which it begins.
+    """
+
+    days: tuple[Day, ...] = Field(default=tuple(Day), min_length=1)
+    from_: TimeOfDay = Field(alias="from")
+    to: TimeOfDay
+    time_zone: str = Field(examples=["Europe/Berlin", "UTC"])  # a name of the IANA database
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - few services have a window
+
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, LookupError) as exc:
+            raise ValueError("write a time zone's name, such as Europe/Berlin or UTC") from exc
+        return value
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.from_ in (self.to, "24:00"):
+            raise ValueError("a window has a length; a whole day is from 00:00 to 24:00")
+        return self
+
+
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+# One, or a list of which any may be open; empty: always.
+Windows = Annotated[
+    tuple[Window, ...],
+    BeforeValidator(_several, json_schema_input_type=Window | tuple[Window, ...]),
+]
+
+
+class Freeze(Document):
+    """A time in which nothing is done, whatever window is open. No end: until it is removed."""
+
+    start: Moment
+    end: Moment | None = None
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("a freeze ends after it has begun")
+        return self
+
+
+class Overrun(StrEnum):
+    """What becomes of a plan that has begun when its window ends. Ordered: strictest first.
+
+    STOP: no step is begun that may not end in time. FINISH: a plan that has begun goes on.
+    """
+
+    STOP = "stop"
+    FINISH = "finish"
+
+
+class ReplicaLimit(Document):
+    """Up to this many replicas are right, although Git declares fewer."""
+
+    max: int = Field(ge=1, le=1000)
+
+
+class MemoryLimit(Document):
+    """Up to this much memory is right, although Git declares less."""
+
+    max: Memory
+
+
+class CpuLimit(Document):
+    """Up to this many cores are right, although Git declares fewer."""
+
+    max: Cpu
+
+
+class Limits(Document):
+    """How far above what Git declares a repair may go. Never below it, and nothing else."""
+
+    replicas: ReplicaLimit | None = None
+    memory: MemoryLimit | None = None
+    cpu: CpuLimit | None = None
+
+
 class Remediation(Document):
     """The Service's own limits; absent fields come from the environment, then the platform."""
 
     mode: Mode | None = None
     max_attempts: int | None = Field(default=None, ge=0, le=100)
     backoff: Backoff | None = None
+    cool_down: Duration | None = None
+    replica_share: float | None = Field(default=None, gt=0, le=1)
+    window: Windows = ()
+    freezes: tuple[Freeze, ...] = ()
+    overrun: Overrun | None = None
+    limits: Limits = Limits()
 
 
 class Suspend(Document):
     """A person's hold on a target: nothing is done to it until `until`."""
 
     reason: str = Field(min_length=1)
-    until: datetime | None = None
-
-    @field_validator("until")
-    @classmethod
-    def _with_zone(cls, value: datetime | None) -> datetime | None:
-        if value is not None and value.tzinfo is None:
-            raise ValueError("write a time zone, such as 2026-12-01T00:00:00Z")
-        return value
+    until: Moment | None = None
 
 
 class Metadata(Document):

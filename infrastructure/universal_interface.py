@@ -224,6 +224,7 @@ class UniversalInfrastructureInterface:
             output=progress.output,
             error="" if error is None else " ".join(str(error).split()),
             remedy=getattr(error, "remedy", ""),
+            permanent=isinstance(error, PermanentError),
         )
 
     def inverse_of(

@@ -85,7 +85,8 @@ def service_documents(
                     },
                 ),
                 "alerts": st.lists(
-                    st.dictionaries(names, words, min_size=1, max_size=2).map(
+                    # A matcher that is blank is refused: it would match what has no such label.
+                    st.dictionaries(names, words.filter(str.strip), min_size=1, max_size=2).map(
                         lambda matchers: {"matchers": matchers}
                     ),
                     max_size=2,

@@ -6,8 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from rich.markup import escape
 
 from executors.contract import Authorised, SelfAware
 from executors.translator import CommandTranslator
+from flows.command_line.doctor_llm import llm_findings
+from flows.command_line.finding import Finding, Level
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
@@ -30,23 +31,6 @@ from infrastructure.secret_references import SecretResolver
 from monitoring.alertmanager import read_alerts
 from monitoring.http_source import MonitoringClients
 from monitoring.prometheus import query
-
-
-class Level(StrEnum):
-    """How a finding stands. WARNING does not make the command fail."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    level: Level
-    detail: str
 
 
 def examine(config: UniversalConfig) -> list[Finding]:
@@ -69,7 +53,7 @@ def examine(config: UniversalConfig) -> list[Finding]:
         clients.close()
     findings.append(_data_directory(config.data_directory))
     findings.append(_git(config))
-    findings.append(_llm(config))
+    findings += llm_findings(config)
     findings.append(_prefect(config))
     return findings
 
@@ -184,14 +168,6 @@ def _git(config: UniversalConfig) -> Finding:
         return told + (f"; stale: {state.stale}" if state.stale else "")
 
     return _try("state repository", look)
-
-
-def _llm(config: UniversalConfig) -> Finding:
-    llm = config.platform.llm
-    if llm.key_required and not llm.api_key:
-        detail = "no API key (llm.apiKey in platform.yml is empty): the runbooks plan"
-        return Finding("LLM", Level.WARNING, detail)
-    return Finding("LLM", Level.OK, f"{config.get_llm_config().model} at {llm.base_url}")
 
 
 def _answers(url: str) -> bool:

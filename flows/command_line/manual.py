@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.act import act, admit
+from flows.approvals.wiring import bring_branches
 from flows.cases import Case, natives
 from flows.comparison.drift import Incident
 from flows.comparison.incidents import fingerprint
 from flows.execute import runnable
 from flows.guard import judge
+from flows.guarding.reach import engine_access
 from flows.listener import Listener, RunRequest
 from flows.plan import Evidence, Plan, PlannerKind, PlanStep
 from flows.reconcile import Ending, acting, close, commit_intent, look
@@ -94,10 +96,20 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
         verdicts = judge(
             plan,
             incident,
-            # Suspensions, silences and spent attempts hold the loop, not the person who looks.
+            # Suspensions, silences, spent attempts and cool-downs hold the loop, not the
+            # person who looks; windows, freezes and pauses hold everybody.
             replace(
-                world.guard_input(natives(sight.seen), held={}, breaker=sight.comparison.breaker),
+                world.guard_input(
+                    natives(sight.seen),
+                    held={},
+                    breaker=sight.comparison.breaker,
+                    engine_access=engine_access(
+                        sight.seen, world.config.platform.guard.engine_access
+                    ),
+                ),
                 attempts={},
+                acted={},
+                approved=world.approvals.of_plan(plan, incident),
             ),
         )
         listener.judged(incident, verdicts)
@@ -105,7 +117,9 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
         ready, held = admit([case], (), acting(world, listener, sight, world.desired.stale))
         intent = commit_intent(runtime, world, sight, ready, listener=listener)
         done = act(intent.cases, acting(world, listener, sight, intent.unpushed))
-        report = close(runtime, world, sight, Ending(started, intent, (*done, *held), ()))
+        reports = (*done, *held, *intent.spent)
+        report = close(runtime, world, sight, Ending(started, intent, reports, ()))
+        bring_branches(runtime, world, report)
     listener.run_finished(report)
     return Done(report=report)
 

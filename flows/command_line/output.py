@@ -69,6 +69,8 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
         _print_case(console, case)
     for left in seen.left:
         console.print(f"\n{escape(left.incident.root)}: nothing now: {escape(left.reason)}")
+    for environment, told in seen.strays.items():
+        console.print(f"\norphans of {escape(environment)}: {escape(told)}")
     for target, state in seen.comparison.states.items():
         if state.held is not None:
             console.print(f"\n{escape(target)}: left alone: {escape(state.held)}")
@@ -194,6 +196,7 @@ def preview_data(seen: Preview) -> dict[str, Any]:
             {"root": left.incident.root, "result": left.result.value, "reason": left.reason}
             for left in seen.left
         ],
+        "orphans": dict(seen.strays),
         "failures": [
             {"environment": f.environment, "source": f.source, "error": f.error}
             for f in seen.failures

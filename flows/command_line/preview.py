@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flows.cases import Case, LeftAlone, open_cases
 from flows.compare import Comparison
+from flows.guarding.prune import prune_gate
 from flows.listener import NullListener, RunRequest
 from flows.observe import SourceFailure
 from flows.reconcile import look
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
+from flows.world import World
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.observed import empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Preview:
     failures: tuple[SourceFailure, ...]
     cases: tuple[Case, ...]
     left: tuple[LeftAlone, ...]
+    # Environment with policy.prune and strays → whether a person may remove these, and why not.
+    strays: Mapping[str, str] = field(default_factory=empty)
 
     @property
     def differs(self) -> bool:
@@ -42,4 +48,24 @@ def preview(request: RunRequest, runtime: Runtime) -> Preview:
     sight = look(world)
     cases, left = open_cases(world, sight.comparison, sight.seen, NullListener())
     failures = tuple(f for e in sight.seen.environments.values() for f in e.failures)
-    return Preview(world.desired, sight.comparison, failures, cases, left)
+    strays = _strays(world, sight.comparison)
+    return Preview(world.desired, sight.comparison, failures, cases, left, strays)
+
+
+def _strays(world: World, comparison: Comparison) -> dict[str, str]:
+    found = (d.target.partition("/")[0] for d in comparison.drifts if d.kind is DriftKind.ORPHAN)
+    desired, told = world.desired, {}
+    doubt = desired.stale or ("it is refused" if desired.refused_revision else None)
+    for environment in sorted(set(found)):
+        prune = world.config.environments.environments[environment].policy.prune
+        if prune is None:
+            continue
+        reason = prune_gate(
+            environment,
+            prune=prune,
+            declared=world.services,
+            known_before=world.statuses,
+            doubt=f"desired state is in doubt: {doubt}" if doubt else None,
+        )
+        told[environment] = f"must stay: {reason}" if reason else "may be removed, by a person"
+    return told

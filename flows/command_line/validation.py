@@ -46,10 +46,11 @@ def validate(path: Path | None, config: Path | None) -> Validated:
     if isinstance(files, Problem):
         return Validated((files,), 0)
     identity = agent_identity(loaded)
-    tree = FolderTree(folder)
+    tree = FolderTree(folder, max_bytes=loaded.platform.git.max_file_bytes)
     parser = desired_state_parser(loaded, identity)
     read = parser.read(tree.placed(files), tree)
-    problems = (tree.shown(problem) for problem in read.problems)
+    damaged = (pause.problem() for pause in read.pauses if pause.damaged)
+    problems = (tree.shown(problem) for problem in (*read.problems, *damaged))
     remarks = tuple(tree.shown(remark) for remark in read.remarks)
     return Validated((*_engine_problems(loaded), *problems), len(read.services), remarks)
 

@@ -95,12 +95,13 @@ def _root(
 ) -> str:
     """Follow drifting dependencies down to the one that explains the others.
 
-    Desired state has no cycles (refused at validation), so this ends.
+    One in between may show nothing: a proxy without a check of its own stands as before while
+    what is behind it is gone. Desired state has no cycles (refused at validation): this ends.
     """
     while all(drift.kind in _SYMPTOMS for drift in drifting[target]):
         causes = [
             dependency
-            for dependency in services[target].dependencies
+            for dependency in _transitive(target, services)
             if any(drift.kind in _CAUSES for drift in drifting.get(dependency, ()))
         ]
         if not causes:

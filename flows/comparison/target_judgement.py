@@ -20,6 +20,7 @@ from flows.comparison.workload_judgement import (
 )
 from infrastructure.config_models import CompareSettings
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.limits import declared_or_within
 from infrastructure.observed import (
     Alert,
     AlertState,
@@ -264,10 +265,18 @@ def _config(
     if spec.command is not None and seen.command is not None and spec.command != seen.command:
         fields.append(("/command", " ".join(spec.command), " ".join(seen.command)))
     memory, cpu = spec.resources.memory, spec.resources.cpu
-    if memory is not None and seen.memory is not None and seen.memory != memory:
+    if (
+        memory is not None
+        and seen.memory is not None
+        and not declared_or_within(spec, "/resources/memory", seen.memory)
+    ):
         shown = format_memory(seen.memory) if seen.memory else "unlimited"
         fields.append(("/resources/memory", format_memory(memory), shown))
-    if cpu is not None and seen.cpu is not None and seen.cpu != cpu:
+    if (
+        cpu is not None
+        and seen.cpu is not None
+        and not declared_or_within(spec, "/resources/cpu", seen.cpu)
+    ):
         fields.append(
             ("/resources/cpu", format_cpu(cpu), format_cpu(seen.cpu) if seen.cpu else "unlimited")
         )

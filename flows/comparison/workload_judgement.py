@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from flows.comparison.drift import Drift
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.limits import declared_or_within
 from infrastructure.observed import InstanceState, ObservedInstance, ObservedService, Workload
 from infrastructure.service import Service
 
@@ -33,13 +34,13 @@ def scale_drifts(service: Service, seen: ObservedService) -> Iterator[Drift]:
             observed="none",
             message="no instance exists",
         )
-    elif found != wanted:
+    elif not declared_or_within(service.spec, "/replicas", found):
         yield _other_number(service, found, f"{found} instances exist, {wanted} are declared")
 
 
 def _workload_scale(service: Service, workload: Workload) -> Iterator[Drift]:
     wanted, kept = service.spec.replicas, workload.replicas
-    if kept is None or kept == wanted:
+    if kept is None or declared_or_within(service.spec, "/replicas", kept):
         return
     name = f"{workload.native.kind} {workload.native.name}"
     if kept == 0:

@@ -2,26 +2,31 @@
 
 An endpoint that promises to keep a schema is still outside. Nothing of an answer is used
 before it fits here: known fields, operations on offer, targets of the incident, parameters
-by the registry. Free text is shortened and cleaned for people, and drives nothing.
-Neighbour: `flows.llm.planner`.
+by the registry. Free text is shortened and cleaned for people, and drives nothing. Short
+choices come first and texts last: a model that has to write prose before it chooses
+chooses worse. No list has an open end, and a service that works has no steps: small models
+go on as long as the form lets them, and contradict themselves where it lets them. That is
+form and not `maxItems`, which some endpoints refuse. Neighbour: `flows.llm.conversation`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flows.comparison.drift import Incident
 from flows.llm.prompt import neutralise
-from flows.plan import PlanStep
+from flows.plan import PlanStep, RootCause
+from infrastructure.cause_kinds import CauseKind
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import PermanentError
 from infrastructure.operation_registry import OperationRegistry
+from infrastructure.operation_schema import closed_object
 
 SCHEMA_NAME = "repair_plan"
 
@@ -33,9 +38,17 @@ _MAX_EVIDENCE = 10
 _MAX_STEPS = 20
 _MAX_ERRORS = 3
 
+_BROKEN, _WORKS, _LOOK_FIRST = "broken", "works", "look_first"
+_STEPS = ("step_1", "step_2", "step_3")
+_READS = ("read_1", "read_2")
+
 # The engine's own word against Git. No log line can talk it away.
 _HARD_KINDS = frozenset(
     {DriftKind.MISSING, DriftKind.STOPPED, DriftKind.CONFIG_DRIFT, DriftKind.SCALE_DRIFT}
+)
+# Models without tools write calls as they have seen them: {"name": …, "arguments": …}.
+_TOOL_AS_TEXT = re.compile(
+    r'\A\s*\{\s*"(?:name|function|tool)"\s*:.*"(?:arguments|parameters)"\s*:', re.DOTALL
 )
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*\s*(.*?)\s*```\s*\Z", re.DOTALL)
 
@@ -46,21 +59,42 @@ class UnfitAnswerError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What may stand in an answer, in the order it is offered."""
+    """What may stand in an answer, in the order it is offered.
+
+    `reads` are operations that a model may look first with, `places` the targets it may
+    look at, and where a cause may lie. An offer is made for an incident, to check answers
+    by, and for an environment, to make the schema of.
+    """
 
     operations: tuple[str, ...]
     targets: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRead:
+    """A look-up that a model asks for, as it wrote it: checked by `flows.llm.isolation`.
+
+    `about`: a text to look for, or a query, where the operation takes one.
+    """
+
+    operation: str
+    target: str
+    about: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A checked answer. No steps: the model saw nothing to do."""
+    """A checked answer. Neither steps nor look-ups: the model saw nothing to do."""
 
+    cause: RootCause
     diagnosis: str
     confidence: float
     evidence: tuple[str, ...]
     steps: tuple[PlanStep, ...]
     rollback: tuple[PlanStep, ...]
+    look_first: tuple[WantedRead, ...] = ()
 
 
 class _Strict(BaseModel):
@@ -70,61 +104,172 @@ class _Strict(BaseModel):
 class _Step(_Strict):
     operation: str
     target: str
-    parameters: dict[str, Any]
+    parameters: dict[str, Any] | None
     why: str
     expected_effect: str
 
+    @model_validator(mode="before")
+    @classmethod
+    def _unpacked(cls, value: Any) -> Any:
+        """`do` holds the operation with its parameters; it may be written out instead."""
+        if not isinstance(value, dict) or not isinstance(value.get("do"), dict):
+            return value
+        parameters = {k: v for k, v in value["do"].items() if k != "operation"}
+        own = {k: v for k, v in value.items() if k != "do"}
+        return own | {"operation": value["do"].get("operation"), "parameters": parameters}
+
+
+class _Read(_Strict):
+    operation: str
+    target: str
+    about: str | None = None
+
 
 class _Answer(_Strict):
-    diagnosis: str
-    confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=False)]
-    evidence: list[str]
+    broken: bool
+    cause: Annotated[CauseKind, Field(strict=False)]
+    cause_target: str | None = None  # None: the incident's root
     steps: list[_Step] = Field(max_length=_MAX_STEPS)
+    confidence: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=False)]
+    look_first: list[_Read] = Field(default=[], max_length=_MAX_STEPS)
+    diagnosis: str
+    evidence: list[str]
     rollback: list[_Step] = Field(max_length=_MAX_STEPS)
-    nothing_to_do: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfolded(cls, value: Any) -> Any:
+        """The form of the schema as lists; who is asked without one may write lists himself."""
+        if not isinstance(value, dict):
+            return value
+        flat = {key: item for key, item in value.items() if key != "finding"}
+        if isinstance(value.get("finding"), dict):
+            flat |= _flat_finding(value["finding"])
+        if isinstance(flat.get("evidence"), str):
+            flat["evidence"] = [flat["evidence"]]
+        if "rollback" in flat and not isinstance(flat["rollback"], list):
+            flat["rollback"] = _given([flat["rollback"]])
+        return flat
+
+
+def _flat_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not of the form stays, for the model above to name it."""
+    listed = {"state", *_STEPS, *_READS}
+    flat = {key: item for key, item in finding.items() if key not in listed}
+    state = finding.get("state")
+    if state == _WORKS:
+        flat.setdefault("cause", CauseKind.FALSE_ALARM.value)
+    if state == _LOOK_FIRST:
+        flat.setdefault("cause", CauseKind.UNKNOWN.value)
+    return flat | {
+        "broken": state != _WORKS if state in (_BROKEN, _WORKS, _LOOK_FIRST) else state,
+        "steps": _given(finding.get(name) for name in _STEPS),
+        "look_first": _given(finding.get(name) for name in _READS),
+    }
+
+
+def _given(items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if item is not None]
 
 
 def answer_schema(registry: OperationRegistry, offer: Offer) -> dict[str, Any]:
     """JSON Schema of an answer, of the strict subset, as small as it can be.
 
-    Operations that take the same parameters share a branch, and both lists of steps share
-    their schema: a schema is paid for as part of every prompt. What the operations are for
-    stands in the system message.
+    Operations that take the same parameters share a branch, steps their schema, and bounds
+    of values are left to the check: a schema is paid for as part of every prompt. What the
+    operations are for stands in the system message. An offer without targets takes any text
+    as a target; with an offer without reads nothing can be looked at first.
     """
-    steps = registry.schema_for_model(offer.operations)
-    branches: dict[str, dict[str, Any]] = {}
-    for branch in steps["items"]["anyOf"]:
-        properties = branch["properties"]
-        key = json.dumps(properties["parameters"])
-        if key in branches:
-            operation = branches[key]["properties"]["operation"]
-            operation["enum"] = [*operation["enum"], *properties["operation"]["enum"]]
-            continue
-        shared = {name: value for name, value in branch.items() if name != "description"}
-        shared["properties"] = {
-            **properties,
-            "operation": dict(properties["operation"]),
-            "target": {"$ref": "#/$defs/target"},
-        }
-        branches[key] = shared
-    text = {"type": "string"}
-    properties = {
-        "diagnosis": text,
-        "confidence": {"type": "number", "description": "0 to 1"},
-        "evidence": {"type": "array", "items": text},
-        "steps": {"$ref": "#/$defs/steps"},
-        "rollback": {"$ref": "#/$defs/steps"},
-        "nothing_to_do": {"type": "boolean"},
+    text: dict[str, Any] = {"type": "string"}
+    step, target = {"$ref": "#/$defs/step"}, {"$ref": "#/$defs/target"}
+    later = {"anyOf": [step, {"type": "null"}]}
+    broken = {
+        "state": _only(_BROKEN),
+        "cause": {"type": "string", "enum": [kind.value for kind in CauseKind]},
+        "cause_target": target,
+        **{name: step if name == _STEPS[0] else later for name in _STEPS},
     }
+    findings = [closed_object(broken), closed_object({"state": _only(_WORKS)})]
+    definitions: dict[str, Any] = {
+        "target": text | ({"enum": list(offer.targets)} if offer.targets else {}),
+        "step": _step(registry, offer.operations),
+    }
+    if offer.reads:
+        read = {"$ref": "#/$defs/read"}
+        more = {"anyOf": [read, {"type": "null"}]}
+        look = {name: read if name == _READS[0] else more for name in _READS}
+        findings.append(closed_object({"state": _only(_LOOK_FIRST), **look}))
+        definitions["read"] = closed_object(_read_fields(offer.reads))
+    properties: dict[str, Any] = {
+        "finding": {"anyOf": findings},
+        "confidence": {"type": "number"},
+        "diagnosis": text,
+        "evidence": text,
+        "rollback": later,
+    }
+    return closed_object(properties) | {"$defs": definitions}
+
+
+def _only(value: str) -> dict[str, Any]:
+    return {"type": "string", "enum": [value]}
+
+
+def read_tools(registry: OperationRegistry, reads: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """Reads as functions for endpoints that call tools: one an operation, with a `target`."""
+    tools = []
+    for branch in registry.schema_for_model(reads)["items"]["anyOf"]:
+        properties = branch["properties"]
+        inner = properties["parameters"]["properties"]
+        function = {
+            "name": properties["operation"]["enum"][0],
+            "description": branch["description"],
+            "strict": True,
+            "parameters": closed_object({"target": {"type": "string"}, **inner}),
+        }
+        tools.append({"type": "function", "function": function})
+    return tuple(tools)
+
+
+def _step(registry: OperationRegistry, operations: Iterable[str]) -> dict[str, Any]:
+    """Schema of a step. What differs by operation is apart, as `do`."""
+    branches: dict[str, dict[str, Any]] = {}
+    for branch in registry.schema_for_model(operations)["items"]["anyOf"]:
+        names = branch["properties"]["operation"]["enum"]
+        parameters = _without_words(branch["properties"]["parameters"]["properties"])
+        key = json.dumps(parameters)
+        if key in branches:
+            branches[key]["properties"]["operation"]["enum"] += names
+            continue
+        operation = {"type": "string", "enum": list(names)}
+        branches[key] = closed_object({"operation": operation, **parameters})
+    return closed_object(
+        {
+            "do": {"anyOf": list(branches.values())},
+            "target": {"$ref": "#/$defs/target"},
+            "why": {"type": "string"},
+            "expected_effect": {"type": "string"},
+        }
+    )
+
+
+def _read_fields(reads: Sequence[str]) -> dict[str, Any]:
     return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-        "$defs": {
-            "target": {"type": "string", "enum": list(offer.targets)},
-            "steps": {"type": "array", "items": {"anyOf": list(branches.values())}},
-        },
+        "operation": {"type": "string", "enum": list(reads)},
+        "target": {"$ref": "#/$defs/target"},
+        "about": {"type": ["string", "null"]},
+    }
+
+
+def _without_words(schema: Any, *, names: bool = True) -> Any:
+    """A schema without descriptions. `names`: its keys are names of properties."""
+    if isinstance(schema, list):
+        return [_without_words(item, names=False) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: _without_words(value, names=key == "properties" and not names)
+        for key, value in schema.items()
+        if names or key != "description"
     }
 
 
@@ -142,44 +287,69 @@ def read_answer(
         UnfitAnswerError: exactly what is wrong with it.
     """
     answer = _parse(text)
-    if answer.nothing_to_do and answer.steps:
-        raise UnfitAnswerError("nothing_to_do is true, but there are steps; choose one")
-    if not answer.nothing_to_do and not answer.steps:
-        raise UnfitAnswerError(
-            "there are no steps; give some (escalate_to_human where you cannot tell), or set "
-            "nothing_to_do when the evidence shows that the service works"
-        )
-    hard = sorted({drift.kind.value for drift in incident.drifts if drift.kind in _HARD_KINDS})
-    if answer.nothing_to_do and hard:
-        raise UnfitAnswerError(f"nothing_to_do contradicts what the engine says: {', '.join(hard)}")
+    _check_sense(answer, incident)
 
     def sentence(words: str, longest: int = _MAX_SENTENCE) -> str:
         return _for_people(words, longest, redact)
 
     def checked(steps: Iterable[_Step], where: str) -> tuple[PlanStep, ...]:
-        return tuple(
-            PlanStep(
+        planned: list[PlanStep] = []
+        for index, step in enumerate(steps):
+            made = PlanStep(
                 operation=step.operation,
                 target=step.target,
                 parameters=_parameters(step, offer, registry, f"{where}[{index}]"),
                 why=sentence(step.why),
                 expected_effect=sentence(step.expected_effect),
             )
-            for index, step in enumerate(steps)
-        )
+            # Small models fill a place with what stands in the one before.
+            if all(made.call != before.call for before in planned):
+                planned.append(made)
+        return tuple(planned)
 
-    return Draft(
+    cause_target = answer.cause_target or incident.root
+    draft = Draft(
+        cause=RootCause(answer.cause, cause_target),
         diagnosis=sentence(answer.diagnosis, _MAX_DIAGNOSIS),
         confidence=answer.confidence,
         evidence=tuple(sentence(line) for line in answer.evidence[:_MAX_EVIDENCE]),
         steps=checked(answer.steps, "steps"),
         rollback=checked(answer.rollback, "rollback"),
+        look_first=tuple(
+            WantedRead(read.operation, read.target, read.about) for read in answer.look_first
+        ),
     )
+    places = {*offer.targets, *offer.places}
+    if cause_target not in places:
+        raise UnfitAnswerError(
+            f"cause_target: {_quoted(cause_target)} is not part of this incident; "
+            f"choose one of {', '.join(sorted(places))}"
+        )
+    return draft
+
+
+def _check_sense(answer: _Answer, incident: Incident) -> None:
+    if not answer.broken and answer.steps:
+        raise UnfitAnswerError("broken is false, but there are steps; choose one")
+    if answer.broken and not answer.steps and not answer.look_first:
+        raise UnfitAnswerError(
+            "there are no steps; give some (escalate_to_human where you cannot tell), or say "
+            "works when the evidence shows that the service works"
+        )
+    hard = sorted({drift.kind.value for drift in incident.drifts if drift.kind in _HARD_KINDS})
+    if not answer.broken and hard:
+        raise UnfitAnswerError(f"works contradicts what the engine says: {', '.join(hard)}")
 
 
 def _parse(text: str) -> _Answer:
+    part = _json_part(text)
+    if _TOOL_AS_TEXT.search(part):
+        raise UnfitAnswerError(
+            "the answer does not fit the schema: it is a tool call written as text; answer with "
+            "the plan itself"
+        )
     try:
-        return _Answer.model_validate_json(_json_part(text))
+        return _Answer.model_validate_json(part)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_input=False, include_context=False)
         told = [_told(error["loc"], error["msg"]) for error in errors[:_MAX_ERRORS]]

@@ -14,13 +14,8 @@ can't be written, nothing is asked: limits that can't be kept are not limits.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,16 +23,13 @@ from pathlib import Path
 import structlog
 from pydantic import Field, ValidationError
 
+from flows.llm.kept_file import locked, replace_file
 from flows.llm.protocol import TokenUsage
 from infrastructure.config_models import Budget, Budgets, LlmPrice
 from infrastructure.errors import PermanentError
 from infrastructure.service import Document
 
 _log = structlog.get_logger("uici")
-
-# The lock is held for one small read and write; longer means that its holder is stuck.
-_LOCK_SECONDS = 2.0
-_LOCK_POLL_SECONDS = 0.01
 
 
 class BudgetSpentError(PermanentError):
@@ -108,7 +100,7 @@ class DayLedger:
             BudgetSpentError: limit reached, file damaged today, or not writable.
         """
         try:
-            with self._locked():
+            with locked(self._path):
                 today = self._today()
                 total = self._read(today) + amount
                 beyond = total.beyond(limit)
@@ -124,12 +116,23 @@ class DayLedger:
     def correct(self, booked_on: date, difference: Spending) -> None:
         """Replace a worst case by what it really was. Another day's is left as it is."""
         try:
-            with self._locked():
+            with locked(self._path):
                 today = self._today()
                 if today == booked_on:
                     self._write(today, (self._read(today) + difference).not_negative())
         except (OSError, BudgetSpentError) as exc:  # the worst case simply stays booked
             _log.warning("llm_budget_not_corrected", file=str(self._path), error=str(exc))
+
+    def spent_today(self) -> Spending:
+        """What the day has cost so far; changes nothing.
+
+        Raises:
+            BudgetSpentError: the file is damaged or can't be read.
+        """
+        try:
+            return self._read(self._today())
+        except OSError as exc:
+            raise BudgetSpentError(f"{self._path} can't be read: {exc.strerror or exc}") from exc
 
     def _today(self) -> date:
         return self._now().astimezone(UTC).date()
@@ -159,32 +162,7 @@ class DayLedger:
             tokens=total.tokens,
             dollars=round(total.dollars, 9),
         )
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(kept.model_dump_json() + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self._path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Exclude other threads and processes; raises OSError when one is stuck inside."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        gives_up = time.monotonic() + _LOCK_SECONDS
-        with self._path.with_suffix(".lock").open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > gives_up:
-                        raise
-                    time.sleep(_LOCK_POLL_SECONDS)
-            yield
+        replace_file(self._path, kept.model_dump_json() + "\n")
 
 
 # Told of each request: model, tokens (None: no answer told them), dollars if priced.

@@ -4,7 +4,7 @@ It knows nothing of incidents and plans: text and a JSON Schema in, text out. It
 time, size, attempts and requests, learns which dialect of Chat Completions an endpoint
 speaks, and maps everything that can go wrong to `infrastructure.errors`. Neighbours:
 `flows.llm.protocol` (bodies and envelopes), `flows.llm.transport` (bounded HTTP),
-`flows.llm.budget` (the meter), `flows.llm.planner`.
+`flows.llm.contract` (its own words), `flows.llm.conversation`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
 
+from flows.llm.contract import (
+    Breaker,
+    LlmAnswer,
+    Meter,
+    NoBreaker,
+    RefusedRequestError,
+    Unmetered,
+    UnusableAnswerError,
+)
 from flows.llm.errors import map_error, retry_after_seconds
-from flows.llm.protocol import NOT_BILLED, Dialect, Question, Reply, TokenUsage, read_reply
+from flows.llm.protocol import (
+    NOT_BILLED,
+    Dialect,
+    Question,
+    Reply,
+    TokenUsage,
+    read_reply,
+)
 from infrastructure.config_models import LlmSettings
 from infrastructure.errors import (
     PermanentError,
@@ -38,40 +54,6 @@ _log = structlog.get_logger("uici")
 _MAX_DETAIL = 200
 
 
-class Meter(Protocol):
-    """Asked before each HTTP request, told after it."""
-
-    def before_request(self) -> None:
-        """Raises a UiciError when the request may not be made."""
-        ...
-
-    def after_request(self, usage: TokenUsage | None) -> None:
-        """`usage` None: nobody knows what it cost; assume the worst."""
-        ...
-
-
-class Unmetered:
-    """A meter for questions that cost nothing that anyone counts, such as a check."""
-
-    def before_request(self) -> None:
-        """Always allowed."""
-
-    def after_request(self, usage: TokenUsage | None) -> None:
-        """Not kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class LlmAnswer:
-    """What a model said. Tokens are those of the successful request; 0 if not told."""
-
-    text: str
-    prompt_tokens: int
-    output_tokens: int
-    seconds: float
-    requests: int
-    model: str
-
-
 @dataclass(frozen=True, slots=True)
 class _Failure:
     """A request without an answer. `endpoint_is_bad`: others would fare no better."""
@@ -81,6 +63,7 @@ class _Failure:
     cause: BaseException | None = None
     retry_after: float | None = None
     endpoint_is_bad: bool = False
+    endpoint_works: bool = False
     dialect_lowered: bool = False
 
 
@@ -102,6 +85,7 @@ class LlmClient:
         settings: LlmSettings,
         *,
         redact: Callable[[str], str] = lambda text: text,
+        breaker: Breaker | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[float, float], float] = random.uniform,  # noqa: S311 - no secret, a wait
@@ -111,12 +95,14 @@ class LlmClient:
         Args:
             settings: endpoint, key, retries, size limit.
             redact: applied to an endpoint's own words before they stand in an error.
+            breaker: told how each question ended; may forbid the next. None: never does.
             clock: seconds, monotonic.
             sleep: waits between attempts.
             jitter: (low, high) → a wait between them.
         """
         self._settings = settings
         self._redact = redact
+        self._breaker = breaker or NoBreaker()
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -138,6 +124,11 @@ class LlmClient:
     def dialect(self) -> Dialect:
         """What the endpoint is known to understand by now."""
         return self._dialect
+
+    def speak(self, dialect: Dialect) -> None:
+        """Ask in this dialect from now on. A refusal still lowers it."""
+        with self._lock:
+            self._dialect = dialect
 
     @property
     def missing(self) -> str | None:
@@ -175,17 +166,41 @@ class LlmClient:
             meter: allows and counts each HTTP request.
 
         Raises:
-            TemporaryError: no answer after all attempts, or the endpoint is left alone.
-            DeadlineExceededError: no answer in time.
-            PermanentError: no key, a refused request, or an answer that is no answer
-                (refusal, nothing, too large, cut off).
-            UiciError: whatever the meter raised.
+            UiciError: as `ask`.
         """
-        self._refuse_early()
-        meter = meter or Unmetered()
         question = Question(
             model, temperature, max_output_tokens, system, user, schema_name, schema
         )
+        return self.ask(question, timeout=timeout, meter=meter)
+
+    def ask(
+        self,
+        question: Question,
+        *,
+        timeout: float,
+        meter: Meter | None = None,
+        attempts: int | None = None,
+    ) -> LlmAnswer:
+        """Ask once, retrying what may pass.
+
+        Args:
+            question: what is asked.
+            timeout: seconds for everything together, as for `complete`.
+            meter: allows and counts each HTTP request.
+            attempts: instead of those of the settings, for a question that only tries what
+                the endpoint can do: when it fails, the endpoint is not left alone.
+
+        Raises:
+            TemporaryError: no answer after all attempts, or the endpoint is left alone.
+            DeadlineExceededError: no answer in time.
+            RefusedRequestError: the endpoint does not take such a request.
+            UnusableAnswerError: an answer that is no answer (refusal, nothing, cut off).
+            PermanentError: no key, a refused key or model, an answer that is too large.
+            UiciError: whatever the meter raised.
+        """
+        self._refuse_early()
+        self._breaker.before_question()
+        meter = meter or Unmetered()
         _load_sdk()
         started = self._clock()
         ends = started + timeout
@@ -197,11 +212,22 @@ class LlmClient:
                 result = self._request(openai_client, question, left=ends - self._clock())
                 meter.after_request(result.usage)
                 if isinstance(result, Reply):
+                    self._breaker.answered()
                     return self._answer(result, requests, self._clock() - started)
                 if result.dialect_lowered:
                     continue
                 failures += 1
-                self._wait_or_raise(result, failures, left=ends - self._clock())
+                wait = self._next_wait(result, failures, attempts, left=ends - self._clock())
+                if wait is None:
+                    self._ended(result, leave_alone=attempts is None)
+                    raise result.error from self._shown_cause(result)
+                _log.info(
+                    "llm_retry",
+                    endpoint=self.endpoint,
+                    error=str(result.error),
+                    wait=round(wait, 3),
+                )
+                self._sleep(wait)
 
     def _refuse_early(self) -> None:
         if self.missing:
@@ -249,7 +275,7 @@ class LlmClient:
         except UiciError as exc:  # from the transport: too large, compressed
             return _Failure(exc, usage=None)
         except openai.APIStatusError as exc:
-            return self._refused(exc, dialect)
+            return self._refused(exc, dialect, question)
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as exc:
             # Nothing was sent when there was no connection; else nobody knows the cost.
             unsent = isinstance(exc.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
@@ -259,24 +285,30 @@ class LlmClient:
     def _read(self, text: str) -> Reply | _Failure:
         reply = read_reply(text)
         if reply is None:
-            error = PermanentError(
+            bad = PermanentError(
                 f"{self.endpoint} does not speak Chat Completions; check llm.baseUrl"
             )
-            return _Failure(error, usage=None, endpoint_is_bad=True)
+            return _Failure(bad, usage=None, endpoint_is_bad=True)
         if reply.problem:
             words = f": {self._plain(reply.refusal)}" if reply.refusal else ""
-            return _Failure(PermanentError(reply.problem + words), reply.usage)
+            error = UnusableAnswerError(reply.problem + words)
+            return _Failure(error, reply.usage, endpoint_works=True)
         return reply
 
-    def _refused(self, exc: Any, dialect: Dialect) -> _Failure:
+    def _refused(self, exc: Any, dialect: Dialect, question: Question) -> _Failure:
         status: int = exc.status_code
-        lowered = dialect.lowered(exc.message) if status in _DIALECT_STATUS else None
+        about_form = status in _DIALECT_STATUS
+        lowered = dialect.lowered(exc.message) if about_form else None
+        if lowered and question.tools and lowered.format is not dialect.format:
+            lowered = None  # the form beside tools is refused; alone it may be taken
         if lowered:
             with self._lock:
                 if self._dialect == dialect:  # else another thread has lowered it already
                     self._dialect = lowered
             _log.info("llm_dialect_lowered", endpoint=self.endpoint, format=lowered.format.value)
         error = self._mapped(exc)
+        if about_form and isinstance(error, PermanentError):
+            error = RefusedRequestError(str(error))
         no_quota = status == 429 and isinstance(error, PermanentError)
         return _Failure(
             error,
@@ -284,6 +316,7 @@ class LlmClient:
             cause=exc,
             retry_after=retry_after_seconds(exc.response.headers),
             endpoint_is_bad=no_quota or status in _BAD_ENDPOINT_STATUS,
+            endpoint_works=about_form,
             dialect_lowered=lowered is not None,
         )
 
@@ -308,25 +341,29 @@ class LlmClient:
         )
         return " ".join(words.split())[:_MAX_DETAIL]
 
-    def _wait_or_raise(self, failure: _Failure, failures: int, *, left: float) -> None:
-        """Sleep before the next attempt, or raise the failure as the end of the question."""
-        if isinstance(failure.error, PermanentError):
-            if failure.endpoint_is_bad:
-                self._leave_alone(failure.error)
-            raise failure.error from self._shown_cause(failure)
+    def _next_wait(
+        self, failure: _Failure, failures: int, attempts: int | None, *, left: float
+    ) -> float | None:
+        """Seconds before the next attempt, or None: the failure is the end of the question."""
         retry = self._settings.retry
+        if isinstance(failure.error, PermanentError) or failures >= (attempts or retry.attempts):
+            return None
         longest = min(
             retry.backoff.max.total_seconds(),
             retry.backoff.initial.total_seconds() * 2 ** (failures - 1),
         )
         wait = max(self._jitter(0.0, longest), failure.retry_after or 0.0)
-        if failures >= retry.attempts or wait >= left:
-            self._leave_alone(failure.error)
-            raise failure.error from self._shown_cause(failure)
-        _log.info(
-            "llm_retry", endpoint=self.endpoint, error=str(failure.error), wait=round(wait, 3)
-        )
-        self._sleep(wait)
+        return None if wait >= left else wait
+
+    def _ended(self, failure: _Failure, *, leave_alone: bool) -> None:
+        if failure.endpoint_works:
+            self._breaker.answered()
+            return
+        temporary = not isinstance(failure.error, PermanentError)
+        if leave_alone or failure.endpoint_is_bad:
+            self._breaker.failed(str(failure.error))
+            if temporary or failure.endpoint_is_bad:
+                self._leave_alone(failure.error)
 
     def _leave_alone(self, error: UiciError) -> None:
         self._left_alone = str(error)
@@ -347,6 +384,7 @@ class LlmClient:
             seconds=seconds,
             requests=requests,
             model=reply.model,
+            calls=reply.calls,
         )
 
 

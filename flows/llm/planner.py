@@ -3,51 +3,49 @@
 It has no power: what it returns is judged by `flows.guard` like any other plan. Whatever
 the outside does (no key, no network, nonsense, an empty purse) it returns a sentence, and
 the next planner of `flows.planners.order` takes over. Neighbours: `flows.llm.prompt` (what is
-asked), `flows.llm.client` (how), `flows.llm.answer` (what may come back),
-`flows.llm.budget` (how often).
+asked), `flows.llm.conversation` (in which turns), `flows.llm.answer` (what may come back),
+`flows.llm.budget` (how often), `flows.llm.abilities` (in which form).
 """
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 import structlog
 
 from flows.comparison.drift import Incident
-from flows.llm.answer import (
-    SCHEMA_NAME,
-    Draft,
-    Offer,
-    UnfitAnswerError,
-    answer_schema,
-    read_answer,
-)
-from flows.llm.budget import DayLedger, IncidentMeter, LlmBudget, OnRequest, nobody
+from flows.llm.abilities import Abilities, AbilityBook
+from flows.llm.answer import Draft, Offer
+from flows.llm.budget import IncidentMeter, LlmBudget
 from flows.llm.client import LlmClient
-from flows.llm.prompt import (
-    Prompt,
-    build_question,
-    estimate_tokens,
-    load_prompt,
-    system_message,
-    with_repair,
+from flows.llm.conversation import Conversation, NoPlanError, Topic
+from flows.llm.isolation import LookUps, ReadOperation
+from flows.llm.prompt import Prompt, Question, build_question, system_message
+from flows.plan import (
+    Declined,
+    Evidence,
+    Exchange,
+    LlmUsage,
+    Phase,
+    PhaseRecord,
+    Plan,
+    PlannerKind,
 )
-from flows.plan import Evidence, LlmUsage, Plan, Planner, PlannerKind
-from infrastructure.config_models import Agent, LlmSettings, Platform
-from infrastructure.errors import UiciError
+from infrastructure.config_models import Agent, LlmSettings
+from infrastructure.errors import PermanentError, UiciError
 from infrastructure.operation_registry import OperationRegistry
-from infrastructure.operations import Effect, Risk
+from infrastructure.operations import Effect, OperationCall, OperationOutcome, Risk
 from infrastructure.service import Service
 
 _log = structlog.get_logger("uici")
 
 # Changes nothing in an engine, and is what a planner can always do.
 _ALWAYS_OFFERED = "escalate_to_human"
+# An environment's targets stand in the schema up to this number, so that a small model can
+# name no other; the schema must not grow with the inventory, nor change with the incident.
+_MAX_ENUM = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +53,37 @@ class PlanningWorld:
     """What a plan is made of in this run.
 
     `capabilities` gives the operations that an environment can do; `redact` cuts secrets
-    out of a text.
+    out of a text; `read` carries out a read-only operation, None: nothing can be looked up.
     """
 
     services: Mapping[str, Service]
     registry: OperationRegistry
     capabilities: Callable[[str], frozenset[str]]
     redact: Callable[[str], str]
+    read: ReadOperation | None = None
+
+
+@dataclass(slots=True)
+class _Asking:
+    """What is known of one asking, whichever way it ends."""
+
+    meter: IncidentMeter
+    conversation: Conversation | None = None
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        return tuple(self.conversation.exchanges) if self.conversation else ()
+
+    @property
+    def seconds(self) -> float:
+        return self.conversation.seconds if self.conversation else 0.0
+
+    def looked(self, model: str) -> tuple[PhaseRecord, ...]:
+        """The phase that may be over when the next ones failed."""
+        looking = self.conversation.looking if self.conversation else None
+        if looking is None or not looking.rounds:
+            return ()
+        return (PhaseRecord(Phase.ISOLATION, model, looking.finding),)
 
 
 class NoLlm:
@@ -72,9 +94,9 @@ class NoLlm:
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def plan(self, incident: Incident, evidence: Evidence) -> Plan | str:  # noqa: ARG002 - Planner's signature
+    def plan(self, incident: Incident, evidence: Evidence) -> Declined:  # noqa: ARG002 - Planner's signature
         """The reason."""
-        return self._reason
+        return Declined(self.kind, self._reason)
 
 
 class LlmPlanner:
@@ -88,6 +110,7 @@ class LlmPlanner:
         budget: LlmBudget,
         world: PlanningWorld,
         *,
+        book: AbilityBook,
         agent: Agent,
         settings: LlmSettings,
         prompt: Prompt,
@@ -98,6 +121,7 @@ class LlmPlanner:
             client: the endpoint.
             budget: limits; asked before each request.
             world: services, operations, redaction.
+            book: what the endpoint can do.
             agent: the model's own settings.
             settings: time-out of one question and number of repair rounds.
             prompt: instructions.
@@ -105,39 +129,85 @@ class LlmPlanner:
         self._client = client
         self._budget = budget
         self._world = world
+        self._book = book
         self._agent = agent
         self._settings = settings
         self._prompt = prompt
 
-    def plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
+    def plan(self, incident: Incident, evidence: Evidence) -> Plan | Declined:
         """A Plan of offered operations on the incident's targets, or why there is none.
 
-        Takes at most (1 + repair rounds) × `llm.timeout`.
+        Takes at most (1 + repair rounds + rounds of isolation) × `llm.timeout`, and
+        `llm.isolation.timeout`; the first of a day also what finding out abilities takes.
         """
         llm = self._agent.llm
-        meter = self._budget.meter(
-            incident.fingerprint, model=llm.model, max_output_tokens=llm.max_output_tokens
+        asking = _Asking(
+            self._budget.meter(
+                incident.fingerprint, model=llm.model, max_output_tokens=llm.max_output_tokens
+            )
         )
         try:
-            result = self._ask(incident, evidence, meter)
+            return self._ask(incident, evidence, asking)
         except UiciError as exc:
-            result = self._reason(str(exc), meter)
-        if isinstance(result, str):
-            _log.info("llm_made_no_plan", incident=incident.fingerprint, reason=result)
-        return result
+            reason = self._reason(str(exc), asking.meter)
+            _log.info("llm_made_no_plan", incident=incident.fingerprint, reason=reason)
+            return Declined(
+                self.kind,
+                reason,
+                usage=self._usage(asking) if asking.meter.requests else None,
+                phases=asking.looked(llm.model),
+                exchanges=asking.exchanges,
+            )
 
     def offer(self, incident: Incident) -> Offer:
-        """Operations that the environment has and that can repair, and the targets, root first.
+        """What an answer about this incident may hold: repairs, its targets, the root first.
 
-        Reads are no steps of a plan, and what only leads away from desired state is no repair.
+        Reads are no steps of a plan, and what only leads away from desired state is no
+        repair. Looked at can be the targets and what they depend on.
         """
-        registry = self._world.registry
-        has = self._world.capabilities(incident.environment)
-        declared = [self._world.services[t] for t in incident.targets if t in self._world.services]
-        may_stop = any(service.spec.replicas == 0 for service in declared)
-        names = [n for n in registry.names() if n in has and self._repairs(n, may_stop=may_stop)]
         others = (target for target in incident.targets if target != incident.root)
-        return Offer(tuple(names), (incident.root, *others))
+        targets = (incident.root, *others)
+        needs = (d for t in targets for d in self._dependencies(t))
+        return Offer(
+            operations=self._operations(incident.environment, incident.targets),
+            targets=targets,
+            reads=self._reads(incident.environment),
+            places=tuple(dict.fromkeys((*targets, *needs))),
+        )
+
+    def menu(self, environment: str) -> Offer:
+        """What any answer about this environment may hold: the same for all its incidents."""
+        targets = sorted(
+            target
+            for target, service in self._world.services.items()
+            if service.metadata.environment == environment
+        )
+        return Offer(
+            operations=self._operations(environment, targets),
+            targets=tuple(targets) if len(targets) <= _MAX_ENUM else (),
+            reads=self._reads(environment),
+        )
+
+    def _operations(self, environment: str, targets: Iterable[str]) -> tuple[str, ...]:
+        registry, has = self._world.registry, self._world.capabilities(environment)
+        declared = [self._world.services[t] for t in targets if t in self._world.services]
+        may_stop = any(service.spec.replicas == 0 for service in declared)
+        return tuple(
+            name
+            for name in registry.names()
+            if name in has and self._repairs(name, may_stop=may_stop)
+        )
+
+    def _reads(self, environment: str) -> tuple[str, ...]:
+        if self._world.read is None or self._settings.isolation.rounds == 0:
+            return ()
+        registry, has = self._world.registry, self._world.capabilities(environment)
+        names = (n for n in registry.names() if n in has and n != _ALWAYS_OFFERED)
+        return tuple(name for name in names if registry.get(name).risk is Risk.READ)
+
+    def _dependencies(self, target: str) -> tuple[str, ...]:
+        service = self._world.services.get(target)
+        return tuple(service.dependencies) if service is not None else ()
 
     def _repairs(self, name: str, *, may_stop: bool) -> bool:
         operation = self._world.registry.get(name)
@@ -145,64 +215,82 @@ class LlmPlanner:
             return True
         if operation.risk is Risk.READ or operation.leaves_desired_state:
             return False
+        if operation.effect is Effect.NONE:
+            return False  # nothing of Git is restored by it, and nothing can be verified
         return may_stop or operation.effect not in {Effect.STOPPED, Effect.PAUSED}
 
-    def _ask(self, incident: Incident, evidence: Evidence, meter: IncidentMeter) -> Plan | str:
-        offer = self.offer(incident)
-        if not offer.operations:
-            return f"no operation can be offered to the LLM in {incident.environment}"
-        schema = answer_schema(self._world.registry, offer)
-        # Endpoints count the schema as part of the prompt.
-        schema_tokens = estimate_tokens(json.dumps(schema, separators=(",", ":")))
+    def _ask(self, incident: Incident, evidence: Evidence, asking: _Asking) -> Plan:
+        topic = Topic(
+            incident=incident,
+            offer=self.offer(incident),
+            menu=self.menu(incident.environment),
+            registry=self._world.registry,
+            redact=self._world.redact,
+        )
+        if not topic.offer.operations:
+            raise NoPlanError(f"no operation can be offered to the LLM in {incident.environment}")
+        abilities = self._book.get(lambda: self._checking(incident))
+        marker = secrets.token_hex(8)
+        asking.conversation = Conversation(
+            client=self._client,
+            book=self._book,
+            abilities=abilities,
+            meter=asking.meter,
+            topic=topic,
+            llm=self._agent.llm,
+            settings=self._settings,
+            looking=self._look_ups(topic, marker),
+        )
+        question = self._question(topic, abilities, evidence, marker)
+        draft = asking.conversation.hold(question)
+        return self._plan(incident, draft, asking, asking.conversation.looking)
+
+    def _question(
+        self, topic: Topic, abilities: Abilities, evidence: Evidence, marker: str
+    ) -> Question:
+        registry = self._world.registry
+        fixed = Conversation.fixed_tokens(topic, abilities)
+        told = [(name, registry.get(name)) for name in topic.menu.operations]
+        if not abilities.tools:  # those are described where they are declared
+            told += [(name, registry.get(name)) for name in topic.menu.reads]
         question = build_question(
-            system_message(self._prompt, self._operations(offer)),
-            incident,
+            system_message(self._prompt, [(n, o.risk.value, o.description) for n, o in told]),
+            topic.incident,
             evidence,
             services=self._world.services,
             redact=self._world.redact,
-            marker=secrets.token_hex(8),
-            max_tokens=self._agent.llm.max_prompt_tokens - schema_tokens,
+            marker=marker,
+            max_tokens=self._agent.llm.max_prompt_tokens - fixed,
         )
         if question is None:
-            return "the incident does not fit the LLM's maxPromptTokens; raise it in agents.yml"
-        meter.expect(prompt_tokens=question.tokens + schema_tokens)
-        seconds = 0.0
-        refused = ""
-        for _ in range(1 + self._settings.repair_rounds):
-            asked = with_repair(question, refused) if refused else question
-            answer = self._client.complete(
-                model=self._agent.llm.model,
-                temperature=self._agent.llm.temperature,
-                max_output_tokens=self._agent.llm.max_output_tokens,
-                system=asked.system,
-                user=asked.user,
-                schema_name=SCHEMA_NAME,
-                schema=schema,
-                timeout=self._settings.timeout.total_seconds(),
-                meter=meter,
+            raise NoPlanError(
+                "the incident does not fit the LLM's maxPromptTokens; raise it in agents.yml"
             )
-            seconds += answer.seconds
-            try:
-                draft = read_answer(
-                    answer.text,
-                    incident,
-                    offer,
-                    registry=self._world.registry,
-                    redact=self._world.redact,
-                )
-            except UnfitAnswerError as exc:
-                refused = str(exc)
-                _log.info("llm_answer_refused", incident=incident.fingerprint, error=refused)
-                continue
-            return self._plan(incident, draft, self._usage(meter, seconds))
-        return self._reason(f"the LLM's answer was refused: {refused}", meter)
+        return question
 
-    def _operations(self, offer: Offer) -> list[tuple[str, str, str]]:
-        registry = self._world.registry
-        declared = [(name, registry.get(name)) for name in offer.operations]
-        return [(name, op.risk.value, op.description) for name, op in declared]
+    def _checking(self, incident: Incident) -> IncidentMeter:
+        """Pays for finding out abilities: from the budgets of run and day."""
+        llm = self._agent.llm
+        meter = self._budget.meter(
+            f"abilities for {incident.fingerprint}",
+            model=llm.model,
+            max_output_tokens=llm.max_output_tokens,
+        )
+        meter.expect(_CHECK_TOKENS)
+        return meter
 
-    def _plan(self, incident: Incident, draft: Draft, usage: LlmUsage) -> Plan:
+    def _look_ups(self, topic: Topic, marker: str) -> LookUps:
+        return LookUps(
+            offer=topic.offer,
+            registry=self._world.registry,
+            read=self._world.read or _nothing_to_read,
+            settings=self._settings.isolation,
+            redact=self._world.redact,
+            marker=marker,
+        )
+
+    def _plan(self, incident: Incident, draft: Draft, asking: _Asking, looking: LookUps) -> Plan:
+        usage = self._usage(asking)
         return Plan(
             fingerprint=incident.fingerprint,
             planner=PlannerKind.LLM,
@@ -213,9 +301,13 @@ class LlmPlanner:
             steps=draft.steps,
             rollback=draft.rollback,
             usage=usage,
+            cause=draft.cause,
+            phases=_phases(draft, looking, usage.model),
+            exchanges=asking.exchanges,
         )
 
-    def _usage(self, meter: IncidentMeter, seconds: float) -> LlmUsage:
+    def _usage(self, asking: _Asking) -> LlmUsage:
+        meter = asking.meter
         return LlmUsage(
             model=self._agent.llm.model,
             endpoint=self._client.endpoint,
@@ -223,7 +315,7 @@ class LlmPlanner:
             prompt_tokens=meter.used.prompt,
             output_tokens=meter.used.output,
             dollars=meter.dollars,
-            seconds=seconds,
+            seconds=asking.seconds,
             prompt_version=self._prompt.version,
         )
 
@@ -233,44 +325,27 @@ class LlmPlanner:
         return " ".join(self._world.redact(text).split()) + spent
 
 
-def make_llm_planner(
-    platform: Platform,
-    agent_name: str,
-    agent: Agent,
-    world: PlanningWorld,
-    *,
-    config_directory: Path,
-    data_directory: Path,
-    now: Callable[[], datetime],
-    on_request: OnRequest = nobody,
-) -> Planner:
-    """The LLM planner of a run as the configuration wants it; NoLlm where it has no key.
-
-    Args:
-        platform: platform.yml.
-        agent_name: name of the agent in agents.yml.
-        agent: its settings.
-        world: what plans are made of.
-        config_directory: where the prompt's file is named from.
-        data_directory: the day's counters are kept in its folder `llm`.
-        now: aware time.
-        on_request: told of each request to the endpoint.
-
-    Raises:
-        InvalidInputError: the prompt can't be read.
-    """
-    client = LlmClient(platform.llm, redact=world.redact)
-    if client.missing:
-        return NoLlm(client.missing)
-    ledger = DayLedger(data_directory / "llm" / f"{agent_name}.json", now)
-    return LlmPlanner(
-        client,
-        LlmBudget(agent.budgets, platform.llm.prices, ledger=ledger, on_request=on_request),
-        world,
-        agent=agent,
-        settings=platform.llm,
-        prompt=load_prompt(config_directory / agent.llm.prompt),
+def _phases(draft: Draft, looking: LookUps, model: str) -> tuple[PhaseRecord, ...]:
+    """What came of each phase after triage, which is not the model's."""
+    cause = f"{draft.cause.kind.value} at {draft.cause.target}"
+    done = [f"{step.operation} {step.target}" for step in draft.steps]
+    expected = [step.expected_effect for step in draft.steps if step.expected_effect]
+    told = ", ".join(done) or "nothing to do: the service works as Git declares"
+    if expected:
+        told += f"; to be seen afterwards: {', '.join(expected)}"
+    return (
+        PhaseRecord(Phase.ISOLATION, model if looking.done else "rules", looking.finding),
+        PhaseRecord(Phase.ROOT_CAUSE, model, f"{cause}: {draft.diagnosis}"),
+        PhaseRecord(Phase.RESOLUTION, model, told),
     )
+
+
+# More than the check's questions have, schema and tool included.
+_CHECK_TOKENS = 400
+
+
+def _nothing_to_read(call: OperationCall, seconds: float) -> OperationOutcome:
+    raise PermanentError(f"{call.operation} can't be looked up here within {seconds:.0f} s")
 
 
 def _count(number: int, thing: str) -> str:

@@ -1,9 +1,9 @@
 """Chat Completions as values: the question's body, the answer's envelope, the dialects.
 
-Pure; `flows.llm.client` sends and receives. OpenAI-compatible endpoints differ in what
-they take: strict JSON Schema, only "some JSON", or neither; two names for the limit of
-the answer; some models take no temperature. A refusal tells, and the question is put in
-the next weaker dialect.
+Pure; `flows.llm.client` sends and receives, `flows.llm.abilities` finds out the dialect.
+OpenAI-compatible endpoints differ in what they take: strict JSON Schema, only "some JSON",
+or neither; two names for the limit of the answer; some models take no temperature. A
+refusal tells, and the question is put in the next weaker dialect.
 """
 
 from __future__ import annotations
@@ -60,8 +60,54 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model asks for, as it wrote it: outside data. `arguments` should be JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTurn:
+    """One round of tools: what the model called, and the answer to each call, in order."""
+
+    calls: tuple[ToolCall, ...]
+    results: tuple[str, ...]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """As Chat Completions write them."""
+        told = [
+            {
+                "id": _encodable(call.id),
+                "type": "function",
+                "function": {
+                    "name": _encodable(call.name),
+                    "arguments": _encodable(call.arguments),
+                },
+            }
+            for call in self.calls
+        ]
+        answers = [
+            {"role": "tool", "tool_call_id": _encodable(call.id), "content": _encodable(result)}
+            for call, result in zip(self.calls, self.results, strict=True)
+        ]
+        return [{"role": "assistant", "content": None, "tool_calls": told}, *answers]
+
+
+class ToolUse(StrEnum):
+    """Whether a model may call a tool in this request. The tools are named either way."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, independent of the dialect. `schema` is of the strict subset."""
+    """What is asked, independent of the dialect. `schema` is of the strict subset.
+
+    `tools` are functions as Chat Completions declare them; `turns` what came of them so far.
+    """
 
     model: str
     temperature: float
@@ -70,10 +116,12 @@ class Question:
     user: str
     schema_name: str
     schema: Mapping[str, Any]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    turns: tuple[ToolTurn, ...] = ()
+    tool_use: ToolUse = ToolUse.AUTO
 
     def body(self, dialect: Dialect) -> dict[str, Any]:
         """The JSON body of the request."""
-        system = self.system
         body: dict[str, Any] = {
             "model": self.model,
             dialect.tokens_field: self.max_output_tokens,
@@ -85,29 +133,51 @@ class Question:
                 "type": "json_schema",
                 "json_schema": {"name": self.schema_name, "strict": True, "schema": self.schema},
             }
-        else:
-            system += (
-                "\n\nAnswer with one JSON object and nothing else. It must fit this JSON Schema:\n"
-                + json.dumps(self.schema, separators=(",", ":"))
-            )
-        if dialect.format is AnswerFormat.OBJECT:
+        elif dialect.format is AnswerFormat.OBJECT:
             body["response_format"] = {"type": "json_object"}
+        if self.tools:
+            body["tools"] = list(self.tools)
+            body["tool_choice"] = self.tool_use.value
         body["messages"] = [
-            {"role": "system", "content": _encodable(system)},
+            {"role": "system", "content": _encodable(self._system(dialect))},
             {"role": "user", "content": _encodable(self.user)},
+            *(message for turn in self.turns for message in turn.messages()),
         ]
         return body
+
+    def told(self, dialect: Dialect) -> tuple[tuple[str, str], ...]:
+        """(role, text) of all that the request says, the schema and the tools included."""
+        told = [("system", self._system(dialect))]
+        if dialect.format is AnswerFormat.SCHEMA:
+            told.append(("schema", _compact(self.schema)))
+        if self.tools:
+            told.append(("tools", _compact(self.tools)))
+        told.append(("user", self.user))
+        for turn in self.turns:
+            calls = [{"name": call.name, "arguments": call.arguments} for call in turn.calls]
+            told.append(("assistant", _compact(calls)))
+            told += [("tool", result) for result in turn.results]
+        return tuple(told)
+
+    def _system(self, dialect: Dialect) -> str:
+        if dialect.format is AnswerFormat.SCHEMA:
+            return self.system
+        return (
+            f"{self.system}\n\nAnswer with one JSON object and nothing else. "
+            f"It must fit this JSON Schema:\n{_compact(self.schema)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The envelope of an answer. `problem`: why there is no text; `usage` None: not told."""
+    """The envelope of an answer. `problem`: why there is none; `usage` None: not told."""
 
     text: str
     usage: TokenUsage | None
     model: str
     problem: str = ""
     refusal: str = ""  # the model's own words, outside data
+    calls: tuple[ToolCall, ...] = ()
 
 
 class _Lenient(BaseModel):
@@ -115,9 +185,27 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class _Function(_Lenient):
+    name: str = ""
+    arguments: Any = ""
+
+
+class _Call(_Lenient):
+    id: str = ""
+    function: _Function = _Function()
+
+
 class _Message(_Lenient):
     content: str | None = None
     refusal: str | None = None
+    tool_calls: tuple[_Call, ...] | None = None
+
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Some endpoints give the arguments as an object, and no id."""
+        return tuple(
+            ToolCall(call.id or f"call-{index}", call.function.name, _text(call.function.arguments))
+            for index, call in enumerate(self.tool_calls or ())
+        )
 
 
 class _Choice(_Lenient):
@@ -159,6 +247,7 @@ def read_reply(text: str) -> Reply | None:
         model=completion.model,
         problem=_problem(choice),
         refusal=choice.message.refusal or "",
+        calls=choice.message.calls(),
     )
 
 
@@ -169,9 +258,17 @@ def _problem(choice: _Choice) -> str:
         return "the LLM's answer was cut off; raise maxOutputTokens"
     if choice.finish_reason == "content_filter":
         return "the LLM's answer was withheld by a content filter"
-    if not (choice.message.content or "").strip():
+    if not (choice.message.content or "").strip() and not choice.message.tool_calls:
         return "the LLM's answer is empty"
     return ""
+
+
+def _text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else _compact(arguments)
+
+
+def _compact(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"))
 
 
 def _encodable(text: str) -> str:

@@ -1,8 +1,9 @@
 """Who plans: the planners in their order, the first that has a plan.
 
-Order: learned → LLM → runbook. Why each planner before it had none stands in the plan's
-`planner_reason`. When nobody has a plan, a person is told. Neighbours: `flows.plan` (the
-types), the planners, `flows.guard` (judges what comes out).
+Order: learned → LLM → runbook; triage decides whether the model is asked. Why each planner
+before it had none stands in the plan. What was tried in vain is not planned again; when
+nobody has another plan, a person is told. Neighbours: `flows.plan` (the types), the
+planners, `flows.planners.triage`, `flows.guard` (judges what comes out).
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from flows.comparison.drift import Incident
-from flows.plan import Evidence, Plan, Planner, PlannerKind, PlanStep
-from flows.reporting.status import LastIncident
+from flows.llm.planner import NoLlm
+from flows.plan import (
+    Declined,
+    Evidence,
+    Phase,
+    PhaseRecord,
+    Plan,
+    Planner,
+    PlannerKind,
+    PlanStep,
+)
+from flows.planners.triage import Before, Triage, triage
+from flows.planners.tried import NOTHING_TRIED, TriedPlans, told
+from flows.reporting.status import LastIncident, TriedPlan
 
 # Every environment can do this: it needs no engine.
 _ESCALATE = "escalate_to_human"
 _MAX_SUMMARY = 500
-# `flows.report.IncidentResult.RECOVERED`: a later stage's word, so not imported here.
-# Results of a plan that was carried out. A plan that was held was never tried.
-_DID_NOT_HELP = ("failed", "unknown")
 
 
 def plan_incident(
@@ -27,8 +37,10 @@ def plan_incident(
     evidence: Evidence,
     planners: Sequence[Planner],
     last: LastIncident | None,
+    *,
+    tried: TriedPlans = NOTHING_TRIED,
 ) -> Plan:
-    """The first plan that a planner has, or an escalation.
+    """The first plan that a planner has and that was not tried in vain, or an escalation.
 
     The model is not asked again about an incident that has not changed since its own plan
     for it did not help: the same question gets the same answer and costs again.
@@ -38,33 +50,75 @@ def plan_incident(
         evidence: what is known about it.
         planners: in order of preference.
         last: the target's newest incident, as its status has it.
+        tried: plans that did not help on the target's present spec.
     """
-    passed: list[str] = []
-    for planner in planners:
-        result = _no_use_in_asking(planner, incident, last) or planner.plan(incident, evidence)
+    passed: list[Declined] = []
+    decision: Triage | None = None
+    for number, planner in enumerate(planners):
+        if planner.kind is not PlannerKind.LEARNED and decision is None:
+            learned = next((d for d in passed if d.planner is PlannerKind.LEARNED), None)
+            before = Before(last, tried)
+            decision = triage(incident, evidence, planners[number:], before, learned=learned)
+        result = _asked(planner, decision, incident, evidence)
+        if isinstance(result, Plan) and (past := tried.same(incident.root, result)) is not None:
+            result = _known_in_vain(result, past)
         if isinstance(result, Plan):
-            return replace(result, planner_reason=_joined([*passed, result.planner_reason]))
+            reason = _joined([*_reasons(passed), result.planner_reason])
+            phases = _with_triage(result.phases, decision)
+            return replace(result, planner_reason=reason, phases=phases, declined=tuple(passed))
         passed.append(result)
-    return _escalation(incident, _joined(passed) or "no planner is configured")
+    plan = _escalation(incident, _reasons(passed), tried.of(incident.root))
+    return replace(plan, phases=_with_triage((), decision), declined=tuple(passed))
 
 
-def _no_use_in_asking(
-    planner: Planner, incident: Incident, last: LastIncident | None
-) -> str | None:
-    if planner.kind is not PlannerKind.LLM or last is None:
-        return None
-    tried = last.result in _DID_NOT_HELP
-    if last.fingerprint != incident.fingerprint or not tried:
-        return None
-    return (
-        f"the LLM is not asked again about an unchanged incident: the plan of run {last.run_id} "
-        f"({last.planner}) ended as {last.result}"
+def _asked(
+    planner: Planner, decision: Triage | None, incident: Incident, evidence: Evidence
+) -> Plan | Declined:
+    """What a planner says; a model that triage has ruled out is not asked."""
+    ruled_out = decision.unasked if decision is not None else None
+    if planner.kind is PlannerKind.LLM and ruled_out and not isinstance(planner, NoLlm):
+        return Declined(planner.kind, ruled_out)
+    return planner.plan(incident, evidence)
+
+
+def _known_in_vain(plan: Plan, past: TriedPlan) -> Declined:
+    """A plan that would repeat what did not help, with what it has cost."""
+    at = past.at.isoformat(timespec="seconds")
+    return Declined(
+        plan.planner,
+        f"{plan.planner.value} plans {told(past)} again, which did not help at {at}",
+        usage=plan.usage,
+        phases=plan.phases,
+        exchanges=plan.exchanges,
     )
 
 
-def _escalation(incident: Incident, reason: str) -> Plan:
-    kinds = ", ".join(sorted({drift.kind.value for drift in incident.drifts}))
-    summary = f"{incident.root}: {kinds or 'an incident'}, and no planner has a plan: {reason}"
+def _reasons(passed: Iterable[Declined]) -> list[str]:
+    """For the plan's reason. That nothing was learned yet is triage's to say."""
+    return [each.reason for each in passed if each.planner is not PlannerKind.LEARNED]
+
+
+def _with_triage(
+    phases: tuple[PhaseRecord, ...], decision: Triage | None
+) -> tuple[PhaseRecord, ...]:
+    if decision is None or any(record.phase is Phase.TRIAGE for record in phases):
+        return phases
+    return (decision.record, *phases)
+
+
+def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan]) -> Plan:
+    kinds = ", ".join(sorted({drift.kind.value for drift in incident.drifts})) or "an incident"
+    if tried:
+        done = ", ".join(told(past) for past in tried)
+        reason = (
+            f"tried without success: {done}; no planner has another plan; UICI acts again when "
+            f"the fault changes, it recovers, or Git declares another spec"
+        )
+        summary = f"{incident.root}: {kinds}; {reason}"
+        reason = _joined([reason, *passed])
+    else:
+        reason = _joined(passed) or "no planner is configured"
+        summary = f"{incident.root}: {kinds}, and no planner has a plan: {reason}"
     step = PlanStep(
         operation=_ESCALATE,
         target=incident.root,
@@ -76,7 +130,9 @@ def _escalation(incident: Incident, reason: str) -> Plan:
         fingerprint=incident.fingerprint,
         planner=PlannerKind.NONE,
         planner_reason=reason,
-        diagnosis="No planner knows what to do about this incident.",
+        diagnosis="No planner knows what to do about this incident."
+        if not tried
+        else "What every planner knows was tried and did not help.",
         confidence=0.0,
         evidence=(),
         steps=(step,),

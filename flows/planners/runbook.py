@@ -1,7 +1,9 @@
 """RunbookPlanner: a plan without a model, by runbooks.yml.
 
-The last in the order of planners: what a person wrote down for a class of incidents.
-Deterministic. Neighbours: `flows.plan` asks it, `flows.guard` judges what it returns.
+The last in the order of planners: what a person wrote down for a class of incidents. What
+the root itself says (error patterns of its log and its engine) chooses the runbook beside
+the drifts, and is the cause where drifts tell a symptom only. Deterministic. Neighbours:
+`flows.plan` asks it, `flows.guard` judges what it returns.
 """
 
 from __future__ import annotations
@@ -10,7 +12,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flows.comparison.drift import Drift, Incident
-from flows.plan import Evidence, Plan, PlannerKind, PlanStep
+from flows.plan import (
+    Declined,
+    Evidence,
+    PatternMatch,
+    Phase,
+    PhaseRecord,
+    Plan,
+    PlannerKind,
+    PlanStep,
+    RootCause,
+)
+from flows.planners.tried import NOTHING_TRIED, TriedPlans, told
 from infrastructure import templates
 from infrastructure.config_models import Runbook, RunbookCondition, Runbooks
 from infrastructure.drift_kinds import DriftKind
@@ -18,12 +31,18 @@ from infrastructure.errors import PermanentError
 from infrastructure.operations import OperationCall
 from infrastructure.service import Service
 
+# A line is told to people in an alert beside other words; the alert has its bound.
+_MAX_LINE = 200
+_MAX_MEANING = 150
+
 
 class RunbookPlanner:
     """The first runbook whose condition holds, and that can be done there, plans.
 
-    Only drifts of the incident's root count, and only the root is acted on: what depends on
-    it is looked at again once the root works. Immutable, safe to use from several threads.
+    One that was carried out in vain is passed over: the next that fits is what an on-call
+    engineer would try next. Only drifts of the incident's root count, and only the root is
+    acted on: what depends on it is looked at again once the root works. Immutable, safe to
+    use from several threads.
     """
 
     kind = PlannerKind.RUNBOOK
@@ -34,6 +53,8 @@ class RunbookPlanner:
         services: Mapping[str, Service],
         capabilities: Callable[[str], frozenset[str]],
         refusal: Callable[[OperationCall], str | None] = lambda _: None,
+        *,
+        tried: TriedPlans = NOTHING_TRIED,
     ) -> None:
         """Make a planner.
 
@@ -42,15 +63,36 @@ class RunbookPlanner:
             services: desired state by target.
             capabilities: operations that an environment can do.
             refusal: why a target can't do what its environment can.
+            tried: plans that did not help.
         """
         self._runbooks = runbooks.runbooks
-        self._meanings = {pattern.name: pattern.meaning for pattern in runbooks.patterns}
         self._services = services
         self._capabilities = capabilities
         self._refusal = refusal
+        self._tried = tried
 
-    def plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
-        """A Plan, or the reason why there is none (one line). Never raises."""
+    def plan(self, incident: Incident, evidence: Evidence) -> Plan | Declined:
+        """A Plan, or why there is none. Never raises."""
+        made = self._plan(incident, evidence)
+        return made if isinstance(made, Plan) else Declined(self.kind, made)
+
+    def sufficing(self, incident: Incident, evidence: Evidence) -> Plan | None:
+        """The plan to which a model could add nothing; None: it may know better.
+
+        The runbook that fits says so itself, and names every drift kind of the root.
+        """
+        made = self._plan(incident, evidence)
+        if not isinstance(made, Plan):
+            return None
+        for runbook in self._runbooks:
+            if runbook.name == made.runbook:
+                kinds = {d.kind for d in incident.drifts if d.target == incident.root}
+                when = runbook.when
+                named = {*when.kinds, *when.all_kinds, *when.only_kinds}
+                return made if runbook.suffices and kinds <= named else None
+        return None
+
+    def _plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
         service = self._services.get(incident.root)
         if service is None:
             return f"{incident.root} is not in desired state"
@@ -58,24 +100,35 @@ class RunbookPlanner:
         if not drifts:
             return f"no runbook looks at {incident.root}: the drifts are of other targets"
         able = self._capabilities(incident.environment)
+        # What another target logs is about itself.
+        matches = [match for match in evidence.matches if match.target == incident.root]
+        found = frozenset(match.name for match in matches)
+        probed = service.spec.health.http is not None
         skipped: list[str] = []
         for runbook in self._runbooks:
-            if not condition_holds(runbook.when, drifts, evidence.patterns):
+            if not condition_holds(runbook.when, drifts, found, probed=probed):
                 continue
             lacking = [step.operation for step in runbook.steps if step.operation not in able]
             if lacking:
                 what = ", ".join(dict.fromkeys(lacking))
                 skipped.append(f"{runbook.name} skipped: {incident.environment} can't do {what}")
                 continue
+            telling = _telling(runbook, matches)
             try:
-                steps = _steps(runbook, service, drifts)
+                steps = _steps(runbook, service, drifts, telling)
             except PermanentError as exc:
                 # Another could fit less well: a mistake of this one is a person's to mend.
                 return f"runbook {runbook.name} can't be used: {exc}"
             if (refusal := self._refused(steps)) is not None:
                 skipped.append(f"{runbook.name} skipped: {refusal}")
                 continue
-            return self._by(runbook, incident, steps, drifts, evidence=evidence, skipped=skipped)
+            cause = _cause(runbook, incident, service, telling)
+            plan = self._by(
+                runbook, incident, steps, drifts, cause=cause, matches=matches, skipped=skipped
+            )
+            if (past := self._tried.same(incident.root, plan)) is None:
+                return plan
+            skipped.append(f"{runbook.name} skipped: {told(past)} did not help")
         kinds = ", ".join(_kinds(drifts))
         return "; ".join((f"no runbook fits {kinds} on {incident.root}", *skipped))
 
@@ -94,14 +147,11 @@ class RunbookPlanner:
         steps: tuple[PlanStep, ...],
         drifts: Sequence[Drift],
         *,
-        evidence: Evidence,
+        cause: RootCause,
+        matches: Sequence[PatternMatch],
         skipped: Sequence[str],
     ) -> Plan:
-        meanings = [
-            f"Logs show {name}: {self._meanings[name]}."
-            for name in evidence.patterns
-            if name in self._meanings
-        ]
+        meanings = [f"Logs show {match.name}: {match.meaning}." for match in matches]
         reason = f"runbook {runbook.name} fits {', '.join(_kinds(drifts))}"
         return Plan(
             fingerprint=incident.fingerprint,
@@ -112,11 +162,24 @@ class RunbookPlanner:
             evidence=tuple(dict.fromkeys((*map(_told, drifts), *meanings))),
             steps=steps,
             runbook=runbook.name,
+            cause=cause,
+            phases=(
+                PhaseRecord(
+                    Phase.ROOT_CAUSE,
+                    "rules",
+                    f"{cause.kind} at {cause.target}: {' '.join((runbook.diagnosis, *meanings))}",
+                ),
+                PhaseRecord(Phase.RESOLUTION, "rules", reason),
+            ),
         )
 
 
 def condition_holds(
-    condition: RunbookCondition, drifts: Sequence[Drift], patterns: Iterable[str]
+    condition: RunbookCondition,
+    drifts: Sequence[Drift],
+    patterns: frozenset[str],
+    *,
+    probed: bool = False,
 ) -> bool:
     """Whether everything that the condition gives is so; see RunbookCondition."""
     kinds = {drift.kind for drift in drifts}
@@ -127,8 +190,30 @@ def condition_holds(
         and (not condition.only_kinds or kinds <= set(condition.only_kinds))
         and (not condition.fields or not fields.isdisjoint(condition.fields))
         and (not condition.only_fields or fields <= set(condition.only_fields))
-        and (condition.pattern is None or condition.pattern in patterns)
+        and (not condition.patterns or not patterns.isdisjoint(condition.patterns))
+        and condition.probed in (None, probed)
     )
+
+
+def _telling(runbook: Runbook, matches: Sequence[PatternMatch]) -> PatternMatch | None:
+    """The match that the runbook goes by: the first, in the order of the patterns."""
+    wanted = runbook.when.patterns
+    return next((match for match in matches if not wanted or match.name in wanted), None)
+
+
+def _cause(
+    runbook: Runbook, incident: Incident, service: Service, telling: PatternMatch | None
+) -> RootCause:
+    """What the drifts tell where that suffices, else what the pattern tells.
+
+    A dependency that the line names is where the cause lies if it has drifts of its own.
+    """
+    if telling is None or runbook.suffices:
+        return RootCause(runbook.cause, incident.root)
+    named = telling.subject.split(":", 1)[0]
+    down = {drift.target for drift in incident.drifts} & set(service.dependencies)
+    where = next((target for target in down if target.rpartition("/")[2] == named), incident.root)
+    return RootCause(telling.cause, where)
 
 
 def _first_segment(pointer: str) -> str:
@@ -137,11 +222,15 @@ def _first_segment(pointer: str) -> str:
     return segment.replace("~1", "/").replace("~0", "~")
 
 
-def _steps(runbook: Runbook, service: Service, drifts: Sequence[Drift]) -> tuple[PlanStep, ...]:
+def _steps(
+    runbook: Runbook, service: Service, drifts: Sequence[Drift], telling: PatternMatch | None
+) -> tuple[PlanStep, ...]:
     context: dict[str, Any] = {"target": service.target}
     if templates.is_template([step.parameters for step in runbook.steps]):
         context["service"] = templates.service_data(service)
         context["drifts"] = [_drift_data(drift) for drift in drifts]
+        if runbook.when.patterns and telling is not None:
+            context["match"] = _match_data(telling)
     return tuple(
         PlanStep(
             operation=step.operation,
@@ -166,6 +255,16 @@ def _drift_data(drift: Drift) -> dict[str, Any]:
         "observed": drift.observed,
         "message": drift.message,
         "instance": drift.instance,
+    }
+
+
+def _match_data(match: PatternMatch) -> dict[str, Any]:
+    return {
+        "name": match.name,
+        "meaning": match.meaning[:_MAX_MEANING],
+        "subject": match.subject,
+        "line": match.line[:_MAX_LINE],
+        "count": match.count,
     }
 
 

@@ -1,4 +1,4 @@
-"""The work pool and the `reconcile` deployment: made, brought up to date, never twice.
+"""The work pool and the deployments of `reconcile` and `propose`: made, updated, never twice.
 
 What platform.yml says is written only where Prefect's server holds something else; a
 schedule that a person paused in the UI stays paused. Neighbour: `flows.serve`.
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # again by it and retired.
 MANAGED_TAG = "uici:managed"
 ENTRYPOINT = "flows/prefect_edge/flow.py:reconcile"
+PROPOSE_ENTRYPOINT = "flows/prefect_edge/propose_flow.py:propose"
 DESCRIPTION = """\
 Heals services so that they are as Git says: observe, compare, plan, guard, execute, verify,
 report.
@@ -103,6 +104,29 @@ async def ensure_deployment(
         description=DESCRIPTION,
         tags=spec.all_tags,
         entrypoint=ENTRYPOINT,
+        path=None,
+    )
+
+
+async def ensure_by_hand(
+    client: PrefectClient, flow: Flow[..., Any], spec: DeploymentSpec, *, entrypoint: str
+) -> UUID:
+    """A deployment without a schedule next to the other, in the same pool; its id."""
+    return await client.create_deployment(
+        flow_id=await client.create_flow(flow),
+        name=spec.name,
+        work_pool_name=spec.work_pool,
+        schedules=[],
+        concurrency_limit=1,
+        concurrency_options=ConcurrencyOptions(
+            collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+        ),
+        parameters={},
+        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+        enforce_parameter_schema=True,
+        description=flow.description,
+        tags=spec.all_tags,
+        entrypoint=entrypoint,
         path=None,
     )
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.approvals.desk import Desk
 from flows.listener import (
     Listener,
     Listeners,
@@ -35,6 +36,7 @@ from flows.listener import (
 from flows.log_listener import LogListener
 from flows.logging_setup import LOGGER_NAME, mirrored_to
 from flows.prefect_edge.listener import Outbox, PrefectListener, Told
+from flows.proposals.result import Proposal, Writing
 from flows.reporting.run_summary import run_name
 from flows.reporting.values import RunReport, RunResult
 from infrastructure.errors import UiciError
@@ -47,6 +49,10 @@ DRIFT_REMAINS = "DriftRemains"
 T = TypeVar("T")
 
 
+def _untold(_target: str) -> None:
+    """The next scheduled run looks at it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """The plain loop, ready to run.
@@ -55,11 +61,17 @@ class Loop:
         run: one run, from Git to Git; see `flows.reconcile.reconcile`.
         render: a report as Markdown, for the artifact.
         redactor: applied to everything that goes to Prefect.
+        propose: considers proposals by hand; None: this loop has none.
+        desk: where people approve; None: this loop has none.
+        decided: told of the target that a person has decided about.
     """
 
     run: Callable[[RunRequest, Listener], RunReport]
     render: Callable[[RunReport], str]
     redactor: Redactor
+    propose: Callable[[RunRequest, Writing], Sequence[Proposal]] | None = None
+    desk: Desk | None = None
+    decided: Callable[[str], None] = _untold
 
 
 OpenLoop = Callable[[], AbstractContextManager[Loop]]

@@ -31,7 +31,7 @@ from flows.comparison.drift import Incident
 from flows.listener import NullListener
 from flows.logging_setup import plain_line
 from flows.plan import Plan
-from flows.reporting.run_summary import drift_fields, run_name
+from flows.reporting.run_summary import asked_fields, drift_fields, run_name
 from flows.reporting.status import AGENT_FOLDER
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
 from flows.verify import CheckState, Verification, VerificationResult
@@ -261,6 +261,8 @@ class PrefectListener(NullListener):
             ):
                 payload = {"incident": fingerprint, "summary": incident.summary}
                 self._emit("uici.escalated", incident.incident.root, payload)
+        for asked in report.approvals.asked:
+            self._emit("uici.approval.requested", asked.target, asked_fields(asked))
         if _eventful(report):
             self._artifact(REPORT_KEY, "markdown", self._text(self._render(report)))
         if report.comparison.drifts:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -63,6 +63,7 @@ _NOISY_LOGGER = "prefect.concurrency"
 _UNCLAIMED = timedelta(seconds=3 * _HEARTBEAT_SECONDS)
 _MAX_BACKOFF_SECONDS = 30.0
 _CLAIM_SECONDS = 1.0
+_CLAIM_POLL_SECONDS = 0.05
 
 
 class UiciWorkerResult(BaseWorkerResult):
@@ -96,16 +97,23 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
     _description = "Runs UICI's reconcile flow in one warm process."
 
     def __init__(
-        self, *, flow: Flow[..., Any], work_pool: str, name: str, poll_interval: float
+        self,
+        *,
+        flow: Flow[..., Any],
+        work_pool: str,
+        name: str,
+        poll_interval: float,
+        others: Mapping[UUID, Flow[..., Any]] | None = None,
     ) -> None:
         """Make a worker.
 
         Args:
-            flow: what every run of the pool runs.
+            flow: what every run of the pool runs, but for those of `others`.
             work_pool: made if it is not there.
             name: the same after a restart, so that its own lost runs are recognised, and
                 another for every worker that lives at the same time.
             poll_interval: seconds between two looks for runs that are due.
+            others: flows that are run by hand, by the id of their deployment.
         """
         # No prefetch: a run that is taken early would hold the deployment's only slot.
         super().__init__(
@@ -115,6 +123,7 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
             heartbeat_interval_seconds=_HEARTBEAT_SECONDS,
         )
         self._flow = flow
+        self._others = dict(others or {})
         self._poll_interval = poll_interval
         self._running: dict[UUID, _OwnRun] = {}
         self._stopping = asyncio.Event()
@@ -175,6 +184,13 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
                     del self._running[flow_run.id]
         return begun
 
+    async def idle(self) -> None:
+        """Returns when no run works in this process."""
+        while self._running:
+            tasks = [own.task for own in self._running.values() if own.task is not None]
+            # A run that is just being claimed has no task yet.
+            await (asyncio.wait(tasks) if tasks else asyncio.sleep(_CLAIM_POLL_SECONDS))
+
     async def run(
         self,
         flow_run: FlowRun,
@@ -192,7 +208,9 @@ class UiciWorker(BaseWorker[BaseJobConfiguration, BaseVariables, UiciWorkerResul
         token = stop_requested.set(own.stop.is_set)
         watch = asyncio.create_task(self._watch_cancellation(flow_run.id, own.stop))
         try:
-            result: Any = run_flow(self._flow, flow_run=flow_run, return_type="state")
+            asked = flow_run.deployment_id
+            flow = self._flow if asked is None else self._others.get(asked, self._flow)
+            result: Any = run_flow(flow, flow_run=flow_run, return_type="state")
             await result
         finally:
             watch.cancel()

@@ -15,6 +15,7 @@ from typing import Any
 from flows.comparison.drift import Drift, Incident
 from flows.guard import Verdict
 from flows.plan import Plan, PlanStep
+from flows.reporting.asked import Exact, Told
 from flows.reporting.text import begins_known, fault_seconds, plain
 from flows.reporting.values import IncidentReport, RunReport
 from infrastructure.errors import Problem
@@ -32,7 +33,7 @@ _DRIFTS = 50
 
 def report_to_dict(report: RunReport) -> dict[str, Any]:
     """The whole run as JSON-able data, not yet redacted."""
-    desired = report.desired
+    desired, told = report.desired, Told()
     return _lean(
         {
             **_head("RunReport", report.run_id),
@@ -41,6 +42,7 @@ def report_to_dict(report: RunReport) -> dict[str, Any]:
             "mode": report.mode,
             "result": report.result,
             "stopped": report.stopped,
+            "paused": report.paused,
             "desired": {
                 "revision": desired.revision,
                 "refused": desired.refused_revision,
@@ -52,7 +54,7 @@ def report_to_dict(report: RunReport) -> dict[str, Any]:
                 "drifts": len(report.comparison.drifts),
                 "pending": len(report.comparison.pending),
             },
-            "incidents": [_incident(incident) for incident in report.incidents],
+            "incidents": [_incident(incident, told) for incident in report.incidents],
             "failures": [
                 {"environment": f.environment, "source": f.source, "error": f.error}
                 for f in report.failures
@@ -115,7 +117,7 @@ def _head(kind: str, run_id: str) -> dict[str, Any]:
     return {"apiVersion": "uici/v1", "kind": kind, "runId": run_id}
 
 
-def _incident(report: IncidentReport) -> dict[str, Any]:
+def _incident(report: IncidentReport, told: Told) -> dict[str, Any]:
     incident, verification = report.incident, report.verification
     outcomes = report.execution.outcomes if report.execution else ()
     return {
@@ -132,7 +134,7 @@ def _incident(report: IncidentReport) -> dict[str, Any]:
             "patterns": report.evidence.patterns,
             "facts": report.evidence.facts[:_FACTS],
         },
-        "plan": _plan(report.plan, report.verdicts),
+        "plan": _plan(report.plan, report.verdicts, told),
         "operations": [_operation(outcome) for outcome in outcomes],
         "verification": verification
         and {
@@ -159,8 +161,7 @@ def _drift(drift: Drift) -> dict[str, Any]:
     }
 
 
-def _plan(plan: Plan, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    usage = plan.usage
+def _plan(plan: Plan, verdicts: Sequence[Verdict], told: Told) -> dict[str, Any]:
     return {
         "digest": plan.digest,
         "planner": plan.planner,
@@ -172,17 +173,7 @@ def _plan(plan: Plan, verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "steps": [_step(verdict.step, verdict) for verdict in verdicts]
         or [_step(step, None) for step in plan.steps],
         "rollback": [_step(step, None) for step in plan.rollback],
-        "usage": usage
-        and {
-            "model": usage.model,
-            "endpoint": usage.endpoint,
-            "requests": usage.requests,
-            "promptTokens": usage.prompt_tokens,
-            "outputTokens": usage.output_tokens,
-            "dollars": usage.dollars,
-            "seconds": usage.seconds,
-            "promptVersion": usage.prompt_version,
-        },
+        **told.planning(plan),
     }
 
 
@@ -238,6 +229,8 @@ def _jsonable(value: Any) -> Any:  # noqa: PLR0911  # one return a type reads be
             return value
         case float():
             return round(value, 6)
+        case Exact():
+            return str(value)
         case str():
             return plain(value, _TEXT)
         case datetime():

@@ -13,13 +13,24 @@ from typing import Literal, NamedTuple
 
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.comparison.target_judgement import WELL
+from flows.learning.lessons import did_not_help, steps_of
 from flows.report import IncidentReport, IncidentResult
 from flows.reporting.sentences import only_tells
-from flows.reporting.status import Attempts, Condition, ConditionType, LastIncident, TargetStatus
+from flows.reporting.status import (
+    Attempts,
+    Condition,
+    ConditionType,
+    LastIncident,
+    PastIncident,
+    TargetStatus,
+    TriedPlan,
+)
 from infrastructure.config_models import Policy
 from infrastructure.observed import Alert
 
 ConditionStatus = Literal["True", "False", "Unknown"]
+
+_MAX_TRIED = 100  # what maxAttempts may be at most
 
 _READY: dict[HealthStatus, ConditionStatus] = {
     HealthStatus.HEALTHY: "True",
@@ -50,12 +61,31 @@ class RunFacts:
 
 
 def with_attempt(
-    state: TargetState, previous: TargetStatus | None, policy: Policy, run: RunFacts
+    state: TargetState,
+    previous: TargetStatus | None,
+    policy: Policy,
+    run: RunFacts,
+    *,
+    history: tuple[PastIncident, ...] = (),
 ) -> TargetStatus:
-    """The status with one attempt more; it is committed before the attempt is made."""
+    """The status with one attempt more; it is committed before the attempt is made.
+
+    Args:
+        state: what compare said.
+        previous: the status as last written.
+        policy: the target's limits.
+        run: facts of the run.
+        history: with the incident that is about to be worked on.
+    """
     status = previous or next_status(state, None, None, run)
     attempts = count_attempt(state.spec_digest, policy, status.attempts, run.now)
-    return status.model_copy(update={"attempts": attempts, "spec_digest": state.spec_digest})
+    changes = {"attempts": attempts, "spec_digest": state.spec_digest, "history": history}
+    return status.model_copy(update=changes)
+
+
+def with_history(status: TargetStatus, history: tuple[PastIncident, ...]) -> TargetStatus:
+    """The status with this history; itself where it has it."""
+    return status if status.history == history else status.model_copy(update={"history": history})
 
 
 def count_attempt(
@@ -64,10 +94,13 @@ def count_attempt(
     """The attempts with one more, on this spec."""
     same = before is not None and before.spec_digest == spec_digest
     count = (before.count if before is not None and same else 0) + 1
+    tried = before.tried if before is not None and same else ()
     backoff = policy.backoff
     # 2^30 × the shortest back-off is beyond any sensible maximum.
     delay = min(backoff.max, backoff.initial * 2 ** min(count - 1, 30))
-    return Attempts(spec_digest=spec_digest, count=count, last_at=now, not_before=now + delay)
+    return Attempts(
+        spec_digest=spec_digest, count=count, last_at=now, not_before=now + delay, tried=tried
+    )
 
 
 def next_status(
@@ -108,6 +141,7 @@ def next_status(
         conditions=tuple(_timed(claims, previous, run.now)),
         attempts=attempts,
         last_incident=last,
+        history=previous.history if previous else (),
     )
 
 
@@ -178,9 +212,23 @@ def _attempts(
     if attempts is None or attempts.spec_digest != state.spec_digest:
         return None
     if report is not None:
-        return None if report.result is IncidentResult.RECOVERED else attempts
+        return None if report.result is IncidentResult.RECOVERED else _tried(attempts, report, now)
     # Well without a verification of ours: believed once it has outlasted the back-off.
     return None if _is_well(state) and now >= attempts.not_before else attempts
+
+
+def _tried(attempts: Attempts, report: IncidentReport, now: datetime) -> Attempts:
+    """With the plan that was carried out and did not help."""
+    if not did_not_help(report):
+        return attempts
+    plan = TriedPlan(
+        remedy=report.plan.remedy,
+        planner=report.plan.planner.value,
+        steps=steps_of(report.plan),
+        at=now,
+        result=report.summary,
+    )
+    return attempts.model_copy(update={"tried": (*attempts.tried, plan)[-_MAX_TRIED:]})
 
 
 def _last_incident(
@@ -221,6 +269,9 @@ def _claims(
         yield _Claim(ConditionType.RECONCILING, "True", "AttemptFailed", message)
     if stalled:
         message = "a person must look at the last report"
+        if attempts is not None and attempts.tried:
+            done = dict.fromkeys(step.operation for past in attempts.tried for step in past.steps)
+            message += f"; tried without success: {', '.join(done)}"
         yield _Claim(ConditionType.STALLED, "True", "Escalated", message)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from flows.comparison.drift import Drift
 from flows.guard import Verdict
 from flows.plan import PlannerKind
+from flows.reporting.asked import cost_lines, planning_lines
 from flows.reporting.sentences import (
     counted,
     ending,
@@ -254,15 +255,9 @@ def _times(report: IncidentReport) -> Iterator[str]:
 
 
 def _cost(report: IncidentReport, put: Put) -> Iterator[str]:
-    usage = report.plan.usage
-    if usage is not None:
-        price = "unpriced" if usage.dollars is None else f"{usage.dollars:.6f} US dollars"
-        yield (
-            f"Asked {put(usage.model)} (prompt {put(usage.prompt_version)}): {usage.requests}"
-            f" requests, {usage.prompt_tokens} + {usage.output_tokens} tokens, {price},"
-            f" {seconds(usage.seconds)}."
-        )
-        yield ""
+    for line in cost_lines(report.plan, put):
+        yield from (line, "")
+    yield from planning_lines(report.plan, put)
 
 
 # ── evidence ────────────────────────────────────────────────────────────────────

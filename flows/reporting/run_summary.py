@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from flows.approvals.request import ApprovalRequest
 from flows.comparison.drift import Drift, Sync
 from flows.guard import Decision
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport, RunResult
@@ -59,6 +60,20 @@ def run_fields(report: RunReport) -> dict[str, Any]:
         "errors": list(report.errors),
         "intent_commit": report.intent_commit,
         "report_commit": report.report_commit,
+    }
+
+
+def asked_fields(request: ApprovalRequest) -> dict[str, Any]:
+    """A request for a person's word as key-values for an event."""
+    return {
+        "request": request.id,
+        "plan": request.plan_digest,
+        "operations": [step.operation for step in request.plan.steps],
+        "risk": request.risk.value,
+        "diagnosis": request.plan.diagnosis,
+        "asked_by": request.run_id,
+        "expires_at": _iso(request.expires_at),
+        "approve": f"uici approve {request.id}",
     }
 
 

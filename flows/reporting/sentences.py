@@ -194,7 +194,7 @@ def planner(plan: Plan) -> str:
         case PlannerKind.LLM:
             return f"llm {plan.usage.model}" if plan.usage else "llm"
         case PlannerKind.LEARNED:
-            return "learned"
+            return f"learned {plan.learned}" if plan.learned else "learned"
         case PlannerKind.PERSON:
             return "a person"
         case PlannerKind.NONE:

@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from flows.approvals.ledger import Ledger
+from flows.learning.shelf import Shelf
+from flows.reporting.proposal_note import ProposalNote
 from infrastructure.observed import empty
+from infrastructure.pause import PauseFile
 from infrastructure.service import Document
 
 
@@ -38,13 +42,53 @@ class Condition(Document):
     last_transition_time: datetime
 
 
+class Step(Document):
+    """One operation of a past plan."""
+
+    operation: str
+    parameters: dict[str, Any]
+
+
+class TriedPlan(Document):
+    """A plan that was carried out and did not help. `remedy`: `Plan.remedy`."""
+
+    remedy: str
+    planner: str
+    steps: tuple[Step, ...]
+    at: datetime
+    result: str
+
+
 class Attempts(Document):
-    """Failed tries on one (target, spec digest); reset by a verified recovery or new digest."""
+    """Failed tries on one (target, spec digest); reset by a verified recovery or new digest.
+
+    `tried` are the plans that did not help; none of them is carried out again before the reset.
+    """
 
     spec_digest: str
     count: int
     last_at: datetime
     not_before: datetime
+    tried: tuple[TriedPlan, ...] = ()
+
+
+class PastIncident(Document):
+    """One incident of the target that was worked on: the loop's memory of what helps.
+
+    `seconds` from the start of the run to the verified recovery; None: it did not recover.
+    """
+
+    at: datetime
+    run_id: str
+    spec_digest: str
+    incident_class: str  # name in `knowledge/`
+    kinds: tuple[str, ...]
+    fields: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    planner: str
+    steps: tuple[Step, ...]
+    result: str
+    seconds: float | None = None
 
 
 class LastIncident(Document):
@@ -75,6 +119,7 @@ class TargetStatus(Document):
     conditions: tuple[Condition, ...]
     attempts: Attempts | None = None
     last_incident: LastIncident | None = None
+    history: tuple[PastIncident, ...] = ()  # newest last, bounded by learning.history
 
 
 def status_path(target: str) -> str:
@@ -120,9 +165,14 @@ class Reported:
 
     `refused_revision` is the refused desired state that people were told about already.
     `damaged` names files that could not be read, and why; they count as absent.
+    `knowledge` is what was learned, read when it is asked for.
     """
 
     statuses: Mapping[str, TargetStatus] = field(default_factory=empty)
     refused_revision: str | None = None
     intents: tuple[OpenIntent, ...] = ()
     damaged: tuple[str, ...] = ()
+    knowledge: Shelf = field(default_factory=Shelf)
+    proposals: Mapping[str, ProposalNote] = field(default_factory=empty)  # by branch
+    pause: PauseFile | None = None  # by `uici pause`
+    approvals: Ledger = field(default_factory=Ledger)

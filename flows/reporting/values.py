@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from flows.approvals.news import ApprovalNews
 from flows.compare import Comparison
 from flows.comparison.drift import Incident
 from flows.execute import Execution
 from flows.guard import Verdict
+from flows.learning.learn import Lessons
 from flows.observe import SourceFailure
 from flows.plan import Evidence, Plan
 from flows.reporting.status import TargetStatus
@@ -86,3 +88,6 @@ class RunReport:
     report_commit: str | None = None
     stage_seconds: Mapping[Stage, float] = field(default_factory=empty)
     stopped: str = ""  # why the run was ended before its next change; empty: it was not
+    lessons: Lessons = field(default_factory=Lessons)
+    paused: Mapping[str, str] = field(default_factory=empty)  # environment → by whom and why
+    approvals: ApprovalNews = field(default_factory=ApprovalNews)

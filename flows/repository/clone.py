@@ -21,6 +21,7 @@ import structlog
 from flows.repository.contract import (
     CloneDamagedError,
     Commit,
+    DesiredChange,
     Listing,
     NewTip,
     Pushed,
@@ -32,6 +33,7 @@ from flows.repository.fast_import import authored, check_path
 from flows.repository.locks import wait_for
 from flows.repository.plumbing import Move, Plumbing
 from flows.repository.process import GitProcess
+from flows.repository.proposal_branches import ProposalBranches
 from flows.repository.remote import reason_line, redact_url, remote_slug, resolve_remote
 from flows.repository.reports_branch import ReportsBranch, push_answer
 from flows.repository.runner import Done
@@ -60,12 +62,14 @@ class GitRepository:
         directory: Path,
         settings: GitSettings,
         *,
+        proposals: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.directory = directory
         self._address = remote
         self.remote = redact_url(remote)
         self._settings = settings
+        self._proposals = proposals
         self._timeout = settings.timeout.total_seconds()
         self._sleep = sleep
         self._process = GitProcess(directory, remote=remote, timeout=self._timeout)
@@ -80,6 +84,7 @@ class GitRepository:
         seed: Path | None,
         settings: GitSettings,
         *,
+        proposals: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> GitRepository:
         """The clone of a remote under the data directory, made if it is not there.
@@ -90,6 +95,7 @@ class GitRepository:
             directory: the agent's data directory.
             seed: folder whose files become the embedded repository's first commit.
             settings: `git` of platform.yml.
+            proposals: how names of branches with proposals begin; None: there are none.
             sleep: waits between push attempts.
 
         Raises:
@@ -115,7 +121,7 @@ class GitRepository:
             raise PermanentError(
                 f"cannot write the data directory {data}: {exc.strerror or exc}"
             ) from exc
-        return cls(address, clone, settings, sleep=sleep)
+        return cls(address, clone, settings, proposals=proposals, sleep=sleep)
 
     # ── in ──────────────────────────────────────────────────────────────────────
 
@@ -123,9 +129,10 @@ class GitRepository:
         """See `Repository.fetch`. With nothing new: this and one look at the refs."""
         reports = self._reports(reports_branch)
         before = self._plumbing.refs()
-        done = self._fetch(branch, reports_branch)
+        also = self.proposals.refspec if self.proposals is not None else None
+        done = self._fetch(branch, reports_branch, also=also)
         if _lacks(done, reports_branch):
-            done = self._fetch(branch)
+            done = self._fetch(branch, also=also)
             if done.status == 0 and reports.tracking in before:
                 self._plumbing.move(Move(reports.tracking, None))
         if _lacks(done, branch):
@@ -164,6 +171,12 @@ class GitRepository:
     def history(self, sha: str, limit: int) -> tuple[str, ...]:
         """See `Repository.history`."""
         return self._plumbing.history(sha, limit)
+
+    def changes(
+        self, sha: str, path: str, *, limit: int, since: datetime
+    ) -> tuple[DesiredChange, ...]:
+        """See `Repository.changes`."""
+        return self._plumbing.touching(sha, path, limit=limit, since=since)
 
     def directories(self, sha: str, path: str) -> tuple[str, ...]:
         """See `Repository.directories`."""
@@ -220,6 +233,18 @@ class GitRepository:
                 sha = reports.renamed(sha, self._plumbing.refs())
         return Pushed(sha, error)
 
+    @property
+    def proposals(self) -> ProposalBranches | None:
+        """See `Repository.proposals`."""
+        if self._proposals is None:
+            return None
+        return self.branches(self._proposals)
+
+    def branches(self, prefix: str) -> ProposalBranches:
+        """See `Repository.branches`."""
+        author = self._settings.author
+        return ProposalBranches(prefix, self._plumbing, self._ask, author=author)
+
     def maintain(self, now: datetime) -> None:
         """See `Repository.maintain`: `git gc --auto` in the background, at `gcEvery`."""
         stamp = self.directory / "uici-gc"
@@ -272,7 +297,13 @@ class GitRepository:
         aside: Path | None = None
         try:
             with new_bare(self.directory, branch) as scratch:
-                fresh = GitRepository(self._address, scratch, self._settings, sleep=self._sleep)
+                fresh = GitRepository(
+                    self._address,
+                    scratch,
+                    self._settings,
+                    proposals=self._proposals,
+                    sleep=self._sleep,
+                )
                 fresh.fetch(branch, reports_branch)
                 salvage = Salvage(fresh._plumbing, fresh._process, self.directory)
                 (scratch / _RENEWED).touch()
@@ -313,9 +344,12 @@ class GitRepository:
             raise TemporaryError(f"cannot push to {self.remote}: {reason_line(done.stderr)}")
         return answer
 
-    def _fetch(self, *branches: str) -> Done:
+    def _fetch(self, *branches: str, also: str | None = None) -> Done:
         specs = [f"+refs/heads/{name}:{_tracking(name)}" for name in branches]
         options = ["--no-tags", "--no-recurse-submodules", "--no-write-fetch-head"]
+        if also is not None:  # in the same request: branches that are gone are forgotten
+            specs.append(also)
+            options.append("--prune")
         command = ["fetch", *options, "origin", *specs]
         done = self._ask("fetch from", command)
         for _ in range(_FETCH_RACES):

@@ -7,13 +7,17 @@ here so that the pure stages, which know desired state and reports, import no Gi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infrastructure.errors import Problem, TemporaryError
+from infrastructure.observed import empty
 from infrastructure.service import Service
+
+if TYPE_CHECKING:
+    from flows.repository.proposal_branches import ProposalBranches
 
 
 class CloneDamagedError(TemporaryError):
@@ -53,7 +57,8 @@ class DesiredState:
     that was refused, in the same form. Problems without a refused revision are remarks
     about what is in force. `stale` tells that the remote could not be reached, and why;
     what is in force is then the newest that was ever fetched. `lost` says what may be
-    lost of what the agent itself had written, each in one line.
+    lost of what the agent itself had written, each in one line. `files` are the paths of
+    the files that services stand in, by inventory id.
     """
 
     revision: str
@@ -62,6 +67,21 @@ class DesiredState:
     refused_revision: str | None = None
     stale: str | None = None
     lost: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=empty)
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredChange:
+    """A commit of desired state that touched a file of these targets.
+
+    `author` and `subject` are whatever their writer wrote: outside text, not redacted.
+    """
+
+    sha: str
+    at: datetime
+    author: str
+    subject: str
+    targets: tuple[str, ...] = ()
 
 
 class Durability(StrEnum):
@@ -158,6 +178,15 @@ class Repository(Protocol):
     Every method raises CloneDamagedError when Git finds the clone damaged; `renew` mends it.
     """
 
+    @property
+    def proposals(self) -> ProposalBranches | None:
+        """Branches with proposals; None: they are not enabled, and nobody's are fetched."""
+        ...
+
+    def branches(self, prefix: str) -> ProposalBranches:
+        """Branches of this product whose names begin so; of these nothing is fetched."""
+        ...
+
     def fetch(self, branch: str, reports_branch: str) -> Tips:
         """Bring both branches. A missing reports branch is fine.
 
@@ -177,6 +206,15 @@ class Repository(Protocol):
 
     def history(self, sha: str, limit: int) -> tuple[str, ...]:
         """A commit and the branch's tips before it, newest first, at most `limit`."""
+        ...
+
+    def changes(
+        self, sha: str, path: str, *, limit: int, since: datetime
+    ) -> tuple[DesiredChange, ...]:
+        """Commits up to `sha` that touched a file, newest first, at most `limit`.
+
+        One that is older than `since` ends the search.
+        """
         ...
 
     def directories(self, sha: str, path: str) -> tuple[str, ...]:

@@ -14,6 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flows.approvals.ledger import Ledger, read_ledger
+from flows.approvals.request import APPROVAL_FOLDER
+from flows.learning.shelf import Shelf, class_of_path
+from flows.reporting.proposal_note import PROPOSAL_FOLDER, ProposalNote, note_path
 from flows.reporting.status import (
     INTENT_FOLDER,
     REFUSED_PATH,
@@ -27,6 +31,7 @@ from flows.reporting.status import (
 )
 from flows.repository.contract import Listing, Repository
 from infrastructure.errors import NotFoundError
+from infrastructure.pause import PAUSE_PATH, PauseFile, damaged_pause, read_pause
 
 _RUN_ID = 8  # characters of a run id's end in a report's name
 _LISTED = 20
@@ -37,7 +42,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
     """The files of a listing as values.
 
     Args:
-        listing: what stands below `status/` and `intents/`, and `refused.json`.
+        listing: what stands below `status/`, `intents/`, `knowledge/` …, and `refused.json`.
         repository: reads the contents.
         limit: bytes; a larger file counts as damaged.
     """
@@ -49,7 +54,11 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
     contents = repository.read(shas.values())
     statuses: dict[str, TargetStatus] = {}
     intents: list[OpenIntent] = []
+    proposals: dict[str, ProposalNote] = {}
+    learned: dict[str, bytes] = {}
+    asked: dict[str, bytes] = {}
     refused: str | None = None
+    pause = _pause_without_content(listing, limit)
     for path, sha in sorted(shas.items()):
         folder = path.partition("/")[0]
         try:
@@ -58,11 +67,40 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
                 statuses[status.target] = status
             elif folder == INTENT_FOLDER and path.endswith(".json"):
                 intents.append(_intent(path, contents[sha]))
+            elif folder == PROPOSAL_FOLDER and path.endswith(".json"):
+                note = _note(path, contents[sha])
+                proposals[note.branch] = note
+            elif (name := class_of_path(path)) is not None:
+                learned[name] = contents[sha]
+            elif folder == APPROVAL_FOLDER:
+                asked[path] = contents[sha]
+            elif path == PAUSE_PATH:
+                pause = read_pause(path, contents[sha], max_bytes=limit)
             elif path == REFUSED_PATH:
                 refused = _text(_json_object(contents[sha]).get("revision"))
         except (ValueError, RecursionError) as exc:
             damaged.append(f"{path}: {_reason(exc)}")
-    return Reported(statuses, refused, tuple(intents), tuple(damaged))
+    approvals = read_ledger(asked) if asked else Ledger()
+    return Reported(
+        statuses,
+        refused,
+        tuple(intents),
+        (*damaged, *approvals.damaged),
+        approvals=approvals,
+        proposals=proposals,
+        knowledge=Shelf(learned),
+        pause=pause,
+    )
+
+
+def _pause_without_content(listing: Listing, limit: int) -> PauseFile | None:
+    """A pause file that is not read: a link, or too large. It pauses all the same."""
+    blob = listing.files.get(PAUSE_PATH)
+    if blob is not None and blob.size > limit:
+        return damaged_pause(PAUSE_PATH, f"it has more than {limit} bytes")
+    return next(
+        (damaged_pause(e.path, e.why) for e in listing.ignored if e.path == PAUSE_PATH), None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +172,13 @@ def _status(path: str, content: bytes) -> TargetStatus:
     if status_path(status.target) != path:
         raise ValueError(f"it is about {status.target}")
     return status
+
+
+def _note(path: str, content: bytes) -> ProposalNote:
+    note = ProposalNote.model_validate_json(content)
+    if note_path(note.branch) != path:
+        raise ValueError(f"it is about {note.branch}")
+    return note
 
 
 def _intent(path: str, content: bytes) -> OpenIntent:

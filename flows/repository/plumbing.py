@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.repository.contract import Blob, CloneDamagedError, Commit, Ignored, Listing
+from flows.repository.contract import (
+    Blob,
+    CloneDamagedError,
+    Commit,
+    DesiredChange,
+    Ignored,
+    Listing,
+)
 from flows.repository.damage import damage_of
 from flows.repository.fast_import import Edit, NewCommit, import_stream
 from flows.repository.ref_files import RefFiles
@@ -113,6 +120,19 @@ class Plumbing:
         """The commit and what the branch was before it, newest first, merges' sides left out."""
         command = ["rev-list", "--first-parent", "-n", str(limit), sha]
         return tuple(self.must(command, "list commits").decode().split())
+
+    def touching(
+        self, sha: str, path: str, *, limit: int, since: datetime
+    ) -> tuple[DesiredChange, ...]:
+        """Commits that touched a file, newest first; endless authors and subjects are cut."""
+        words = "--format=%H%x00%ct%x00%<(500,trunc)%an%x00%<(8000,trunc)%s"
+        command = ["log", "-z", words, "-n", str(limit), f"--since={int(since.timestamp())}"]
+        command += ["--no-show-signature", "--no-notes", sha, "--", path]
+        output = self.must(command, "list changes").decode(errors="replace").split("\0")
+        return tuple(
+            DesiredChange(found, _moment(seconds), author.strip(), subject.strip())
+            for found, seconds, author, subject in zip(*[iter(output)] * 4, strict=False)
+        )
 
     # ── trees and blobs ─────────────────────────────────────────────────────────
 

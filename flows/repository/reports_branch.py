@@ -1,7 +1,8 @@
 """The reports branch between us and the remote: many writers, nothing lost, never by force.
 
 Ours stand on a commit of the remote (`base`); when the remote has moved, ours are made
-again on its tip, commit by commit, and the push is tried again. Neighbours: commands are
+again on its tip, commit by commit, and the push is tried again; files of knowledge are
+merged then. Neighbours: commands are
 `flows.repository.plumbing`'s, the network `flows.repository.clone`'s.
 
 Refs of the clone for a branch B: `refs/remotes/origin/B` is the remote's as last seen,
@@ -17,15 +18,17 @@ import contextlib
 import hashlib
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 import structlog
 
+from flows.learning.merge import is_knowledge, merged_file
+from flows.learning.shelf import KNOWLEDGE_FOLDER
 from flows.repository.contract import Commit
 from flows.repository.fast_import import Edit, NewCommit
-from flows.repository.plumbing import ABSENT, Move, Plumbing
+from flows.repository.plumbing import ABSENT, Move, Plumbing, blob_id
 from flows.repository.remote import reason_line
 from infrastructure.config_models import Retry
 from infrastructure.errors import TemporaryError
@@ -120,10 +123,12 @@ class ReportsBranch:
         """Our commits that the remote lacks, made again on its tip; the last one's name."""
         shas = self._plumbing.missing_in(ours, tip, *([base] if base else []))
         known = {path: blob.sha for path, blob in self._plumbing.tree(tip).files.items()}
+        learned = _Learned(self._plumbing, base, known)
         kept: list[tuple[str, tuple[Edit, ...]]] = []
         for sha, edits in self._plumbing.edits(shas).items():
-            news = tuple(edit for edit in edits if known.get(edit.path) != edit.blob)
-            known |= {edit.path: edit.blob or "" for edit in news}
+            mended = [merged for edit in edits if (merged := learned.merged(edit)) is not None]
+            news = tuple(edit for edit in mended if known.get(edit.path) != _identity(edit))
+            known |= {edit.path: _identity(edit) or "" for edit in news}
             kept += [(sha, news)] if news else []
         if not kept:
             return tip
@@ -190,6 +195,45 @@ class ReportsBranch:
         entries = self._plumbing.must(command, "search a commit").rstrip(b"\0").split(b"\0")
         parts = [entry.partition(b"\n") for entry in entries]
         return {name.decode(): text for name, _, text in parts}
+
+
+class _Learned:
+    """Files of knowledge in a replay: what others wrote or deleted meanwhile has its say."""
+
+    def __init__(self, plumbing: Plumbing, base: str | None, known: Mapping[str, str]) -> None:
+        self._plumbing = plumbing
+        self._base = base
+        self._known = known
+        self._made: dict[str, bytes] = {}  # by identity; not in the repository yet
+        self._before: frozenset[str] | None = None
+
+    def merged(self, edit: Edit) -> Edit | None:
+        """The edit as it is to be made on the newer tip; None: not at all."""
+        if edit.blob is None or not is_knowledge(edit.path):
+            return edit
+        theirs = self._known.get(edit.path)
+        if not theirs:
+            return None if edit.path in self._stood_before() else edit
+        if theirs == edit.blob:
+            return edit
+        content = merged_file(edit.path, self._read(edit.blob), self._read(theirs))
+        self._made[blob_id(content)] = content
+        return Edit(edit.path, content=content)
+
+    def _stood_before(self) -> frozenset[str]:
+        if self._before is None:
+            files = self._plumbing.tree(self._base, (KNOWLEDGE_FOLDER,)).files if self._base else ()
+            self._before = frozenset(files)
+        return self._before
+
+    def _read(self, sha: str) -> bytes:
+        made = self._made.get(sha)
+        return self._plumbing.read([sha])[sha] if made is None else made
+
+
+def _identity(edit: Edit) -> str | None:
+    """The blob that an edit makes of its path; None: it goes."""
+    return edit.blob if edit.content is None else blob_id(edit.content)
 
 
 def _sha(commit: Commit | None) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import structlog
@@ -20,6 +20,8 @@ from flows.repository.contract import CloneDamagedError, DesiredState, Listing, 
 from infrastructure.config_models import GitSettings
 from infrastructure.desired_state import StateRead
 from infrastructure.errors import Problem, TemporaryError
+from infrastructure.observed import empty
+from infrastructure.pause import PauseFile, damaged_pause, read_pause
 from infrastructure.service import Service
 from infrastructure.sources.tree import Tree
 
@@ -38,6 +40,8 @@ class _Parsed:
     services: Mapping[str, Service]
     problems: tuple[Problem, ...]  # why the revision is refused; empty: it is good
     remarks: tuple[Problem, ...]
+    files: Mapping[str, str] = field(default_factory=empty)
+    pauses: tuple[PauseFile, ...] = ()
 
 
 class Revisions:
@@ -59,13 +63,17 @@ class Revisions:
         if not newest.problems:
             if tips.last_good != tips.desired:
                 self._repository.remember_good(self._settings.branch, tips.desired)
-            return DesiredState(self._revision(tips.desired), newest.services, remarks)
+            return DesiredState(
+                self._revision(tips.desired), newest.services, remarks, files=newest.files
+            )
         good = self._last_good(tips.desired, tips)
+        parsed = self._parse(good) if good else None
         return DesiredState(
             revision=self._revision(good),
-            services=self._parse(good).services if good else {},
+            services=parsed.services if parsed else {},
             problems=(*newest.problems, *remarks),
             refused_revision=self._revision(tips.desired),
+            files=parsed.files if parsed else {},
         )
 
     def _last_good(self, tip: str, tips: Tips) -> str | None:
@@ -127,7 +135,7 @@ class Revisions:
         remarks = tuple(Problem(entry.path, 0, 0, entry.why) for entry in listing.ignored)
         files, problems = self._readable(listing)
         if problems:
-            return _Parsed({}, problems, remarks)
+            return _Parsed({}, problems, remarks, pauses=self._pauses(listing))
         contents = self._repository.read(files.values())
         tree = CommitTree(self._repository, sha, max_bytes=self._settings.max_file_bytes)
         found = self._parser({path: contents[blob] for path, blob in files.items()}, tree)
@@ -143,7 +151,36 @@ class Revisions:
                     "an empty desired state is refused: to let everything be, suspend the services",
                 ),
             )
-        return _Parsed(services, problems, remarks)
+        pauses = (*found.pauses, *self._ignored_pauses(listing))
+        return _Parsed(services, problems, remarks, found.files, pauses)
+
+    def pauses(self, sha: str) -> tuple[PauseFile, ...]:
+        """What people have paused at a commit, whether the rest of it is valid or not."""
+        return self._parse(sha).pauses
+
+    def _pauses(self, listing: Listing) -> tuple[PauseFile, ...]:
+        """Of a commit whose files are not read: the pause file alone is."""
+        limit, found = self._settings.max_file_bytes, []
+        for path, blob in listing.files.items():
+            if not self._is_pause(path):
+                continue
+            if blob.size > limit:
+                found.append(damaged_pause(path, f"it has more than {limit} bytes"))
+            else:
+                content = self._repository.read([blob.sha])[blob.sha]
+                found.append(read_pause(path, content, max_bytes=limit))
+        return (*found, *self._ignored_pauses(listing))
+
+    def _ignored_pauses(self, listing: Listing) -> tuple[PauseFile, ...]:
+        """A link in the pause file's place: somebody wanted a pause."""
+        return tuple(
+            damaged_pause(entry.path, entry.why)
+            for entry in listing.ignored
+            if self._is_pause(entry.path)
+        )
+
+    def _is_pause(self, path: str) -> bool:
+        return PurePosixPath(path).name == self._settings.pause_file
 
     def _readable(self, listing: Listing) -> tuple[dict[str, str], tuple[Problem, ...]]:
         limit = self._settings.max_file_bytes

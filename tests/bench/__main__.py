@@ -28,7 +28,16 @@ from flows.demo.place import ROOT
 from flows.logging_setup import configure_logging
 from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.errors import UiciError
-from tests.bench import command_line, git_commit, kubernetes, noop, recovery, scale, scheduled
+from tests.bench import (
+    command_line,
+    dossier,
+    git_commit,
+    kubernetes,
+    noop,
+    recovery,
+    scale,
+    scheduled,
+)
 from tests.bench.ground import Ground, ground
 from tests.bench.table import Row, table
 
@@ -48,6 +57,7 @@ class Extent:
     kills: int = 7
     incidents: int = 20
     simulated: tuple[int, ...] = (10_000, 100_000)
+    log_lines: int = 100_000
 
 
 QUICK = Extent(
@@ -58,6 +68,7 @@ QUICK = Extent(
     kills=3,
     incidents=5,
     simulated=(1_000, 10_000),
+    log_lines=10_000,
 )
 
 OnGround = Callable[[Ground, Extent], Iterator[Row]]
@@ -74,9 +85,10 @@ ALONE: dict[str, Alone] = {
     "cli": lambda s, e: command_line.measure(s, services=1000, rounds=e.rounds // 3),
     "scale": lambda _, e: scale.measure(e.simulated),
     "kubernetes": lambda _, __: kubernetes.measure(),
+    "dossier": lambda _, e: dossier.measure(lines=e.log_lines, rounds=5),
 }
 # The order in which they are shown.
-SHOWN = ("noop", "scheduled", "recovery", "commit", "cli", "scale", "kubernetes")
+SHOWN = ("noop", "scheduled", "recovery", "commit", "cli", "scale", "kubernetes", "dossier")
 
 
 class Bench:

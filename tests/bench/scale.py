@@ -24,7 +24,7 @@ from executors.translator import CommandTranslator
 from flows.compare import CompareInput, Comparison, compare, confirm, unconfirmed_for
 from flows.guard import Decision, GuardInput, Verdict, judge
 from flows.observe import Observation
-from flows.plan import Evidence, Plan
+from flows.plan import Declined, Evidence, Plan
 from flows.planners.runbook import RunbookPlanner
 from flows.policy import effective_policy
 from infrastructure.config_loader import UniversalConfig, UniversalConfigLoader
@@ -149,11 +149,13 @@ def _confirmed(given: CompareInput, first: Comparison, seen: Observation) -> Com
     return confirm(first, second)
 
 
-def _judged(comparison: Comparison, plans: list[Plan | str], guard: GuardInput) -> list[Verdict]:
+def _judged(
+    comparison: Comparison, plans: list[Plan | Declined], guard: GuardInput
+) -> list[Verdict]:
     """As a run does it: each incident has what the ones before it have left."""
     verdicts: list[Verdict] = []
     for incident, plan in zip(comparison.incidents, plans, strict=True):
-        if isinstance(plan, str):
+        if isinstance(plan, Declined):
             raise TypeError(f"no plan for {incident.root}: {plan}")
         judged = judge(plan, incident, guard)
         verdicts += judged

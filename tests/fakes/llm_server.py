@@ -14,7 +14,7 @@ import json
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -41,6 +41,16 @@ class ReceivedRequest:
 
     def _message(self, role: str) -> str:
         return "\n".join(m["content"] for m in self.body["messages"] if m["role"] == role)
+
+    @property
+    def checks_abilities(self) -> bool:
+        """Whether it asks what the endpoint can do, and not about an incident."""
+        return self.system.startswith("This checks how you answer.")
+
+    @property
+    def tools(self) -> list[str]:
+        """Names of the tools that it offers."""
+        return [tool["function"]["name"] for tool in self.body.get("tools", ())]
 
 
 class Exchange:
@@ -88,10 +98,20 @@ Behaviour = Callable[[Exchange], None]
 
 
 class ScriptedLlm:
-    """The server. Use it as a context manager: it leaves no thread and no socket behind."""
+    """The server. Use it as a context manager: it leaves no thread and no socket behind.
 
-    def __init__(self, *script: Behaviour, tls: ssl.SSLContext | None = None) -> None:
+    Questions about its abilities are kept apart, in `checks`, and answered by `check`.
+    """
+
+    def __init__(
+        self,
+        *script: Behaviour,
+        tls: ssl.SSLContext | None = None,
+        check: Behaviour | None = None,
+    ) -> None:
         self.requests: list[ReceivedRequest] = []
+        self.checks: list[ReceivedRequest] = []
+        self._check = check or strict_without_tools()
         self._script = list(script)
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -131,6 +151,9 @@ class ScriptedLlm:
 
     def _next(self, request: ReceivedRequest) -> Behaviour:
         with self._lock:
+            if request.checks_abilities:
+                self.checks.append(request)
+                return self._check
             self.requests.append(request)
             return self._script.pop(0) if len(self._script) > 1 else self._script[0]
 
@@ -169,9 +192,22 @@ def completion(
     usage: tuple[int, int] | None = (100, 20),
     finish_reason: str = "stop",
     refusal: str | None = None,
+    calls: Sequence[tuple[str, Any]] = (),
 ) -> dict[str, Any]:
-    """A Chat Completions answer as the API documents it."""
-    message = {"role": "assistant", "content": text, "refusal": refusal}
+    """A Chat Completions answer as the API documents it. `calls`: (tool, arguments)."""
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": refusal}
+    if calls:
+        message["tool_calls"] = [
+            {
+                "id": f"call_{index}",
+                "type": "function",
+                "function": {
+                    "name": name,
+                    "arguments": given if isinstance(given, str) else json.dumps(given),
+                },
+            }
+            for index, (name, given) in enumerate(calls)
+        ]
     body: dict[str, Any] = {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -308,3 +344,58 @@ def only_understands(formats: tuple[str, ...], then: Behaviour) -> Behaviour:
             error(400, message)(exchange)
 
     return behave
+
+
+def calls_tools(*calls: tuple[str, Any], text: str | None = None) -> Behaviour:
+    """The model calls these tools: (name, arguments)."""
+    body = _json(completion(text, finish_reason="tool_calls", calls=calls))
+    return lambda exchange: exchange.reply(body)
+
+
+def without_tools(then: Behaviour) -> Behaviour:
+    """Refuses requests that offer tools, as servers without them do."""
+
+    def behave(exchange: Exchange) -> None:
+        if exchange.request.tools:
+            error(400, "tools are not supported with this template")(exchange)
+        else:
+            then(exchange)
+
+    return behave
+
+
+# ── answers to the questions about abilities ────────────────────────────────────
+
+
+def _kept_schema(request: ReceivedRequest) -> Any:
+    """What an endpoint that keeps a strict schema answers."""
+    schema = request.body["response_format"]["json_schema"]["schema"]
+    return {name: inner["enum"][0] for name, inner in schema["properties"].items()}
+
+
+def strict_without_tools() -> Behaviour:
+    """Keeps schemas, and has never heard of tools."""
+
+    def behave(exchange: Exchange) -> None:
+        form = exchange.request.body.get("response_format", {}).get("type")
+        text = json.dumps(_kept_schema(exchange.request)) if form == "json_schema" else "Hello."
+        exchange.reply(_json(completion(text, usage=(60, 5))))
+
+    return behave
+
+
+def strict_with_tools() -> Behaviour:
+    """Keeps schemas and calls tools."""
+
+    def behave(exchange: Exchange) -> None:
+        if exchange.request.tools:
+            calls_tools((exchange.request.tools[0], {"word": "teal"}))(exchange)
+        else:
+            strict_without_tools()(exchange)
+
+    return behave
+
+
+def claims_and_writes_prose() -> Behaviour:
+    """Takes every schema and every tool without a word, and answers prose."""
+    return answer("Hello, how nice to meet you!", usage=(60, 9))

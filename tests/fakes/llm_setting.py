@@ -11,8 +11,11 @@ from typing import Any
 import yaml
 
 from flows.comparison.drift import Drift, Incident
+from flows.llm.abilities import AbilityBook
+from flows.llm.breaker import EndpointBreaker
 from flows.llm.budget import DayLedger, LlmBudget
 from flows.llm.client import LlmClient
+from flows.llm.isolation import ReadOperation
 from flows.llm.planner import LlmPlanner, PlanningWorld
 from flows.llm.prompt import Prompt, load_prompt
 from infrastructure.config_models import (
@@ -21,6 +24,9 @@ from infrastructure.config_models import (
     AgentLlm,
     Budget,
     Budgets,
+    CircuitBreaker,
+    IsolationSettings,
+    LlmAbilities,
     LlmPrice,
     LlmSettings,
     Operations,
@@ -28,6 +34,7 @@ from infrastructure.config_models import (
 )
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operation_registry import OperationRegistry
+from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
 from infrastructure.service import Backoff, Service
 from tests.fakes.llm_server import MODEL
 
@@ -62,6 +69,11 @@ def settings(base_url: str, **changes: Any) -> LlmSettings:
         "repair_rounds": 1,
         "max_response_bytes": 1_000_000,
         "prices": (LlmPrice(model=MODEL, input=1.0, output=2.0),),
+        "abilities": LlmAbilities(strict_schema="yes", tools="no", keep_for=timedelta(days=1)),
+        "circuit_breaker": CircuitBreaker(failures=3, open_for=timedelta(minutes=5)),
+        "isolation": IsolationSettings(
+            rounds=2, calls=4, timeout=timedelta(seconds=5), result_tokens=400
+        ),
     }
     return LlmSettings(**(values | changes))
 
@@ -83,7 +95,7 @@ def agent(*, limits: Budgets | None = None, max_prompt_tokens: int = 6000) -> Ag
             temperature=0,
             max_output_tokens=500,
             max_prompt_tokens=max_prompt_tokens,
-            prompt="prompts/plan.v1.md",
+            prompt="prompts/plan.v3.md",
         ),
         budgets=limits or budgets(),
         identity=AgentIdentity(names=("uici-agent",), lives_on=(), native_ids=(), labels={}),
@@ -129,7 +141,7 @@ def incident(kind: DriftKind = DriftKind.STOPPED, message: str = "exited with co
 
 def prompt() -> Prompt:
     """The shipped instructions."""
-    return load_prompt(CONFIG / "prompts" / "plan.v1.md")
+    return load_prompt(CONFIG / "prompts" / "plan.v3.md")
 
 
 def planner(
@@ -139,20 +151,41 @@ def planner(
     limits: Budgets | None = None,
     max_prompt_tokens: int = 6000,
     redact: Callable[[str], str] = lambda text: text,
+    read: ReadOperation | None = None,
     **changes: Any,
 ) -> LlmPlanner:
     """A planner on that endpoint, its day counters in `directory`."""
     llm = settings(base_url, **changes)
-    ledger = DayLedger(directory / "day.json", lambda: NOW)
     the_agent = agent(limits=limits, max_prompt_tokens=max_prompt_tokens)
+    breaker = EndpointBreaker(
+        directory / "breaker.json", base_url, llm.circuit_breaker, lambda: NOW
+    )
+    client = LlmClient(llm, redact=redact, breaker=breaker)
+    ledger = DayLedger(directory / "day.json", lambda: NOW)
     return LlmPlanner(
-        LlmClient(llm, redact=redact),
+        client,
         LlmBudget(the_agent.budgets, llm.prices, ledger=ledger),
-        PlanningWorld(services(), registry(), lambda _: frozenset(registry().names()), redact),
+        PlanningWorld(
+            services(), registry(), lambda _: frozenset(registry().names()), redact, read
+        ),
+        book=AbilityBook(
+            directory / "abilities.json",
+            client,
+            model=the_agent.llm,
+            settings=llm,
+            now=lambda: NOW,
+        ),
         agent=the_agent,
         settings=llm,
         prompt=prompt(),
     )
+
+
+def outcome(
+    call: OperationCall, output: Any, status: OutcomeStatus = OutcomeStatus.SUCCEEDED
+) -> OperationOutcome:
+    """The end of a read."""
+    return OperationOutcome(call, status, NOW, NOW, output=output)
 
 
 def step(operation: str = "start", target: str = ROOT, **parameters: Any) -> dict[str, Any]:
@@ -166,13 +199,32 @@ def step(operation: str = "start", target: str = ROOT, **parameters: Any) -> dic
     }
 
 
+def as_asked(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer in the very form of the schema: what differs by operation is in `do`."""
+
+    def packed(one: dict[str, Any]) -> dict[str, Any]:
+        rest = {key: one[key] for key in ("target", "why", "expected_effect")}
+        return {"do": {"operation": one["operation"], **one["parameters"]}, **rest}
+
+    lists = {name: [packed(one) for one in answer[name]] for name in ("steps", "rollback")}
+    return answer | lists
+
+
 def plan_answer(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A good answer, with changes."""
     return {
-        "diagnosis": "The database has ended.",
-        "confidence": 0.9,
-        "evidence": ["exit code 1"],
+        "broken": True,
+        "cause": "Stopped",
+        "cause_target": steps[0].get("target", ROOT) if steps else ROOT,
         "steps": list(steps) or [step()],
+        "confidence": 0.9,
+        "diagnosis": "The database has ended.",
+        "evidence": ["exit code 1"],
         "rollback": [],
-        "nothing_to_do": False,
     } | changes
+
+
+def nothing_to_do(**changes: Any) -> dict[str, Any]:
+    """The answer of a model that sees a service that works."""
+    calm = {"steps": [], "broken": False, "cause": "FalseAlarm", "diagnosis": "It works."}
+    return plan_answer(**(calm | changes))

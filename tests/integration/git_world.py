@@ -29,6 +29,7 @@ def settings(**changes: Any) -> GitSettings:
         "seed": "seed",
         "branch": "main",
         "path": ".",
+        "pauseFile": "uici.yml",
         "reportsBranch": REPORTS,
         "author": {"name": "UICI", "email": "uici@localhost"},
         "timeout": "20s",

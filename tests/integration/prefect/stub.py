@@ -16,16 +16,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.alert_inbox import Alerts, KnownServices
 from flows.guard import Decision
 from flows.listener import Listener, RunRequest
 from flows.logging_setup import configure_logging
+from flows.proposals.result import Proposal, Result, Writing
 from flows.reporting.values import IncidentResult, RunReport, RunResult
 from flows.serve import run_service
 from infrastructure.config_loader import DEFAULT_DIRECTORY
 from infrastructure.config_models import Platform
 from infrastructure.errors import PermanentError, UiciError
+from infrastructure.identity import AgentIdentity
 from infrastructure.redaction import Redactor
+from infrastructure.service import Service
 from infrastructure.yaml_source import parse_yaml
+from tests.builders import service
 from tests.fakes.run_reports import (
     comparison,
     drift,
@@ -50,7 +55,8 @@ def platform_with(data: Path, **prefect: Any) -> Platform:
     (document,) = parse_yaml(path.read_bytes(), file=str(path), max_bytes=1_000_000)
     raw: dict[str, Any] = json.loads(json.dumps(document.data))
     raw["dataDirectory"] = str(data)
-    raw["serve"] = {"http": prefect.pop("http", None)}  # several of them run side by side
+    # Several of them run side by side.
+    raw["serve"] = {"http": prefect.pop("http", None), "webhook": prefect.pop("webhook", None)}
     raw["reconcile"]["interval"] = prefect.pop("interval", "2s")
     raw["log"] = {"level": "debug", "format": "json"}
     server = {**raw["prefect"]["server"], **prefect.pop("server", {})}
@@ -108,6 +114,10 @@ class Stub:
     def note(self, word: str, request: RunRequest) -> None:
         with (self._data / "runs").open("a") as notes:
             notes.write(f"{word} {time.time()} {request.run_id} {request.mode}\n")
+        if word == "begin":
+            with (self._data / "targets").open("a") as notes:
+                wanted = "all" if request.targets is None else ",".join(request.targets)
+                notes.write(f"{time.time()} {wanted}\n")
 
 
 def _error(request: RunRequest, listener: Listener) -> RunReport:
@@ -121,13 +131,20 @@ def _fail() -> RunReport:
     raise PermanentError("the state repository is gone: set git.remote in platform.yml")
 
 
+def watched() -> Mapping[str, Service]:
+    """The services whose alerts the webhook knows."""
+    made = [service(name, alerts=[{"matchers": {"service": name}}]) for name in ("web", "db")]
+    return {each.target: each for each in made}
+
+
 def main() -> int:
     platform = Platform.model_validate_json(Path(sys.argv[1]).read_text())
     data = Path(platform.data_directory)
     redactor = Redactor([SECRET_PATTERN])
     configure_logging(platform.log, redactor)
     try:
-        return run_service(platform, data, lambda: open_stub(data, redactor))
+        alerts = Alerts(AgentIdentity("agent", frozenset({"agent"})), KnownServices(watched()))
+        return run_service(platform, data, lambda: open_stub(data, redactor), alerts=alerts)
     except UiciError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1
@@ -137,7 +154,16 @@ def main() -> int:
 def open_stub(data: Path, redactor: Redactor) -> Iterator[Loop]:
     from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - after Prefect's settings
 
-    yield Loop(run=Stub(data).run, render=markdown, redactor=redactor)
+    proposes = pretend if (data / "proposes").exists() else None
+    yield Loop(run=Stub(data).run, render=markdown, redactor=redactor, propose=proposes)
+
+
+def pretend(request: RunRequest, writing: Writing) -> tuple[Proposal, ...]:
+    """What considering proposals might say."""
+    if request.targets == ("nobody",):
+        raise PermanentError("no target is named nobody")
+    result = Result.WOULD_OPEN if writing is Writing.DRY_RUN else Result.OPENED
+    return (Proposal("t", "b", result, f"for {', '.join(request.targets or ['all'])}"),)
 
 
 def markdown(finished: RunReport) -> str:

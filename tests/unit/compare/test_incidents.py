@@ -40,6 +40,11 @@ def test_a_dependency_that_still_works_is_no_cause() -> None:
     assert {i.root for i in found} == {DATABASE.target, API.target}
 
 
+def test_the_root_is_found_behind_a_dependency_that_shows_nothing() -> None:
+    (found,) = group([drift(WEB, DriftKind.UNHEALTHY), drift(DATABASE, DriftKind.MISSING)], ALL)
+    assert (found.root, found.targets) == (DATABASE.target, (DATABASE.target, WEB.target))
+
+
 def test_strays_and_unknown_targets_are_in_no_incident() -> None:
     assert (
         group([Drift("x/stray", DriftKind.ORPHAN), Drift("x/gone", DriftKind.STOPPED)], ALL) == ()

@@ -53,7 +53,7 @@ def run(
     execution = execute(
         INCIDENT,
         steps,
-        GuardedInterface(engine, REGISTRY, AGENT),
+        GuardedInterface(engine, REGISTRY, AGENT, now=now),
         listener=NullListener(),
         now=now,
         deadline=NOW + timedelta(seconds=10),

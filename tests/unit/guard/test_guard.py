@@ -31,7 +31,7 @@ from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import NativeObject
 from infrastructure.operation_registry import OperationRegistry
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus, Risk
-from infrastructure.service import Backoff, Mode, Service
+from infrastructure.service import Backoff, Mode, Overrun, Service
 from tests.builders import AGENT, ENVIRONMENT, NOW, service, services
 
 CONFIG = Path(next(iter(infrastructure.config.__path__)))
@@ -48,6 +48,9 @@ POLICY = Policy(
     approve_up_to=Risk.DESTRUCTIVE,
     max_attempts=3,
     backoff=BACKOFF,
+    cool_down=timedelta(0),
+    replica_share=1,
+    overrun=Overrun.STOP,
 )
 ALL_OPERATIONS = frozenset(REGISTRY.names())
 
@@ -289,7 +292,7 @@ class RecordingInterface:
 
 def test_only_an_allowed_verdict_reaches_the_interface() -> None:
     reached = RecordingInterface()
-    guarded = GuardedInterface(reached, REGISTRY, AGENT)
+    guarded = GuardedInterface(reached, REGISTRY, AGENT, now=lambda: NOW)
     for decision in (Decision.DENIED, Decision.NEEDS_APPROVAL):
         with pytest.raises(GuardDeniedError):
             guarded.run(Verdict(step(), decision, "rule", "reason"), deadline=None)
@@ -300,7 +303,7 @@ def test_only_an_allowed_verdict_reaches_the_interface() -> None:
 
 def test_even_an_allowed_verdict_does_not_reach_the_agent() -> None:
     reached = RecordingInterface()
-    guarded = GuardedInterface(reached, REGISTRY, AGENT)
+    guarded = GuardedInterface(reached, REGISTRY, AGENT, now=lambda: NOW)
     own = step(target="local-docker/devops-ai-agent")
     with pytest.raises(GuardDeniedError):
         guarded.run(Verdict(own, Decision.ALLOWED, "rule", "reason"), deadline=None)
@@ -311,7 +314,7 @@ def test_even_an_allowed_verdict_does_not_reach_the_agent() -> None:
 
 def test_reading_is_for_reads_only() -> None:
     reached = RecordingInterface()
-    guarded = GuardedInterface(reached, REGISTRY, AGENT)
+    guarded = GuardedInterface(reached, REGISTRY, AGENT, now=lambda: NOW)
     with pytest.raises(GuardDeniedError):
         guarded.read(step("restart").call, deadline=None)
     assert reached.calls == []

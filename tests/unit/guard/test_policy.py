@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from flows.policy import effective_policy
 from infrastructure.config_models import EnvironmentPolicy, Policy
 from infrastructure.operations import Risk
-from infrastructure.service import Backoff, Mode, Remediation
+from infrastructure.service import Backoff, Freeze, Mode, Overrun, Remediation
+from tests.builders import NOW
 
 MODES = st.none() | st.sampled_from(Mode)
 RISKS = st.none() | st.sampled_from(Risk)
@@ -20,12 +21,21 @@ BACKOFFS = st.none() | st.builds(
     initial=st.timedeltas(timedelta(0), timedelta(minutes=1)),
     max=st.timedeltas(timedelta(minutes=1), timedelta(hours=1)),
 )
+RESTS = st.none() | st.timedeltas(timedelta(0), timedelta(hours=1))
+SHARES = st.none() | st.floats(0.01, 1)
+OVERRUNS = st.none() | st.sampled_from(Overrun)
+FREEZES = st.lists(
+    st.builds(Freeze, start=st.just(NOW), reason=st.sampled_from(["a", "b"])), max_size=2
+).map(tuple)
 PLATFORM = Policy(
     mode=Mode.ENFORCE,
     allow_up_to=Risk.HIGH,
     approve_up_to=Risk.DESTRUCTIVE,
     max_attempts=3,
     backoff=Backoff(initial=timedelta(seconds=30), max=timedelta(minutes=15)),
+    cool_down=timedelta(0),
+    replica_share=1,
+    overrun=Overrun.FINISH,
 )
 
 
@@ -37,8 +47,21 @@ PLATFORM = Policy(
         approve_up_to=RISKS,
         max_attempts=ATTEMPTS,
         backoff=BACKOFFS,
+        cool_down=RESTS,
+        replica_share=SHARES,
+        overrun=OVERRUNS,
+        freezes=FREEZES,
     ),
-    st.builds(Remediation, mode=MODES, max_attempts=ATTEMPTS, backoff=BACKOFFS),
+    st.builds(
+        Remediation,
+        mode=MODES,
+        max_attempts=ATTEMPTS,
+        backoff=BACKOFFS,
+        cool_down=RESTS,
+        replica_share=SHARES,
+        overrun=OVERRUNS,
+        freezes=FREEZES,
+    ),
     MODES,
 )
 def test_no_layer_allows_more_than_the_one_above(
@@ -57,3 +80,9 @@ def test_no_layer_allows_more_than_the_one_above(
         assert count is None or result.max_attempts <= count
     for backoff in (PLATFORM.backoff, environment.backoff, remediation.backoff):
         assert backoff is None or result.backoff.initial >= backoff.initial
+    layers = (PLATFORM, environment, remediation)
+    assert result.cool_down == max(x.cool_down for x in layers if x.cool_down is not None)
+    assert result.replica_share == min(x.replica_share for x in layers if x.replica_share)
+    assert result.overrun is Overrun.FINISH or Overrun.STOP in {x.overrun for x in layers}
+    assert all(x.overrun is not Overrun.STOP for x in layers) or result.overrun is Overrun.STOP
+    assert all(freeze in result.freezes for layer in layers for freeze in layer.freezes)

@@ -36,6 +36,19 @@ IN_ONE_FILE = [
     Mistake("platform", "keyRequired: true", "keyRequired: ‸perhaps", "must be true or false"),
     Mistake("platform", "apiVersion: uici/v1", "apiVersion: ‸v1", "must be one of uici/v1"),
     Mistake("platform", "    - \\bsk-", "    - ‸'['\n    - \\bsk-", "", "not a regular expression"),
+    Mistake(
+        "platform",
+        "overrun: stop",
+        'overrun: stop\n    window: {from: ‸"9", to: "10:00", timeZone: UTC}',
+        "must be a time of day from 00:00 to 24:00",
+    ),
+    Mistake(
+        "platform",
+        "overrun: stop",
+        'overrun: stop\n    window: [{from: "09:00", to: "10:00", timeZone: ‸Mars}]',
+        "can't be read",
+        "Europe/Berlin",
+    ),
     Mistake("agents", "agents:\n", "agents:\n  ‸Bad_Name: {}\n", "must be lower-case letters"),
     Mistake("environments", "executor: docker", "executor: ‸5", "must be text", 'quotes: "5"'),
     Mistake("environments", "- {file", "- ‸{env: A, file", "is not right", "exactly one of"),
@@ -65,7 +78,7 @@ BETWEEN_FILES = [
     Mistake(
         "platform", "[execute_command]", "[‸exec_command]", "operations.yml", "execute_command?"
     ),
-    Mistake("agents", "prompts/plan.v1.md", "‸prompts/plan.md", "no such file", "create the file"),
+    Mistake("agents", "prompts/plan.v3.md", "‸prompts/plan.md", "no such file", "create the file"),
     Mistake("environments", "executor: docker", "executor: ‸dockr", "translations.yml", "docker?"),
     Mistake("environments", "out: 5s}", "out: 5s, tls: {caFile: ‸x}}", "no such file", "the path"),
     Mistake(
@@ -101,6 +114,15 @@ BETWEEN_FILES = [
     Mistake("operations", "{type: integer,", "{type: ‸int,", "must be one of object, array"),
     Mistake("operations", "{type: integer,", "{typ: ‸integer,", "no keyword of JSON", "type?"),
     Mistake("operations", "{replicas: /", "{‸replica: /", "no parameter of", "replicas?"),
+    Mistake("operations", "parameter: strategy", "parameter: ‸strat", "no parameter", "strategy?"),
+    Mistake(
+        "operations",
+        "{parameter: strategy, values: [graceful, force], instead: rolling}",
+        "‸{parameter: strategy, values: [graceful, force], instead: roling}",
+        "names roling, which strategy can't be",
+        "rolling?",
+    ),
+    Mistake("operations", "runs: argv", "runs: ‸arg", "no parameter of", "argv?"),
     Mistake("command_translations", "start: [", "‸starrt: [", "exists nowhere", "start?"),
     Mistake("runbooks", "{operation: start,", "{operation: ‸strat,", "operations.yml", "start?"),
     Mistake("runbooks", "graceful", "‸gentle", "must be one of graceful, force, rolling"),

@@ -114,7 +114,12 @@ def test_alerts_about_the_agent_are_its_own(key: str) -> None:
 
 
 def runtime(
-    files: dict[str, str], *, hostname: str = "laptop", pod: str = "", **environ: str
+    files: dict[str, str],
+    *,
+    hostname: str = "laptop",
+    pod: str = "",
+    mark: str = "",
+    **environ: str,
 ) -> frozenset[str]:
     def read(path: Path) -> str:
         if str(path) not in files:
@@ -122,7 +127,12 @@ def runtime(
         return files[str(path)]
 
     given = {"UICI_POD_UID": pod, **environ}
-    return runtime_native_ids(read=read, environ=given, hostname=lambda: hostname)
+    return runtime_native_ids(
+        read=read,
+        environ=given,
+        hostname=lambda: hostname,
+        exists=lambda path: str(path) == mark,
+    )
 
 
 def test_cgroup_v1_tells_the_container() -> None:
@@ -215,3 +225,60 @@ def test_the_runtimes_word_is_added_to_the_configuration() -> None:
     united = with_runtime(AGENT, ["e" * 64])
     assert united.native_ids == {OWN_ID, "e" * 64}
     assert united.names == AGENT.names
+
+
+OVERLAY = "100 99 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/l"
+DISK = "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw"
+
+
+@pytest.mark.parametrize(
+    ("files", "mark"),
+    [
+        ({"/proc/self/mountinfo": OVERLAY}, "/.dockerenv"),
+        ({"/proc/self/mountinfo": OVERLAY}, "/run/.containerenv"),
+        ({}, "/.dockerenv"),
+        # A disk that is a layer of an engine's driver.
+        (
+            {"/proc/self/mountinfo": "9 1 253:1 / / rw - ext4 /dev/mapper/docker-253:1-9-x rw"},
+            "/.dockerenv",
+        ),
+        ({"/proc/self/cgroup": "0::/lxc.payload.agent/x", "/proc/self/mountinfo": DISK}, ""),
+        ({"/proc/self/cgroup": "4:memory:/docker/cut-short"}, ""),
+    ],
+)
+def test_a_container_that_nobody_names_is_an_unknown_one(files: dict[str, str], mark: str) -> None:
+    found = runtime(files, mark=mark)
+    blind = AgentIdentity("agent", frozenset({"agent"}), native_ids=found)
+    assert not blind.knows_its_container
+    with pytest.raises(ProtectedObjectError, match="can't tell in which"):
+        blind.refuse([native("shop")], action="restart")
+    # An id in agents.yml tells what the runtime does not.
+    told = AgentIdentity("agent", frozenset({"agent"}), native_ids=found | {OWN_ID})
+    assert told.knows_its_container
+    told.refuse([native("shop")], action="restart")
+
+
+@pytest.mark.parametrize(
+    ("files", "mark"),
+    [
+        ({"/proc/self/mountinfo": DISK}, ""),
+        # A machine whose disk was made from a container's files still has the mark.
+        ({"/proc/self/mountinfo": DISK}, "/.dockerenv"),
+        ({"/proc/self/cgroup": "0::/system.slice/docker.service"}, ""),
+        ({"/proc/self/cgroup": "0::/user.slice/session-1.scope"}, ""),
+    ],
+)
+def test_what_is_no_container_is_none(files: dict[str, str], mark: str) -> None:
+    assert runtime(files, mark=mark) == frozenset()
+
+
+def test_a_container_that_is_named_is_known() -> None:
+    found = runtime({"/proc/self/cgroup": f"0::/docker/{OWN_ID}"}, mark="/.dockerenv")
+    assert found == {OWN_ID}
+
+
+def test_ids_in_text_are_recognised_from_twelve_characters_on() -> None:
+    assert AGENT.protects_id(OWN_ID)
+    assert AGENT.protects_id(OWN_ID[:12])
+    assert not AGENT.protects_id(OWN_ID[:11])
+    assert not AGENT.protects_id("f" * 12)

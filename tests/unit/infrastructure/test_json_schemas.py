@@ -20,6 +20,7 @@ FILES = [
     *sorted((ROOT / "infrastructure/config").glob("*.yml")),
     *(ROOT / "desired-state").rglob("*.yml"),
     ROOT / "docs/how-to/source-example/shop.yml",
+    *(ROOT / "docs/how-to/knowledge-example").glob("*.yml"),
 ]
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 SERVICE = Draft202012Validator(

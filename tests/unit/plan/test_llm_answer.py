@@ -10,11 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from flows.llm.answer import Draft, Offer, UnfitAnswerError, answer_schema, read_answer
+from flows.llm.answer import (
+    Draft,
+    Offer,
+    UnfitAnswerError,
+    WantedRead,
+    answer_schema,
+    read_answer,
+)
+from flows.plan import RootCause
+from infrastructure.cause_kinds import CauseKind
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import PermanentError
 from infrastructure.operations import Risk
-from tests.fakes.llm_setting import DEPENDENT, ROOT, incident, plan_answer, registry, step
+from tests.fakes.llm_setting import (
+    DEPENDENT,
+    ROOT,
+    as_asked,
+    incident,
+    nothing_to_do,
+    plan_answer,
+    registry,
+    step,
+)
 
 OFFER = Offer(
     ("start", "restart", "scale", "set_resources", "set_env", "escalate_to_human"),
@@ -52,7 +70,7 @@ def test_json_in_a_fence_or_in_words_is_found(text: str) -> None:
         ("I would restart the database.", "does not fit the schema"),
         ('{"diagnosis": "the conta', "does not fit the schema"),
         ("[]", "whole answer"),
-        ("{}", "diagnosis: Field required"),
+        ("{}", "broken: Field required"),
         (plan_answer(extra=1), "extra: Extra inputs are not permitted"),
         (plan_answer(confidence=1.5), "confidence: Input should be less than or equal to 1"),
         (plan_answer(confidence="high"), "confidence"),
@@ -67,7 +85,11 @@ def test_json_in_a_fence_or_in_words_is_found(text: str) -> None:
         (plan_answer(rollback=[step("stop")]), r"rollback\[0\]: 'stop' is not on offer"),
         (plan_answer(steps=[step()] * 21), "at most 20"),
         (plan_answer(steps=[]), "there are no steps"),
-        (plan_answer(nothing_to_do=True), "choose one"),
+        (plan_answer(broken=False), "broken is false, but there are steps"),
+        (plan_answer(cause="Gremlins"), "cause: Input should be 'Removed', 'Stopped'"),
+        (plan_answer(cause_target="local-docker/other"), "cause_target: 'local-docker/other'"),
+        (plan_answer(look_first="all"), "look_first: Input should be a valid array"),
+        ('{"name": "get_logs", "arguments": {"target": "a"}}', "a tool call written as text"),
         ('{"diagnosis": NaN}', "does not fit"),
         (json.dumps(plan_answer()).replace("0.9", "NaN"), "confidence"),
         ('{"a":' * 5000 + "1" + "}" * 5000, "does not fit"),
@@ -80,7 +102,7 @@ def test_what_does_not_fit_is_named_exactly(answer: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-NOTHING = plan_answer(steps=[], nothing_to_do=True, diagnosis="It works.")
+NOTHING = nothing_to_do()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +130,7 @@ def test_free_text_is_shortened_cleaned_and_redacted() -> None:
         registry=registry(),
         redact=lambda words: words.replace("y", "[redacted]", 1),
     )
-    assert draft.diagnosis.startswith("x ‹‹‹[redacted]")
+    assert draft.diagnosis.startswith("x ‹[redacted]")
     assert len(draft.diagnosis) == 1000
     assert len(draft.evidence) == 10
     assert max(map(len, draft.evidence)) == 300
@@ -117,11 +139,44 @@ def test_free_text_is_shortened_cleaned_and_redacted() -> None:
 def test_the_schema_is_of_the_strict_subset_and_takes_good_answers() -> None:
     schema = answer_schema(registry(), OFFER)
     Draft202012Validator.check_schema(schema)
-    good = plan_answer(step("restart", strategy="rolling", grace_seconds=None))
+    good = as_asked(plan_answer(step("restart", strategy="rolling", grace_seconds=None)))
     Draft202012Validator(schema).validate(good)
+    [planned] = read(good).steps
+    assert (planned.operation, planned.parameters["strategy"]) == ("restart", "rolling")
     for bad in (plan_answer(step("create")), plan_answer(step(target="x/y"))):
-        assert not Draft202012Validator(schema).is_valid(bad)
+        assert not Draft202012Validator(schema).is_valid(as_asked(bad))
     _assert_strict(schema)
+
+
+def test_choices_come_before_texts() -> None:
+    names = list(answer_schema(registry(), OFFER)["properties"])
+    assert names[:4] == ["broken", "cause", "cause_target", "steps"]
+    assert names[-3:] == ["diagnosis", "evidence", "rollback"]
+
+
+def test_the_cause_is_typed_and_may_lie_in_a_dependency() -> None:
+    offer = Offer(("start",), (DEPENDENT,), places=(DEPENDENT, ROOT))
+    answer = plan_answer(step(target=DEPENDENT), cause="DependencyDown", cause_target=ROOT)
+    draft = read_answer(
+        json.dumps(answer), incident(), offer, registry=registry(), redact=lambda t: t
+    )
+    assert draft.cause == RootCause(CauseKind.DEPENDENCY_DOWN, ROOT)
+
+
+def test_many_targets_do_not_stand_in_the_schema_and_are_checked_all_the_same() -> None:
+    schema = answer_schema(registry(), Offer(OFFER.operations, ()))
+    assert schema["$defs"]["target"] == {"type": "string"}
+
+
+def test_what_may_be_looked_at_first_is_asked_for_only_where_there_is_something() -> None:
+    reads = ("get_logs", "query_metrics")
+    schema = answer_schema(registry(), Offer(OFFER.operations, OFFER.targets, reads))
+    _assert_strict(schema)
+    wanted = [{"operation": "get_logs", "target": ROOT, "about": None}]
+    answer = as_asked(plan_answer(steps=[])) | {"look_first": wanted}
+    Draft202012Validator(schema).validate(answer)
+    assert read(answer).look_first == (WantedRead("get_logs", ROOT, None),)
+    assert "look_first" not in answer_schema(registry(), OFFER)["properties"]
 
 
 def _assert_strict(schema: Any) -> None:
@@ -141,7 +196,7 @@ def test_the_schema_of_all_operations_is_small() -> None:
     names = [name for name in registry().names() if registry().get(name).risk is not Risk.READ]
     whole = answer_schema(registry(), Offer(tuple(names), (ROOT,)))
     plain = registry().schema_for_model(names, [ROOT])
-    assert len(json.dumps(whole)) < 0.5 * 2 * len(json.dumps(plain))
+    assert len(json.dumps(whole)) < 0.6 * len(json.dumps(plain))
 
 
 # ── whatever comes ──────────────────────────────────────────────────────────────
@@ -178,7 +233,9 @@ answers = st.fixed_dictionaries(
         "evidence": st.lists(st.text(max_size=20), max_size=3) | json_values,
         "steps": st.lists(steps, max_size=4),
         "rollback": st.lists(steps, max_size=2),
-        "nothing_to_do": st.booleans(),
+        "broken": st.booleans(),
+        "cause": st.sampled_from(CauseKind) | json_values,
+        "cause_target": targets,
     },
     optional={"more": json_values},
 )

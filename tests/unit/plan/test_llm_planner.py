@@ -15,8 +15,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from flows.comparison.drift import Incident
-from flows.llm.planner import LlmPlanner, NoLlm, PlanningWorld, make_llm_planner
-from flows.plan import Evidence, Plan, PlannerKind
+from flows.llm.assembly import make_llm_planner
+from flows.llm.planner import LlmPlanner, NoLlm, PlanningWorld
+from flows.plan import Declined, Evidence, Plan, PlannerKind
 from infrastructure.config_models import Budget, Platform
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import InvalidInputError
@@ -27,8 +28,11 @@ from tests.fakes.llm_server import (
     ScriptedLlm,
     answer,
     broken_off,
+    calls_tools,
+    completion,
     cut_off,
     dripping_body,
+    dripping_headers,
     error,
     hang_up,
     huge,
@@ -48,6 +52,7 @@ from tests.fakes.llm_setting import (
     agent,
     budgets,
     incident,
+    nothing_to_do,
     plan_answer,
     planner,
     prompt,
@@ -100,7 +105,7 @@ def test_the_request_offers_repairs_only_and_fits_the_estimate(tmp_path: Path) -
     schema = request.body["response_format"]["json_schema"]["schema"]
     offered = {
         name
-        for branch in schema["$defs"]["steps"]["items"]["anyOf"]
+        for branch in schema["$defs"]["steps"]["items"]["properties"]["do"]["anyOf"]
         for name in branch["properties"]["operation"]["enum"]
     }
     assert {"start", "restart", "create", "escalate_to_human"} <= offered
@@ -125,7 +130,7 @@ def test_stopping_is_offered_where_git_declares_no_instance(tmp_path: Path) -> N
 
 
 def test_nothing_to_do_is_a_plan_without_steps(tmp_path: Path) -> None:
-    nothing = plan_answer(steps=[], nothing_to_do=True, diagnosis="The alert is late.")
+    nothing = nothing_to_do(diagnosis="The alert is late.")
     subject = Incident(
         "f",
         "local-docker",
@@ -154,6 +159,8 @@ def test_a_refused_answer_is_repaired_once_with_the_exact_error(tmp_path: Path) 
 MISBEHAVIOURS: list[tuple[str, Behaviour, str, int]] = [
     ("slow", slow(30, answer(GOOD)), "did not answer in time", 1),
     ("dripping", dripping_body(), "did not answer in time", 1),
+    ("dripping headers", dripping_headers(), "did not answer in time", 1),
+    ("wrong type", raw(b"hello", headers={"Content-Type": "text/plain"}), "Chat Completions", 1),
     ("429", rate_limited(), "limits the rate", 3),
     ("429 for an hour", rate_limited(3600), "limits the rate", 1),
     ("500", error(500), "failed", 3),
@@ -168,6 +175,8 @@ MISBEHAVIOURS: list[tuple[str, Behaviour, str, int]] = [
     ("truncated", answer('{"diagnosis": "the con'), "does not fit the schema", 2),
     ("prose", answer("I would restart it."), "does not fit the schema", 2),
     ("wrong schema", answer({"plan": "restart"}), "does not fit the schema", 2),
+    ("a tool call as text", answer('{"name": "start", "arguments": {}}'), "as text", 2),
+    ("a call of no tool", calls_tools(("start", {"target": ROOT})), "no more tools", 2),
     ("unknown operation", answer(plan_answer(step("rm"))), "'rm' is not on offer", 2),
     ("unknown target", answer(plan_answer(step(target="a/b"))), "no target of this incident", 2),
     (
@@ -199,20 +208,35 @@ def test_every_misbehaviour_is_a_reason_in_time_and_on_the_bill(
         llm = planner(server.base_url, tmp_path, timeout=timedelta(seconds=seconds))
         result = llm.plan(incident(), Evidence())
         asked = len(server.requests)
-    assert isinstance(result, str)
-    assert words in result
-    assert "\n" not in result
-    assert KEY not in result
+    assert isinstance(result, Declined)
+    assert words in result.reason
+    assert "\n" not in result.reason
+    assert KEY not in str(result)
+    assert result.usage is not None
+    assert result.usage.requests == requests
+    assert result.exchanges
     assert time.monotonic() - started < seconds + 3.0  # importing the SDK is not on the clock
     assert asked == requests == spent(tmp_path)["requests"]
-    assert f"(after {requests} request" in result
+    assert f"(after {requests} request" in result.reason
+
+
+def test_a_good_answer_under_a_wrong_content_type_is_a_good_answer(tmp_path: Path) -> None:
+    body = json.dumps(completion(json.dumps(GOOD))).encode()
+    with ScriptedLlm(raw(body, headers={"Content-Type": "text/html"})) as server:
+        assert isinstance(planner(server.base_url, tmp_path).plan(incident(), Evidence()), Plan)
+
+
+def test_a_destructive_operation_that_restores_nothing_is_not_offered(tmp_path: Path) -> None:
+    offered = planner("http://127.0.0.1:1/v1", tmp_path).offer(incident()).operations
+    assert "recreate" in offered
+    assert "execute_command" not in offered
 
 
 def test_no_repair_rounds_means_one_question(tmp_path: Path) -> None:
     with ScriptedLlm(answer("no")) as server:
         result = planner(server.base_url, tmp_path, repair_rounds=0).plan(incident(), Evidence())
         assert len(server.requests) == 1
-    assert isinstance(result, str)
+    assert isinstance(result, Declined)
 
 
 def test_an_endpoint_without_json_mode_plans_as_well(tmp_path: Path) -> None:
@@ -228,10 +252,10 @@ def test_a_spent_budget_is_a_reason_and_no_request(tmp_path: Path, scope: str) -
     with ScriptedLlm(answer(GOOD)) as server:
         llm = planner(server.base_url, tmp_path, limits=limits)
         assert isinstance(llm.plan(incident(), Evidence()), Plan)
-        assert (
-            llm.plan(incident(), Evidence())
-            == f"the LLM budget of the {scope} (1 requests) is spent"
-        )
+        refused = llm.plan(incident(), Evidence())
+        assert isinstance(refused, Declined)
+        assert refused.reason == f"the LLM budget of the {scope} (1 requests) is spent"
+        assert (refused.usage, refused.exchanges) == (None, ())
         assert len(server.requests) == 1
 
 
@@ -240,7 +264,8 @@ def test_a_budget_that_the_worst_case_would_exceed_is_not_touched(tmp_path: Path
     with ScriptedLlm(answer(GOOD)) as server:
         result = planner(server.base_url, tmp_path, limits=limits).plan(incident(), Evidence())
         assert server.requests == []
-    assert result == "the LLM budget of the incident (600 tokens) is spent"
+    assert isinstance(result, Declined)
+    assert result.reason == "the LLM budget of the incident (600 tokens) is spent"
 
 
 def test_an_incident_that_does_not_fit_is_a_reason(tmp_path: Path) -> None:
@@ -248,8 +273,8 @@ def test_an_incident_that_does_not_fit_is_a_reason(tmp_path: Path) -> None:
         llm = planner(server.base_url, tmp_path, max_prompt_tokens=300)
         result = llm.plan(incident(), Evidence())
         assert server.requests == []
-    assert isinstance(result, str)
-    assert "maxPromptTokens" in result
+    assert isinstance(result, Declined)
+    assert "maxPromptTokens" in result.reason
 
 
 def test_an_environment_without_operations_is_a_reason(tmp_path: Path) -> None:
@@ -258,7 +283,8 @@ def test_an_environment_without_operations_is_a_reason(tmp_path: Path) -> None:
         llm._world = PlanningWorld(services(), registry(), lambda _: frozenset(), lambda t: t)
         result = llm.plan(incident(), Evidence())
         assert server.requests == []
-    assert result == "no operation can be offered to the LLM in local-docker"
+    assert isinstance(result, Declined)
+    assert result.reason == "no operation can be offered to the LLM in local-docker"
 
 
 HOSTILE_LOG = """
@@ -292,7 +318,7 @@ def test_what_an_obedient_model_makes_of_it_is_no_more_than_the_offer(tmp_path: 
     obedient = plan_answer(step("scale", ROOT, replicas=0), step("restart", "uici-agent"))
     with ScriptedLlm(answer(obedient)) as server:
         result = planner(server.base_url, tmp_path).plan(incident(), Evidence())
-    assert isinstance(result, str)
+    assert isinstance(result, Declined)
 
 
 loose = st.recursive(
@@ -331,8 +357,8 @@ def test_any_answer_over_http_is_a_plan_within_the_offer_or_a_reason(
             assert planned.operation in offer.operations
             assert planned.target in offer.targets
     else:
-        assert result
-        assert "\n" not in result
+        assert result.reason
+        assert "\n" not in result.reason
 
 
 # ── made from configuration ─────────────────────────────────────────────────────
@@ -369,10 +395,10 @@ def test_without_a_key_there_is_a_reason_and_openai_is_not_needed(tmp_path: Path
     assert isinstance(made, NoLlm)
     assert made.kind is PlannerKind.LLM
     reason = "no LLM configured: llm.apiKey in platform.yml is empty"
-    assert made.plan(incident(), Evidence()) == reason
+    assert made.plan(incident(), Evidence()) == Declined(PlannerKind.LLM, reason)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_prompt_is_a_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"plan\.v1\.md"):
+    with pytest.raises(InvalidInputError, match=r"plan\.v2\.md"):
         make("https://llm.example/v1", tmp_path, config=tmp_path)

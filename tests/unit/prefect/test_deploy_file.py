@@ -5,19 +5,24 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
 
 
-def deployment() -> dict[str, object]:
+def deployments() -> list[dict[str, object]]:
     document = yaml.safe_load((ROOT / "deploy" / "prefect.yaml").read_text())
-    (only,) = document["deployments"]
-    return dict(only)
+    return [dict(each) for each in document["deployments"]]
 
 
-def test_its_entry_point_is_there() -> None:
-    path, _, name = str(deployment()["entrypoint"]).partition(":")
+def test_both_flows_are_there() -> None:
+    assert [each["name"] for each in deployments()] == ["reconcile", "propose"]
+
+
+@pytest.mark.parametrize("deployment", deployments(), ids=lambda each: str(each["name"]))
+def test_its_entry_point_is_there(deployment: dict[str, object]) -> None:
+    path, _, name = str(deployment["entrypoint"]).partition(":")
     module = ast.parse((ROOT / path).read_text())
 
     names = {
@@ -30,6 +35,9 @@ def test_its_entry_point_is_there() -> None:
     assert name in names
 
 
-def test_runs_do_not_overlap_and_the_schedule_is_written_down_elsewhere() -> None:
-    assert deployment()["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-    assert "schedules" not in deployment()
+@pytest.mark.parametrize("deployment", deployments(), ids=lambda each: str(each["name"]))
+def test_runs_do_not_overlap_and_the_schedule_is_written_down_elsewhere(
+    deployment: dict[str, object],
+) -> None:
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert "schedules" not in deployment

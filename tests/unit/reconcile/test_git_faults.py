@@ -9,6 +9,8 @@ import pytest
 
 from flows.report import IncidentResult, RunResult
 from infrastructure.errors import TemporaryError
+from infrastructure.operations import PrimitiveCall, PrimitiveResult
+from infrastructure.service import Service
 from tests.fakes.loop import LoopWorld, git, loop_world, service_yaml
 
 PREDICTOR = "local-docker/market-predictor"
@@ -114,16 +116,16 @@ def test_a_push_that_somebody_else_forestalled_is_replayed(tmp_path: Path) -> No
         world.engine.kill("a")
         original = world.engine.call
 
-        def race(*words: object, **more: object) -> object:
-            if not (other / "note.txt").exists():
+        def race(service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
+            if call.primitive == "start" and not (other / "note.txt").exists():
                 git(other, "pull", "-q", "--rebase")
                 (other / "note.txt").write_text("somebody else")
                 git(other, "add", "-A")
                 git(other, "commit", "-qm", "somebody else")
                 git(other, "push", "-q")
-            return original(*words, **more)  # type: ignore[arg-type]  # passed through as they came
+            return original(service, call, timeout=timeout)
 
-        world.engine.call = race  # type: ignore[assignment, method-assign]  # to push in between
+        world.engine.call = race  # type: ignore[method-assign]  # to push in between
         world.run()
         subjects = world.reports()
         assert "somebody else" in subjects

@@ -84,6 +84,9 @@ def test_a_step_that_the_guard_forbids_is_never_run_and_the_runbook_heals(tmp_pa
         (told,) = world.run().incidents
         assert (told.plan.planner, told.result) == (PlannerKind.RUNBOOK, IncidentResult.RECOVERED)
         assert "the LLM's plan was refused: set_image" in told.plan.planner_reason
+        spurned = next(d for d in told.plan.declined if d.planner is PlannerKind.LLM)
+        assert spurned.usage is not None
+        assert len(spurned.exchanges) == len(server.requests) == 1
         assert operations(world) == ["start"]
         assert world.engine.named("a").image == "a:1.0.0"
 
@@ -107,6 +110,21 @@ def test_a_plan_that_did_not_help_is_not_asked_for_again(tmp_path: Path) -> None
         first, second = world.run(), world.run()
         assert first.incidents[0].plan.planner is PlannerKind.LLM
         assert second.incidents[0].plan.planner is PlannerKind.RUNBOOK
+        assert "not asked again" in second.incidents[0].plan.planner_reason
+        assert len(server.requests) == 1
+
+
+def test_a_model_whose_plan_the_guard_refused_is_not_asked_again(tmp_path: Path) -> None:
+    policy = {"guard": {"policy": {"backoff": {"initial": "0s", "max": "0s"}}}}
+    harmful = plan_answer(step(), step("set_image", image="evil:1"))
+    with (
+        ScriptedLlm(answer(harmful)) as server,
+        planned_by(server, tmp_path, **policy) as world,
+    ):
+        world.engine.containers[world.engine.named("a").id].command = ("/no/such/program",)
+        first, second = world.run(), world.run()
+        assert "the LLM's plan was refused" in first.incidents[0].plan.planner_reason
+        assert first.incidents[0].result is IncidentResult.FAILED
         assert "not asked again" in second.incidents[0].plan.planner_reason
         assert len(server.requests) == 1
 

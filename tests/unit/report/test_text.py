@@ -11,10 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.guard import Decision
-from flows.plan import Evidence, LlmUsage, PlannerKind
+from flows.plan import (
+    Evidence,
+    Exchange,
+    LlmUsage,
+    PatternMatch,
+    Phase,
+    PhaseRecord,
+    PlannerKind,
+)
 from flows.report import IncidentResult, render_markdown, report_to_dict
 from flows.reporting.as_json import json_bytes
 from flows.reporting.text import cell, plain, seconds
+from infrastructure.cause_kinds import CauseKind
 from tests.unit.report.made import (
     TARGET,
     drift,
@@ -42,7 +51,9 @@ HOSTILE = (
 )
 # What is shown as code is neither a link nor a mention, and starts no tag.
 CODE = re.compile(r"`[^`\n]*`")
-FOLD = re.compile(r"^(<details><summary>Evidence</summary>|</details>)$", re.MULTILINE)
+FOLD = re.compile(
+    r"^(<details><summary>(Evidence|How it was planned)</summary>|</details>)$", re.MULTILINE
+)
 OWN_COMMAND = re.compile(
     r"`(docker logs --since 15m|docker inspect|uici run (get_logs|OPERATION)|uici status -t)"
     r" [A-Za-z0-9][A-Za-z0-9_./-]*`"
@@ -63,6 +74,8 @@ def hostile_report(text: str) -> str:
         diagnosis=text,
         evidence=(text,),
         usage=LlmUsage(text, text, 1, 2, 3, 0.01, 1.0, text),
+        phases=(PhaseRecord(Phase.ROOT_CAUSE, text, text),),
+        exchanges=(Exchange(text, text, text, (("user", text),), text, 1.0),),
     )
     told = incident_report(
         IncidentResult.ESCALATED,
@@ -70,7 +83,11 @@ def hostile_report(text: str) -> str:
         of=incident(drift(field=text, desired=text, observed=text, message=text, instance=text)),
         summary=text,
         decision=Decision.DENIED,
-        evidence=Evidence({TARGET: text}, (text,), (text,)),
+        evidence=Evidence(
+            {TARGET: text},
+            (PatternMatch(text, TARGET, CauseKind.UNKNOWN, text, 2, text, text),),
+            (text,),
+        ),
     )
     return render_markdown(run_report("run-1", incidents=[told], errors=[text]))
 
@@ -79,7 +96,8 @@ def hostile_report(text: str) -> str:
 def test_no_text_gets_out_of_its_place(text: str) -> None:
     whole = hostile_report(text)
     assert whole.count("<details><summary>Evidence</summary>\n\n") == 1
-    assert whole.count("\n\n</details>\n") == 1
+    assert whole.count("<details><summary>How it was planned</summary>\n\n") == 1
+    assert whole.count("\n\n</details>\n") == 2
     page = FOLD.sub("", whole)
     assert "``" not in page
     for code in re.findall(r"`[^`\n]*`", page):

@@ -30,7 +30,7 @@ PAGES = {
 
 
 def settings(port: int = 0, host: str = "127.0.0.1") -> HttpEndpoint:
-    return HttpEndpoint.model_construct(host=host, port=port)  # port 0: a free one
+    return HttpEndpoint.model_construct(host=host, port=port, tls=None)  # port 0: a free one
 
 
 @pytest.fixture
@@ -66,7 +66,8 @@ def test_another_path_says_which_there_are(port: int) -> None:
 
 
 def test_what_would_change_something_is_refused(port: int) -> None:
-    assert get(port, "/healthz", "POST")[0] == 501
+    assert get(port, "/healthz", "POST")[0] == 404
+    assert get(port, "/healthz", "PUT")[0] == 501
 
 
 def test_the_answer_tells_no_versions(port: int) -> None:

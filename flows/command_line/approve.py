@@ -1,0 +1,150 @@
+"""`uici approve` and `uici reject`: what waits for a person, and what a person says."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flows.approvals.decision import Answer, Way
+from flows.approvals.desk import Said, Shown
+from flows.approvals.ledger import Ledger
+from flows.approvals.merge_file import words_of
+from flows.approvals.request import ApprovalRequest
+from flows.approvals.standing import Standing
+from flows.approvals.wiring import desk_of
+from flows.runtime import Runtime
+from infrastructure.errors import InvalidInputError, Problem
+from infrastructure.quantities import format_duration
+
+_ENDED_SHOWN = 5
+_FACTS = 6
+
+
+def said(answer: Answer, reason: str) -> Said:
+    """What the person at this terminal says."""
+    return Said(answer, getpass.getuser(), Way.COMMAND, reason)
+
+
+def decide(runtime: Runtime, request: str, word: Said) -> str:
+    """Write a decision; the sentence for the person.
+
+    Raises:
+        UiciError: it can't be decided, or not be written: nothing is decided.
+    """
+    return desk_of(runtime).say(request, word)[1]
+
+
+def listing(runtime: Runtime, request: str = "") -> tuple[Shown, ...]:
+    """What waits and what has ended lately, or one request."""
+    desk = desk_of(runtime)
+    return (desk.one(request),) if request else desk.all()
+
+
+def require_id(request: str, command: str) -> None:
+    """Refuse a word that changes something without saying what.
+
+    Raises:
+        InvalidInputError: no id was given.
+    """
+    if not request:
+        problem = Problem("uici", 0, 0, f"{command} needs an id", "uici approve lists what waits")
+        raise InvalidInputError([problem])
+
+
+def as_data(shown: Iterable[Shown]) -> dict[str, Any]:
+    """As JSON; texts were redacted when they were asked."""
+    return {
+        "apiVersion": "uici/v1",
+        "kind": "Approvals",
+        "requests": [
+            {
+                **each.request.model_dump(mode="json", by_alias=True, exclude_none=True),
+                "risk": each.request.risk.value,
+                "standing": each.stands.standing.value,
+                "because": each.stands.reason,
+                "decidedBy": each.stands.by,
+            }
+            for each in shown
+        ],
+    }
+
+
+def show(shown: Sequence[Shown], now: datetime) -> None:
+    """For people: all about what waits, a line about what has ended."""
+    waiting = [each for each in shown if each.stands.standing in _OPEN]
+    ended = [each for each in shown if each.stands.standing not in _OPEN]
+    lines: list[str] = [] if waiting else ["nothing waits for a person"]
+    for each in waiting:
+        lines += [*_whole(each, now), ""]
+    lines += [_line(each) for each in ended[:_ENDED_SHOWN]]
+    _print(lines)
+
+
+def show_waiting(ledger: Ledger, targets: Iterable[str], now: datetime) -> None:
+    """For `uici status`: what waits at these targets, a line each; nothing if nothing does."""
+    wanted = set(targets)
+    _print(_short(r, now) for r in ledger.waiting if r.target in wanted)
+
+
+def waiting_data(ledger: Ledger) -> list[dict[str, Any]]:
+    """The same as JSON."""
+    return [
+        {
+            "id": request.id,
+            "target": request.target,
+            "operations": [step.operation for step in request.plan.steps],
+            "risk": request.risk.value,
+            "requestedAt": request.requested_at.isoformat(),
+            "expiresAt": request.expires_at.isoformat(),
+            "pullRequest": request.pull_request or "",
+        }
+        for request in ledger.waiting
+    ]
+
+
+_OPEN = frozenset({Standing.WAITING, Standing.APPROVED})
+
+
+def _whole(each: Shown, now: datetime) -> Iterator[str]:
+    request = each.request
+    yield f"{request.id}  {each.stands.standing.value}: {each.stands.reason}"
+    for line in words_of(request):
+        yield f"  {line}".rstrip()
+    for fact in request.facts[:_FACTS]:
+        yield f"  evidence: {fact}"
+    yield f"  Left: {_left(request, now)}"
+    if request.pull_request or request.branch_commit:
+        yield f"  Pull request: {request.pull_request or 'open one for its branch'}"
+    yield f"  uici approve {request.id}    uici reject {request.id} --reason TEXT"
+
+
+def _short(request: ApprovalRequest, now: datetime) -> str:
+    done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
+    if now >= request.expires_at:
+        return f"expired: {request.target}: {done}: uici approve --renew {request.id}"
+    left = _left(request, now)
+    return f"needs approval: {request.target}: {done}: uici approve {request.id} (left: {left})"
+
+
+def _line(each: Shown) -> str:
+    request = each.request
+    done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
+    at = request.requested_at.astimezone(UTC).isoformat(timespec="minutes")
+    word = each.stands.standing.value
+    return f"{request.id}  {word}: {request.target}: {done}, asked at {at}: {each.stands.reason}"
+
+
+def _left(request: ApprovalRequest, now: datetime) -> str:
+    left = request.expires_at - now
+    return format_duration(left - left % _MINUTE) if left > _MINUTE else "less than a minute"
+
+
+_MINUTE = timedelta(minutes=1)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write("".join(c if c.isprintable() else " " for c in line) + "\n")

@@ -1,0 +1,75 @@
+"""Similar incidents of the past: what worked and what did not. Pure.
+
+From the target's own status, and from what was learned about classes of incidents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from flows.comparison.drift import Incident
+from flows.reporting.status import PastIncident, Step, TargetStatus, TriedPlan
+
+# An incident and the names of its error patterns → what is known of its class, in sentences.
+Learned = Callable[[Incident, Sequence[str]], Sequence[str]]
+
+# Any other result (interrupted, unknown, held) tells nothing about the plan.
+_VERDICTS = {"recovered": "worked", "failed": "did not help"}
+
+
+def nothing_learned(incident: Incident, patterns: Sequence[str]) -> Sequence[str]:
+    """For a world without knowledge."""
+    del incident, patterns
+    return ()
+
+
+def tried(incident: Incident, status: TargetStatus | None, spec_digest: str) -> Iterator[str]:
+    """Plans that did not help since the desired state became what it is, newest first."""
+    attempts = status.attempts if status is not None else None
+    if attempts is None or attempts.spec_digest != spec_digest:
+        return
+    for plan in reversed(attempts.tried):
+        yield f"{incident.root}: {_tried(plan)}"
+
+
+def _tried(plan: TriedPlan) -> str:
+    return (
+        f"tried on this desired state at {plan.at:%Y-%m-%d %H:%M} and did not help: "
+        f"{_steps(plan.steps)} (by {plan.planner}: {plan.result})"
+    )
+
+
+def similar(
+    incident: Incident,
+    status: TargetStatus | None,
+    *,
+    patterns: Collection[str],
+    limit: int,
+) -> list[str]:
+    """Earlier incidents of the same target, the likest first, then the newest."""
+    history = status.history if status is not None else ()
+    kinds = {drift.kind.value for drift in incident.drifts if drift.target == incident.root}
+
+    def likeness(past: PastIncident) -> int:
+        return 2 * len(kinds & set(past.kinds)) + len(set(patterns) & set(past.patterns))
+
+    alike = [past for past in history if likeness(past)]
+    alike.sort(key=lambda past: past.at, reverse=True)
+    alike.sort(key=likeness, reverse=True)  # stable: the newest stay first
+    return [f"{incident.root}: {_told(past)}" for past in alike[:limit]]
+
+
+def _told(past: PastIncident) -> str:
+    what = ", ".join((*past.kinds, *past.patterns))
+    ended = f"{past.result} in {past.seconds:.0f} s" if past.seconds is not None else past.result
+    verdict = _VERDICTS.get(past.result, "whether it helped is not known")
+    return f"{past.at:%Y-%m-%d %H:%M} {what}: {_steps(past.steps)} {verdict} ({ended})"
+
+
+def _steps(steps: Sequence[Step]) -> str:
+    return ", ".join(map(_step, steps)) or "nothing"
+
+
+def _step(step: Step) -> str:
+    words = ", ".join(f"{name}={step.parameters[name]}" for name in sorted(step.parameters))
+    return f"{step.operation}({words})"

@@ -1,0 +1,151 @@
+"""What a run teaches: which plans were carried out, and whether they have helped.
+
+Pure. Only what is certain is a lesson: every operation done and the recovery verified, or
+done (or refused by the engine for good) and the service still broken. An unknown outcome, a
+temporary error, a plan that was held back or cut off teaches nothing. Neighbours:
+`flows.reconcile` (calls), `flows.learning.learn` (what changes by it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from flows.comparison.drift import Incident
+from flows.learning.binding import UnboundError, bound
+from flows.learning.incident_class import class_name, class_of, patterns_of
+from flows.learning.learn import Lesson, Lessons
+from flows.plan import Evidence, Plan, PlannerKind
+from flows.reporting.status import PastIncident, Step
+from flows.reporting.text import changing
+from flows.reporting.values import IncidentReport, IncidentResult
+from flows.verify import VerificationResult
+from infrastructure.config_models import LearningSettings
+from infrastructure.knowledge import ClassConditions, Trial
+from infrastructure.operation_registry import OperationRegistry
+from infrastructure.operations import OutcomeStatus
+from infrastructure.service import Service
+
+_log = structlog.get_logger("uici")
+
+# Stands in a target's history from the intent on, until the outcome takes its place.
+INTERRUPTED = "interrupted"
+_TAUGHT_BY = frozenset({PlannerKind.LEARNED, PlannerKind.LLM, PlannerKind.RUNBOOK})
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """What makes lessons of reports.
+
+    `executors`: type of each environment's executor.
+    """
+
+    settings: LearningSettings
+    registry: OperationRegistry
+    services: Mapping[str, Service]
+    executors: Mapping[str, str]
+    run_id: str
+    started: datetime
+
+    def lessons(self, reports: Iterable[IncidentReport], now: datetime) -> Lessons:
+        """The lessons of a run that ends now."""
+        found = (self._lesson(report, now) for report in reports)
+        return Lessons(
+            tuple(lesson for lesson in found if lesson is not None), self.settings.classes
+        )
+
+    def _lesson(self, report: IncidentReport, now: datetime) -> Lesson | None:
+        worked = helped(report)
+        service = self.services.get(report.incident.root)
+        when = self._class(report.incident, report.evidence)
+        taught = report.plan.planner in _TAUGHT_BY and (worked or did_not_help(report))
+        if service is None or not when.kinds or not taught:
+            return None
+        try:
+            steps = bound(report.plan.steps, service, self.registry)
+        except UnboundError as exc:
+            _log.info(
+                "resolution_not_learned", incident=report.incident.fingerprint, reason=str(exc)
+            )
+            return None
+        trial = Trial(
+            run=self.run_id,
+            target=service.target,
+            at=now,
+            helped=worked,
+            seconds=self._seconds(report) if worked else None,
+        )
+        return Lesson(when, steps, report.plan.planner.value, trial)
+
+    def past(
+        self, incident: Incident, evidence: Evidence, plan: Plan, now: datetime
+    ) -> PastIncident:
+        """An incident that is about to be worked on: until its outcome it was cut off."""
+        when = self._class(incident, evidence)
+        return PastIncident(
+            at=now,
+            run_id=self.run_id,
+            spec_digest=self.services[incident.root].spec_digest,
+            incident_class=class_name(when),
+            kinds=tuple(kind.value for kind in when.kinds),
+            fields=when.fields,
+            patterns=patterns_of(incident, evidence.matches),
+            planner=plan.planner.value,
+            steps=steps_of(plan),
+            result=INTERRUPTED,
+        )
+
+    def worked_on(self, report: IncidentReport, now: datetime) -> PastIncident | None:
+        """An incident with its outcome; None: nothing was done about it."""
+        if not changing(report) or report.incident.root not in self.services:
+            return None
+        past = self.past(report.incident, report.evidence, report.plan, now)
+        seconds = self._seconds(report) if report.result is IncidentResult.RECOVERED else None
+        return past.model_copy(update={"result": report.result.value, "seconds": seconds})
+
+    def remembered(
+        self, history: tuple[PastIncident, ...], past: PastIncident
+    ) -> tuple[PastIncident, ...]:
+        """The history with this incident; this run's entry is replaced. Bounded."""
+        others = [p for p in history if p.run_id != past.run_id]
+        return tuple([*others, past][-self.settings.history :])
+
+    def _class(self, incident: Incident, evidence: Evidence) -> ClassConditions:
+        return class_of(incident, evidence, self.executors.get(incident.environment, "unknown"))
+
+    def _seconds(self, report: IncidentReport) -> float | None:
+        """From the run's start to the verified recovery."""
+        if report.execution is None or report.verification is None:
+            return None
+        acted = report.execution.outcomes[-1].finished_at
+        seconds = (acted - self.started).total_seconds() + report.verification.seconds
+        return round(max(0.0, seconds), 3)
+
+
+def helped(report: IncidentReport) -> bool:
+    """Whether every step was done and the service verified to be well."""
+    return (
+        report.result is IncidentResult.RECOVERED
+        and bool(changing(report))
+        and report.execution is not None
+        and report.execution.succeeded
+    )
+
+
+def did_not_help(report: IncidentReport) -> bool:
+    """Whether the plan was carried out, or refused by the engine for good, in vain."""
+    execution, verification = report.execution, report.verification
+    if report.result is not IncidentResult.FAILED or execution is None or verification is None:
+        return False
+    wrong = next((o for o in execution.outcomes if o.status is not OutcomeStatus.SUCCEEDED), None)
+    certain = wrong is None or (wrong.status is OutcomeStatus.FAILED and wrong.permanent)
+    seen = verification.result is VerificationResult.NOT_RECOVERED
+    return certain and seen and bool(changing(report))
+
+
+def steps_of(plan: Plan) -> tuple[Step, ...]:
+    """A plan's steps as they are remembered."""
+    return tuple(Step(operation=s.operation, parameters=dict(s.parameters)) for s in plan.steps)

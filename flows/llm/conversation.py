@@ -1,0 +1,237 @@
+"""One incident's conversation with a model: ask, look up, repair, until a plan or a reason.
+
+The usual incident is one request. A model may look first, in bounded rounds, by tools where
+the endpoint has them beside the answer's form, else by `look_first` in its answer; an answer
+that does not fit is sent back, in bounded rounds, with what is wrong with it. Every request
+and answer is kept for the report. Neighbours: `flows.llm.planner` (makes it),
+`flows.llm.isolation` (look-ups), `flows.llm.answer` (what may come back).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from flows.comparison.drift import Incident
+from flows.llm.abilities import Abilities, AbilityBook
+from flows.llm.answer import SCHEMA_NAME, Draft, Offer, UnfitAnswerError, answer_schema, read_answer
+from flows.llm.answer import read_tools as tools_of
+from flows.llm.budget import IncidentMeter
+from flows.llm.client import LlmClient
+from flows.llm.contract import LlmAnswer, RefusedRequestError
+from flows.llm.isolation import LookUps
+from flows.llm.prompt import Question, with_repair, with_results
+from flows.llm.protocol import AnswerFormat, ToolTurn, ToolUse
+from flows.llm.protocol import Question as Request
+from flows.plan import Exchange
+from flows.token_estimate import estimate_tokens
+from infrastructure.config_models import AgentLlm, LlmSettings
+from infrastructure.errors import PermanentError, UiciError
+from infrastructure.operation_registry import OperationRegistry
+
+_log = structlog.get_logger("uici")
+
+# Less of a result tells nothing.
+_MIN_RESULT_TOKENS = 60
+# What is kept of an answer that is no plan: enough to see what it was.
+_MAX_KEPT_ANSWER = 20_000
+_ASKED, _REPAIR, _LOOKED = "plan", "repair", "after look-ups"
+
+
+class NoPlanError(PermanentError):
+    """The conversation ended without a plan; the reason is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What it is about. `offer` checks answers; `menu` is the environment's, for the schema."""
+
+    incident: Incident
+    offer: Offer
+    menu: Offer
+    registry: OperationRegistry
+    redact: Callable[[str], str]
+
+
+@dataclass(slots=True)
+class Conversation:
+    """See the module. One thread."""
+
+    client: LlmClient
+    book: AbilityBook
+    abilities: Abilities
+    meter: IncidentMeter
+    topic: Topic
+    llm: AgentLlm
+    settings: LlmSettings
+    looking: LookUps
+    seconds: float = 0.0
+    repairs: int = 0
+    exchanges: list[Exchange] = field(default_factory=list)
+    _turns: tuple[ToolTurn, ...] = ()
+
+    @staticmethod
+    def schema_of(topic: Topic, abilities: Abilities) -> dict[str, Any]:
+        """The schema of answers: with `look_first` where tools can't be called."""
+        menu = replace(topic.menu, reads=()) if abilities.tools else topic.menu
+        return answer_schema(topic.registry, menu)
+
+    @staticmethod
+    def fixed_tokens(topic: Topic, abilities: Abilities) -> int:
+        """Tokens of schema and tools: endpoints count them as part of the prompt."""
+        parts: list[Any] = [Conversation.schema_of(topic, abilities)]
+        if abilities.tools:
+            parts += tools_of(topic.registry, topic.menu.reads)
+        return sum(estimate_tokens(json.dumps(part, separators=(",", ":"))) for part in parts)
+
+    def hold(self, question: Question) -> Draft:
+        """Ask until there is a checked answer with a plan, or with nothing to do.
+
+        Raises:
+            NoPlanError: the last answer did not fit, either.
+            UiciError: the endpoint could not be asked, or the budget is spent.
+        """
+        purpose, now = _ASKED, question
+        while True:
+            answer = self._ask(now, purpose)
+            try:
+                if answer.calls:
+                    self._tools(answer, question)
+                    purpose = _LOOKED
+                    continue
+                draft = self._read(answer.text)
+                if draft.steps or not draft.look_first:
+                    return draft
+                question = now = self._look(draft, question)
+                purpose = _LOOKED
+            except UnfitAnswerError as exc:
+                now, purpose = self._repaired(question, exc), _REPAIR
+
+    def _ask(self, question: Question, purpose: str) -> LlmAnswer:
+        try:
+            return self._request(question, purpose)
+        except RefusedRequestError:
+            if not self.abilities.tools:
+                raise
+        # The endpoint took tools when it was asked, or somebody says so, and does not now.
+        self._without_tools()
+        return self._request(question, purpose)
+
+    def _without_tools(self) -> None:
+        self.abilities = self.book.without_tools()
+        self._turns = ()
+
+    def _request(self, question: Question, purpose: str) -> LlmAnswer:
+        request = self._as_request(question)
+        extra = self.fixed_tokens(self.topic, self.abilities)
+        turns = sum(estimate_tokens(json.dumps(turn.messages())) for turn in self._turns)
+        self.meter.expect(prompt_tokens=question.tokens + extra + turns)
+        started = time.monotonic()
+        requests = self.meter.requests
+        try:
+            answer = self.client.ask(
+                request, timeout=self.settings.timeout.total_seconds(), meter=self.meter
+            )
+        except UiciError as exc:
+            seconds = time.monotonic() - started
+            self.seconds += seconds
+            if self.meter.requests > requests:  # else nothing was sent
+                self._keep(request, purpose, f"[no answer: {exc}]", seconds)
+            raise
+        self.seconds += answer.seconds
+        told = answer.text or json.dumps([[call.name, call.arguments] for call in answer.calls])
+        self._keep(request, purpose, told, answer.seconds, answer)
+        return answer
+
+    def _as_request(self, question: Question) -> Request:
+        topic, tools = self.topic, self.abilities.tools
+        reads = topic.menu.reads if tools else ()
+        return Request(
+            model=self.llm.model,
+            temperature=self.llm.temperature,
+            max_output_tokens=self.llm.max_output_tokens,
+            system=question.system,
+            user=question.user,
+            schema_name=SCHEMA_NAME,
+            schema=self.schema_of(topic, self.abilities),
+            tools=tools_of(topic.registry, reads) if reads else (),
+            turns=self._turns,
+            tool_use=ToolUse.AUTO if self.looking.open else ToolUse.NONE,
+        )
+
+    def _keep(
+        self,
+        request: Request,
+        purpose: str,
+        told: str,
+        seconds: float,
+        answer: LlmAnswer | None = None,
+    ) -> None:
+        redact = self.topic.redact
+        self.exchanges.append(
+            Exchange(
+                purpose=purpose,
+                model=self.llm.model,
+                endpoint=self.client.endpoint,
+                messages=tuple(
+                    (role, redact(text)) for role, text in request.told(self.client.dialect)
+                ),
+                answer=redact(told)[:_MAX_KEPT_ANSWER],
+                seconds=seconds,
+                prompt_tokens=(answer.prompt_tokens or None) if answer else None,
+                output_tokens=(answer.output_tokens or None) if answer else None,
+            )
+        )
+
+    def _read(self, text: str) -> Draft:
+        topic = self.topic
+        try:
+            return read_answer(
+                text, topic.incident, topic.offer, registry=topic.registry, redact=topic.redact
+            )
+        except UnfitAnswerError:
+            if self.client.dialect.format is AnswerFormat.SCHEMA and not _is_object(text):
+                # It took the strict schema and wrote prose: from now on the prompt says it.
+                self.abilities = self.book.without_schema()
+            raise
+
+    def _look(self, draft: Draft, question: Question) -> Question:
+        room = self._room(question)
+        if not self.looking.open or room < _MIN_RESULT_TOKENS:
+            raise UnfitAnswerError("nothing more can be looked up; give the plan")
+        results = self.looking.wanted(draft.look_first, room)
+        return with_results(question, results, self.looking.remark)
+
+    def _tools(self, answer: LlmAnswer, question: Question) -> None:
+        room = self._room(question)
+        if not self.looking.open or room < _MIN_RESULT_TOKENS:
+            raise UnfitAnswerError("no more tools can be called; answer with the plan")
+        results = self.looking.called(answer.calls, room)
+        results[-1] += f"\n{self.looking.remark}"
+        self._turns = (*self._turns, ToolTurn(answer.calls, tuple(results)))
+
+    def _room(self, question: Question) -> int:
+        """Tokens that are left of `maxPromptTokens` for what is looked up."""
+        used = sum(estimate_tokens(json.dumps(turn.messages())) for turn in self._turns)
+        fixed = self.fixed_tokens(self.topic, self.abilities)
+        return self.llm.max_prompt_tokens - question.tokens - fixed - used
+
+    def _repaired(self, question: Question, error: UnfitAnswerError) -> Question:
+        _log.info("llm_answer_refused", incident=self.topic.incident.fingerprint, error=str(error))
+        if self.repairs >= self.settings.repair_rounds:
+            raise NoPlanError(f"the LLM's answer was refused: {error}")
+        self.repairs += 1
+        return with_repair(question, str(error))
+
+
+def _is_object(text: str) -> bool:
+    """Whether an answer is what every JSON mode gives, however wrong."""
+    try:
+        return isinstance(json.loads(text), Mapping)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,1 @@
+"""The coding agent: another desired state, proposed as a branch for a pull request."""

@@ -1,0 +1,147 @@
+"""Proposals that are there already: still open, moot, or refused by a person.
+
+A branch whose declaration is no longer what it was made for is moot: it is deleted while all
+on it is ours, and its pull request closed with a sentence. A pull request that a person
+closed, or a branch that a person deleted, is a refusal, remembered until the declaration
+changes. Used by `flows.proposals.propose`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from flows.proposals.candidate import commit_of
+from flows.proposals.forge import ForgeClient, PullState
+from flows.proposals.result import Remembered, Result, Work
+from flows.proposals.text import CLOSING, FIELD, SPEC, TARGET, trailer
+from flows.reporting.proposal_note import ProposalNote, ProposalState
+from flows.repository.proposal_store import ProposalStore
+
+# A forge that hangs takes a sixtieth of the time, and a person's click is seen in minutes.
+_ASKED_EVERY = 60  # times its time-out
+
+
+class Forged:
+    """The forge as far as one is configured, asked about each branch now and then."""
+
+    def __init__(
+        self, client: ForgeClient | None, timeout: timedelta, remembered: Remembered
+    ) -> None:
+        self.client = client
+        self._every = timeout * _ASKED_EVERY
+        self._remembered = remembered
+
+    def due(self, branch: str, now: datetime) -> ForgeClient | None:
+        """The client, if it is time to ask about this branch; then it has been asked."""
+        last = self._remembered.asked.get(branch)
+        if self.client is None or (last is not None and now - last < self._every):
+            return None
+        self._remembered.asked[branch] = now
+        return self.client
+
+
+class Settling:
+    """See the module."""
+
+    def __init__(self, store: ProposalStore, forge: Forged, remembered: Remembered) -> None:
+        self._store = store
+        self._forge = forge
+        self._remembered = remembered
+
+    def settle(self, work: Work, branch: str) -> None:
+        """Bring one branch and its note to what is so now.
+
+        Raises:
+            UiciError: Git or the forge; nothing is lost, the next run goes on.
+        """
+        tip = work.tips.get(branch)
+        note = work.notes.get(branch) or self._adopted(work, branch, tip)
+        if note is None:
+            return
+        service = work.situation.desired.services.get(note.target)
+        moot = service is None or service.spec_digest != note.spec_digest
+        if tip is None:
+            self._gone(work, note, moot=moot)
+        elif note.state is ProposalState.LEFT:
+            return
+        elif moot or note.state is ProposalState.REFUSED:
+            self._withdraw(work, note, tip, moot=moot)
+        else:
+            self._look(work, note, tip)
+
+    def _adopted(self, work: Work, branch: str, tip: str | None) -> ProposalNote | None:
+        """A branch of ours without a note: it was lost, or the process ended in between."""
+        if tip is None or (branch, tip) in self._remembered.strangers:
+            return None
+        message = self._store.message(tip)
+        target, field, spec = (trailer(message, name) for name in (TARGET, FIELD, SPEC))
+        if not (target and field and spec):
+            self._remembered.strangers.add((branch, tip))
+            return None
+        note = ProposalNote(
+            target=target,
+            field=field,
+            old="",
+            new="",
+            spec_digest=spec,
+            branch=branch,
+            commit=tip,
+            state=ProposalState.OPEN,
+            at=work.situation.now,
+            run_id=work.situation.run_id,
+        )
+        work.keep(note)
+        return note
+
+    def _gone(self, work: Work, note: ProposalNote, *, moot: bool) -> None:
+        """The remote has no such branch (any more)."""
+        if moot:
+            work.drop(note.branch)
+            self._close(note)
+            if note.state is ProposalState.OPEN:
+                told = "desired state has changed, and its branch is gone"
+                work.tell(Result.CLOSED, note.target, note.branch, told)
+        elif note.state is not ProposalState.REFUSED:
+            work.keep(note.model_copy(update={"state": ProposalState.REFUSED}))
+            told = "its branch was deleted: not proposed again for this declaration"
+            work.tell(Result.REFUSED, note.target, note.branch, told)
+
+    def _withdraw(self, work: Work, note: ProposalNote, tip: str, *, moot: bool) -> None:
+        base = commit_of(work.situation.desired)
+        if not self._store.only_ours(tip, base):
+            work.keep(note.model_copy(update={"state": ProposalState.LEFT}))
+            told = "somebody else has committed to its branch, which is left to them"
+            work.tell(Result.CLOSED, note.target, note.branch, told)
+            return
+        if moot:
+            self._close(note)
+        error = self._store.delete(note.branch, tip)
+        if error:
+            told = f"its branch could not be deleted: {error}"
+            work.tell(Result.FAILED, note.target, note.branch, told)
+            return
+        if moot:
+            work.drop(note.branch)
+            told = "desired state has changed: its branch is deleted"
+            work.tell(Result.CLOSED, note.target, note.branch, told)
+
+    def _look(self, work: Work, note: ProposalNote, tip: str) -> None:
+        """Ask the forge, now and then, whether a person has closed it."""
+        client = self._forge.due(note.branch, work.situation.now) if note.number else None
+        if client is None or note.number is None:
+            return
+        pull = client.get(note.number)
+        if pull is None or pull.state is not PullState.CLOSED:
+            return
+        refused = note.model_copy(update={"state": ProposalState.REFUSED})
+        work.keep(refused)
+        told = "its pull request was closed: not proposed again for this declaration"
+        work.tell(Result.REFUSED, note.target, note.branch, told)
+        self._withdraw(work, refused, tip, moot=False)
+
+    def _close(self, note: ProposalNote) -> None:
+        """Close its pull request, if it is open still. Asked once: the note goes with it."""
+        if self._forge.client is not None and note.number is not None:
+            self._forge.client.close(note.number, CLOSING)
+        self._remembered.asked.pop(note.branch, None)
+        self._remembered.hopeless.pop(note.branch, None)

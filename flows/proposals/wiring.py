@@ -1,0 +1,88 @@
+"""Proposals bound to a runtime and a run's world. Wiring only.
+
+`flows.reconcile` calls it at the end of a run, `flows.command_line.propose` for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from flows.open_executors import desired_state_parser
+from flows.proposals.advice import Adviser
+from flows.proposals.candidate import Candidates
+from flows.proposals.cause import Memory
+from flows.proposals.propose import Proposer
+from flows.proposals.result import Proposal, Situation, Writing
+from flows.reporting.status import TargetStatus
+from flows.runtime import Runtime
+from flows.world import World
+from infrastructure.errors import UiciError
+from infrastructure.service import Mode
+
+_log = structlog.get_logger("uici")
+
+
+def propose(
+    runtime: Runtime,
+    world: World,
+    statuses: Mapping[str, TargetStatus],
+    writing: Writing = Writing.FOR_REAL,
+) -> tuple[Proposal, ...]:
+    """Consider proposals for the world's selected targets; what became of each.
+
+    Args:
+        runtime: the process's.
+        world: the run's: desired state and notes as its fetch brought them.
+        statuses: the newest, with this run's incidents.
+        writing: whether anything may be written.
+
+    Raises:
+        UiciError: the clone can't be read at all.
+    """
+    config = world.config
+    settings = config.platform.proposals
+    store = runtime.git.proposals()
+    redact = world.redactor.text
+    proposer = Proposer(
+        settings,
+        store,
+        Candidates(store, lambda: desired_state_parser(config, world.identity)),
+        adviser=Adviser(
+            config.platform,
+            settings.agent,
+            config.get_agent(settings.agent),
+            redact=redact,
+            config_directory=config.directory,
+            data_directory=config.data_directory,
+            now=world.clock.now,
+            on_request=runtime.on_llm_request,
+        ),
+        redact=redact,
+        remembered=runtime.proposed,
+    )
+    memory = Memory(
+        services=world.services,
+        statuses=statuses,
+        pattern_causes={p.name: p.cause for p in config.runbooks.patterns},
+        is_protected=world.identity.protects_name,
+        observed_only=frozenset(t for t, p in world.policies.items() if p.mode is Mode.OBSERVE),
+    )
+    situation = Situation(
+        run_id=world.request.run_id,
+        now=world.clock.now(),
+        desired=world.desired,
+        memory=memory,
+        notes=world.proposals,
+        targets=frozenset(world.selected),
+    )
+    return proposer.consider(situation, writing)
+
+
+def propose_after(runtime: Runtime, world: World, statuses: Mapping[str, TargetStatus]) -> None:
+    """The same at the end of a run, whose result it can't change: trouble is logged."""
+    try:
+        propose(runtime, world, {**world.statuses, **statuses})
+    except UiciError as exc:
+        _log.warning("proposals_not_considered", reason=world.redactor.text(str(exc)))

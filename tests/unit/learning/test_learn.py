@@ -1,0 +1,169 @@
+"""How counts and trust change, alone and with two writers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.learning.incident_class import class_name
+from flows.learning.learn import Lessons, Standing, learn, merged, standing, with_trials
+from flows.learning.merge import merged_file
+from flows.learning.shelf import Shelf, knowledge_path, knowledge_text
+from infrastructure.drift_kinds import DriftKind
+from infrastructure.knowledge import MAX_TRIALS, ClassConditions, Knowledge, LearnedStep
+from tests.unit.learning.made import NOW, RESTART, STOPPED, lesson, only, shelf_of, taught, trial
+
+NAME = class_name(STOPPED)
+START = (LearnedStep(operation="start"),)
+TRUST_AFTER = 3
+
+
+def known(shelf: Shelf, when: ClassConditions = STOPPED) -> Knowledge:
+    found = shelf.get(class_name(when))
+    assert found is not None, shelf.problems()
+    return found
+
+
+def state(shelf: Shelf) -> Standing:
+    return standing(known(shelf), only(shelf), TRUST_AFTER)
+
+
+def after(*helped: bool, start: Shelf | None = None) -> Shelf:
+    shelf = start or Shelf()
+    for number, word in enumerate(helped, 1):
+        shelf = taught(shelf, lesson(number, helped=word))
+    return shelf
+
+
+@pytest.mark.parametrize(
+    ("helped", "counts", "wanted"),
+    [
+        ([True], (1, 0, 1), Standing.ON_TRIAL),
+        ([True] * 3, (3, 0, 3), Standing.TRUSTED),
+        ([True] * 3 + [False], (3, 1, 0), Standing.ON_TRIAL),
+        ([True] * 3 + [False, True, True], (5, 1, 2), Standing.ON_TRIAL),
+        ([True] * 3 + [False, True, True, True], (6, 1, 3), Standing.TRUSTED),
+        ([False], (0, 1, 0), Standing.ON_TRIAL),
+    ],
+)
+def test_trust_is_earned_in_a_row_and_lost_at_once(
+    helped: list[bool], counts: tuple[int, int, int], wanted: Standing
+) -> None:
+    shelf = after(*helped)
+    found = only(shelf)
+    assert (found.successes, found.failures, found.in_a_row) == counts
+    assert state(shelf) is wanted
+
+
+def test_times_planner_and_evidence_are_kept() -> None:
+    found = only(after(True, True, True, False))
+    assert (found.planner, found.median_seconds) == ("llm", 2.0)
+    assert found.last_used == NOW + timedelta(minutes=4)
+    assert [each.run for each in found.evidence] == ["r1", "r2", "r3", "r4"]
+    assert len(only(after(*[True] * 30)).evidence) == MAX_TRIALS
+
+
+def test_the_same_run_counts_once() -> None:
+    shelf = after(True)
+    assert learn(shelf, Lessons((lesson(1),), 100)) == {}
+
+
+def test_of_a_run_with_both_the_failure_has_the_say() -> None:
+    one, other = lesson(4, helped=False), lesson(5)
+    assert only(taught(after(True, True), one, other)).in_a_row <= 1
+    assert state(taught(after(True, True), one, other)) is Standing.ON_TRIAL
+
+
+def test_several_resolutions_stand_best_first() -> None:
+    shelf = taught(after(True, False), lesson(3, steps=START), lesson(4, steps=START))
+    assert [r.steps for r in known(shelf).resolutions] == [START, RESTART]
+
+
+def test_a_person_s_trust_holds_until_the_next_failure() -> None:
+    shelf = shelf_of({"trusted": True, "reason": "I know it"})
+    assert state(shelf) is Standing.TRUSTED
+    shelf = taught(shelf, lesson(1))
+    assert state(shelf) is Standing.TRUSTED
+    shelf = taught(shelf, lesson(2, helped=False))
+    assert state(shelf) is Standing.ON_TRIAL
+    assert state(taught(shelf, lesson(3))) is Standing.ON_TRIAL
+
+
+def test_a_person_s_no_outlives_every_success() -> None:
+    shelf = after(True, True, True, True, start=shelf_of({"disabled": True, "reason": "no"}))
+    assert state(shelf) is Standing.DISABLED
+    assert only(shelf).successes == 4
+
+
+def test_the_longest_unused_class_goes_and_never_one_a_person_spoke_on() -> None:
+    def other(kind: DriftKind) -> ClassConditions:
+        return ClassConditions(executor="docker", kinds=(kind,))
+
+    kept = shelf_of({"trusted": True, "reason": "mine"})  # never used
+    shelf = taught(kept, lesson(1, when=other(DriftKind.MISSING)), classes=3)
+    shelf = taught(shelf, lesson(2, when=other(DriftKind.UNHEALTHY)), classes=3)
+    shelf = taught(shelf, lesson(3, when=other(DriftKind.CRASH_LOOPING)), classes=3)
+    assert set(shelf.files) == {NAME, "docker-unhealthy", "docker-crashlooping"}
+
+
+def test_what_a_person_is_editing_is_not_written_over() -> None:
+    damaged = Shelf({NAME: b"kind: Knowledge\nclass: {"})
+    assert learn(damaged, Lessons((lesson(1),), 100)) == {}
+
+
+# ── two writers ─────────────────────────────────────────────────────────────────
+
+TRIALS = st.lists(st.booleans(), max_size=4)
+
+
+def told(start: Knowledge, outcomes: list[bool], first: int) -> Knowledge:
+    """After these trials, one run after the other."""
+    (resolution,) = start.resolutions
+    for number, helped in enumerate(outcomes, first):
+        resolution = with_trials(resolution, [trial(number, helped=helped)])
+    return start.model_copy(update={"resolutions": (resolution,)})
+
+
+FRESH = known(shelf_of({}))
+
+
+@given(common=TRIALS, ours=TRIALS, theirs=TRIALS)
+def test_both_sides_trials_count_once_and_trust_is_never_won_by_merging(
+    common: list[bool], ours: list[bool], theirs: list[bool]
+) -> None:
+    base = told(FRESH, common, 1)
+    mine, tip = told(base, ours, 100), told(base, theirs, 200)
+    both = merged(mine, tip)
+    (found,) = both.resolutions
+    every = [*common, *ours, *theirs]
+    assert (found.successes, found.failures) == (sum(every), len(every) - sum(every))
+    # No more in a row than if one writer had seen them all in the order of their times.
+    (alone,) = told(told(base, ours, 100), theirs, 200).resolutions
+    assert found.in_a_row <= alone.in_a_row
+    assert merged(mine, both) == both
+
+
+def test_a_merged_file_keeps_a_person_s_word() -> None:
+    path = knowledge_path(NAME)
+    ours = knowledge_text(told(FRESH, [True], 1))
+    disabled = shelf_of({"disabled": True, "reason": "no"}).files[NAME]
+    both = Shelf({NAME: merged_file(path, ours, disabled)})
+    assert state(both) is Standing.DISABLED
+    assert only(both).successes == 1
+
+
+@pytest.mark.parametrize("theirs", [b"", b"{", b"kind: Other"])
+def test_a_file_that_can_not_be_read_stays_as_the_tip_has_it(theirs: bytes) -> None:
+    ours = knowledge_text(told(FRESH, [True], 1))
+    assert merged_file(knowledge_path(NAME), ours, theirs) == theirs
+
+
+def test_a_trial_that_the_evidence_has_dropped_still_ends_trust() -> None:
+    row: dict[str, Any] = {"successes": 9, "in_a_row": 9}
+    failed = shelf_of({"successes": 9, "failures": 1, "in_a_row": 1, "evidence": [trial(1)]})
+    (found,) = merged(known(failed), known(shelf_of(row))).resolutions
+    assert (found.failures, found.in_a_row) == (1, 1)
