@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 COVERAGE := .scratch/coverage
 # Options for pytest, such as `make test PYTEST="-k guard"`.
 PYTEST ?=
+# One process runs what needs real servers, the other everything else meanwhile.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint fmt bench evals schemas clean setup servers
@@ -19,7 +21,7 @@ demo: $(STAMP) servers ## Heal five real incidents on this machine (KEEP=1 leave
 
 test: $(STAMP) servers ## Run every test, real servers included, with coverage
 	@mkdir -p $(COVERAGE)
-	$(PYTHON) -m pytest --cov --cov-branch --cov-report=term-missing:skip-covered \
+	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --cov --cov-branch --cov-report=term-missing:skip-covered \
 		--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
 		--cov-fail-under=90 $(PYTEST)
 

@@ -15,10 +15,13 @@ from flows.cases import Case, LeftAlone
 from flows.compare import compare
 from flows.comparison.drift import HealthStatus
 from flows.comparison.incidents import depends_on_any, waves
+from flows.escalation import ESCALATE, telling
 from flows.execute import Execution, changing, execute
 from flows.guard import PASSING_RULES, Decision, Verdict
 from flows.listener import Listener
 from flows.report import IncidentReport, IncidentResult
+from flows.reporting.sentences import told_people
+from flows.undo import undo
 from flows.verify import Check, CheckState, Verification, VerificationResult, VerifyInput, verify
 from flows.world import World
 from infrastructure.observed import ObservedInstance
@@ -58,7 +61,7 @@ def act(cases: Sequence[Case], acting: Acting) -> tuple[IncidentReport, ...]:
 
 
 def _still_broken(report: IncidentReport) -> bool:
-    return report.result is not IncidentResult.RECOVERED
+    return report.result not in (IncidentResult.RECOVERED, IncidentResult.NOTHING_TO_DO)
 
 
 def _one(acting: Acting, broken: set[str], changed: set[str]) -> Callable[[Case], IncidentReport]:
@@ -96,7 +99,7 @@ def admit(
     Nothing is committed for a change that would be held back anyway: because the remote
     can't be reached, or because what it needs is broken and left alone.
     """
-    broken = {alone.incident.root for alone in left}
+    broken = {a.incident.root for a in left if a.result is not IncidentResult.NOTHING_TO_DO}
     ready: list[Case] = []
     held: list[IncidentReport] = []
     for case in cases:
@@ -109,6 +112,9 @@ def admit(
 
 
 def _blocked(case: Case, broken: Collection[str], acting: Acting) -> str | None:
+    others = acting.world.held_off
+    if case.changes and (theirs := [t for t in case.incident.targets if t in others]):
+        return others[theirs[0]]
     cause = depends_on_any(case.incident.root, broken, acting.world.services)
     if cause is not None:
         return f"waits for {cause}, which it needs"
@@ -156,7 +162,7 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
         now=world.clock.now,
         deadline=world.deadline,
     )
-    report = replace(report, stopped=execution.stopped)
+    report = replace(report, stopped=execution.stopped, not_sent=_not_sent(case, world))
     if not execution.begun and case.changes:
         return replace(report, summary=execution.outcomes[0].error)
     report = replace(report, execution=execution)
@@ -166,7 +172,24 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
     acting.listener.verified(case.incident, verification)
     result = _result(execution, verification)
     summary = _summary(execution, verification, result)
-    return replace(report, verification=verification, result=result, summary=summary)
+    report = replace(report, verification=verification, result=result, summary=summary)
+    return _taken_back(case, report, acting) if result is IncidentResult.FAILED else report
+
+
+def _taken_back(case: Case, report: IncidentReport, acting: Acting) -> IncidentReport:
+    """With what was done to the world gone again, where it may be."""
+    if not case.undo or report.execution is None:
+        return report
+    undone, how = undo(
+        case,
+        report.execution,
+        acting.world,
+        acting.before,
+        lambda outcome: acting.listener.operation_finished(case.incident, outcome),
+    )
+    return replace(
+        report, undone=undone, summary=f"{report.summary}; {how}" if how else report.summary
+    )
 
 
 def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
@@ -251,8 +274,8 @@ def _without_change(case: Case, report: IncidentReport, acting: Acting) -> Incid
     if denied and all(v.rule in PASSING_RULES for v in denied):
         return replace(report, result=IncidentResult.HELD, summary=denied[0].reason)
     if not case.plan.steps:
-        summary = f"nothing was planned: {case.plan.diagnosis}"
-        return replace(report, result=IncidentResult.FAILED, summary=summary)
+        summary = f"the model sees nothing to do: {case.plan.diagnosis}"
+        return replace(report, result=IncidentResult.NOTHING_TO_DO, summary=summary)
     outcomes = report.execution.outcomes if report.execution is not None else ()
     if denied:
         outcomes = (*outcomes, _escalate(case, denied[0], acting))
@@ -262,17 +285,22 @@ def _without_change(case: Case, report: IncidentReport, acting: Acting) -> Incid
     if failed is not None:  # nobody knows yet: the next run tells again
         summary = f"people could not be told: {failed.error}"
         return replace(report, result=IncidentResult.FAILED, summary=summary)
-    summary = denied[0].reason if denied else case.plan.planner_reason
+    summary = denied[0].reason if denied else told_people(case.plan)
     return replace(report, result=IncidentResult.ESCALATED, summary=summary)
+
+
+def _not_sent(case: Case, world: World) -> str:
+    """Why nobody gets what is told about the case but by the report; empty: somebody does."""
+    place = case.incident.environment
+    known = world.config.environments.environments[place].alertmanager
+    return "" if known else f"no Alertmanager in {place}"
 
 
 def _escalate(case: Case, denied: Verdict, acting: Acting) -> OperationOutcome:
     """Tell people of a plan that the guard has stopped for good."""
     step = denied.step
     summary = f"{case.incident.root}: {step.operation} was denied: {denied.reason}"
-    call = OperationCall(
-        "escalate_to_human", case.incident.root, {"summary": summary[:500], "severity": "warning"}
-    )
+    call = OperationCall(ESCALATE, case.incident.root, telling(summary, "warning"))
     outcome = acting.world.guarded.read(call, deadline=acting.world.deadline)
     acting.listener.operation_finished(case.incident, outcome)
     return outcome

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
 
+from flows.approvals.ladder import earned
 from flows.compare import Comparison
 from flows.comparison.drift import Incident
 from flows.dossier import collect_evidence
+from flows.escalation import escalation
 from flows.execute import changing, runnable
 from flows.guard import (
     PASSING_RULES,
@@ -23,28 +27,34 @@ from flows.guard import (
     judge,
     waits_for,
 )
+from flows.guarding.flapping import flaps
 from flows.guarding.reach import engine_access
+from flows.learning.incident_class import class_name, class_of
 from flows.learning.similar import SimilarClasses
 from flows.listener import Listener
 from flows.observe import Observation
-from flows.plan import Declined, Evidence, Plan, PlannerKind, PlanStep
+from flows.plan import Declined, Evidence, Plan, PlannerKind
 from flows.planners.order import plan_incident
 from flows.report import IncidentResult
 from flows.reporting.status import LastIncident
 from flows.world import World
-from infrastructure.observed import NativeObject
+from infrastructure.observed import NativeObject, empty
 from infrastructure.service import Mode
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An incident with its plan and verdicts. `steps` are those that will run."""
+    """An incident with its plan and verdicts. `steps` are those that will run.
+
+    `undo`: what may take a step back, by the step's position.
+    """
 
     incident: Incident
     evidence: Evidence
     plan: Plan
     verdicts: tuple[Verdict, ...]
     steps: tuple[Verdict, ...]
+    undo: Mapping[int, Verdict] = field(default_factory=empty)
 
     @property
     def changes(self) -> bool:
@@ -65,13 +75,7 @@ def open_cases(
     world: World, comparison: Comparison, seen: Observation, listener: Listener
 ) -> tuple[tuple[Case, ...], tuple[LeftAlone, ...]]:
     """Plan and judge every incident, in dependency order."""
-    held = {t: s.held for t, s in comparison.states.items() if s.held is not None}
-    guard = world.guard_input(
-        natives(seen),
-        held=held,
-        breaker=comparison.breaker,
-        engine_access=engine_access(seen, world.config.platform.guard.engine_access),
-    )
+    guard = guard_of(world, comparison, seen)
     left = [
         alone
         for incident in comparison.incidents
@@ -90,6 +94,16 @@ def open_cases(
     return tuple(cases), tuple(left)
 
 
+def guard_of(world: World, comparison: Comparison, seen: Observation) -> GuardInput:
+    """What verdicts rest on, before any step of this run has been allowed."""
+    return world.guard_input(
+        natives(seen),
+        held={t: s.held for t, s in comparison.states.items() if s.held is not None},
+        breaker=comparison.breaker,
+        engine_access=engine_access(seen, world.config.platform.guard.engine_access),
+    )
+
+
 def _judged(
     world: World, incident: Incident, evidence: Evidence, first: Plan, guard: GuardInput
 ) -> tuple[Plan, tuple[Verdict, ...]]:
@@ -98,23 +112,37 @@ def _judged(
     One that may run alone goes before one that a person has to allow; people are asked about
     the best planner's.
     """
-
-    def verdicts_on(plan: Plan) -> tuple[Verdict, ...]:
-        approved = world.approvals.of_plan(plan, incident)
-        return judge(plan, incident, replace(guard, approved=approved))
-
-    plan, verdicts = first, verdicts_on(first)
+    judged = partial(_verdicts, world, incident, evidence, guard)
+    plan, verdicts = first, judged(first)
     if not _denied(verdicts) and world.approvals.asks(plan, incident):
         return plan, verdicts
     refused: tuple[PlannerKind, ...] = ()
     askable: tuple[Plan, tuple[Verdict, ...]] | None = None
-    while _talked_into(plan, verdicts):
-        if askable is None and not _denied(verdicts):
+    while _talked_into(plan, verdicts) or _unsure(world, plan):
+        if askable is None and plan.steps and not _denied(verdicts):
             askable = (plan, verdicts)
         refused = (*refused, plan.planner)
         plan = _without(refused, world, incident, evidence, before=(plan, verdicts))
-        verdicts = verdicts_on(plan)
+        verdicts = judged(plan)
     return (plan, verdicts) if askable is None or changing(runnable(verdicts)) else askable
+
+
+def _verdicts(
+    world: World, incident: Incident, evidence: Evidence, guard: GuardInput, plan: Plan
+) -> tuple[Verdict, ...]:
+    """The guard's answers, with what people have said about this plan and others like it."""
+    approved = world.approvals.of_plan(plan, incident)
+    trusted = _trusted(world, incident, evidence, plan)
+    return judge(plan, incident, replace(guard, approved=approved, trusted=trusted))
+
+
+def _trusted(world: World, incident: Incident, evidence: Evidence, plan: Plan) -> Mapping[str, str]:
+    """Why people need not be asked about a plan any more, by its digest; empty: they are."""
+    executor = world.executors.get(incident.environment, "unknown")
+    named = class_name(class_of(incident, evidence, executor))
+    after = world.approvals.settings.trust_after
+    why = earned(plan, named, world.statuses.values(), after=after)
+    return {} if why is None else {plan.digest: why}
 
 
 def _denied(verdicts: Sequence[Verdict]) -> bool:
@@ -131,6 +159,11 @@ def _talked_into(plan: Plan, verdicts: Sequence[Verdict]) -> bool:
     return plan.planner in (PlannerKind.LLM, PlannerKind.LEARNED) and bool(lasting)
 
 
+def _unsure(world: World, plan: Plan) -> bool:
+    """Whether a model says that nothing is wrong, and is not sure: no step, so no verdict."""
+    return not plan.steps and plan.confidence < world.config.platform.guard.min_confidence
+
+
 def _without(
     refused: Sequence[PlannerKind],
     world: World,
@@ -141,12 +174,15 @@ def _without(
 ) -> Plan:
     """The next planner's plan: one forbidden step must not end healing."""
     spurned, verdicts = before
-    stopped = next(v for v in verdicts if v.decision is not Decision.ALLOWED)
+    stopped = next((v for v in verdicts if v.decision is not Decision.ALLOWED), None)
+    why = f"it sees nothing to do, and is only {spurned.confidence:.0%} sure"
+    if stopped is not None:
+        why = f"{stopped.step.operation}: {stopped.reason}"
     others = [p for p in world.planners if p.kind not in refused]
     last = _last(world, incident) if PlannerKind.LLM not in refused else None
     plan = plan_incident(incident, evidence, others, last, tried=world.tried)
     whose = "the LLM's plan" if refused[-1] is PlannerKind.LLM else "the learned plan"
-    reason = f"{whose} was refused: {stopped.step.operation}: {stopped.reason}"
+    reason = f"{whose} was refused: {why}"
     declined = Declined(
         spurned.planner, reason, spurned.usage, phases=spurned.phases, exchanges=spurned.exchanges
     )
@@ -165,7 +201,8 @@ def _plans(
     def one(incident: Incident) -> tuple[Evidence, Plan]:
         evidence = _evidence(world, incident, seen)
         last = _last(world, incident)
-        known = _spent(world, incident, guard) or _of_people(world, incident, last)
+        known = _telling(world, incident, guard) or _unanswered(world, incident)
+        known = known or _shown(world, incident, evidence, guard)
         return evidence, known or plan_incident(
             incident, evidence, world.planners, last, tried=world.tried
         )
@@ -177,13 +214,20 @@ def _plans(
         return list(pool.map(one, incidents))
 
 
-def _of_people(world: World, incident: Incident, last: LastIncident | None) -> Plan | None:
-    """The plan that people were shown; or to tell them that nobody has decided."""
+def _unanswered(world: World, incident: Incident) -> Plan | None:
+    """To tell people, once, that nobody has decided in time."""
     expired = world.approvals.expired(incident)
-    if expired is not None:
-        return escalation(incident, expired)
-    kept = world.approvals.kept_plan(incident, last)
-    return None if kept is None or world.tried.same(incident.root, kept) else kept
+    return None if expired is None else _only_telling(incident, expired)
+
+
+def _shown(world: World, incident: Incident, evidence: Evidence, guard: GuardInput) -> Plan | None:
+    """The plan that people were shown. It is read from a file: it runs by their word or not."""
+    kept = world.approvals.kept_plan(incident, _last(world, incident))
+    if kept is None or world.tried.about(incident, evidence).same(incident.root, kept):
+        return None
+    verdicts = _verdicts(world, incident, evidence, guard, kept)
+    approved = any(verdict.approval for verdict in verdicts)
+    return None if changing(runnable(verdicts)) and not approved else kept
 
 
 def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:
@@ -206,13 +250,19 @@ def _left_alone(
     last = _last(world, incident)
     unchanged = last is not None and last.fingerprint == incident.fingerprint
     place = incident.environment
-    stopped = guard.paused.get(place) or comparison.breaker.get(place)
+    others = (world.held_off[t] for t in incident.targets if t in world.held_off)
+    stopped = guard.paused.get(place) or comparison.breaker.get(place) or next(others, None)
     if stopped is None and policy.mode is Mode.OBSERVE:
         stopped = "the target is only observed"
     if (stopped := stopped or world.approvals.rejected(incident)) is not None:
         return LeftAlone(incident, IncidentResult.HELD, stopped)
     told = last is not None and unchanged and _only_a_person_helps(last, policy.mode)
-    if last is not None and told and not world.approvals.calls(incident, last):
+    if last is not None and last.flapping:  # over when it rests, told once whatever fails
+        told = flapping_now(world, incident.root, guard.now) is not None
+    if last is not None and unchanged and (why := _nothing_to_do(world, last, guard.now)):
+        return LeftAlone(incident, IncidentResult.NOTHING_TO_DO, why)
+    gate = attempts_gate(service, policy, guard.attempts.get(incident.root), guard.now)
+    if last is not None and told and (gate or not world.approvals.calls(incident, last)):
         reason = f"told at {last.at.isoformat(timespec='seconds')}, unchanged since"
         return LeftAlone(incident, IncidentResult(last.result), reason)
     if policy.max_attempts == 0:
@@ -223,10 +273,37 @@ def _left_alone(
     return None
 
 
+def _nothing_to_do(world: World, last: LastIncident, now: datetime) -> str | None:
+    """Why an unchanged incident is left alone: a model has said that it is none, lately."""
+    until = last.at + world.config.platform.llm.nothing_to_do_for
+    if last.result != IncidentResult.NOTHING_TO_DO or now >= until:
+        return None
+    return f"{last.summary}; it is asked again at {until.isoformat(timespec='seconds')}"
+
+
 def _only_a_person_helps(last: LastIncident, mode: Mode) -> bool:
     """Whether the last result changes by a person and not by time: then it is told once."""
     waits = last.result in (IncidentResult.WAITING.value, IncidentResult.ESCALATED.value)
     return waits or (last.result == IncidentResult.HELD.value and mode is Mode.PROPOSE)
+
+
+def _telling(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
+    """The plan for a target that nothing more is tried on."""
+    return _spent(world, incident, guard) or _flapping(world, incident, guard)
+
+
+def _flapping(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
+    """The plan for a target that recovers and fails again: tell a person, once."""
+    why = flapping_now(world, incident.root, guard.now)
+    return None if why is None else _only_telling(incident, why)
+
+
+def flapping_now(world: World, target: str, now: datetime) -> str | None:
+    """Why a target that has failed is not repaired once more."""
+    status = world.statuses.get(target)
+    settings = world.config.platform.guard.flapping
+    digest = world.services[target].spec_digest
+    return flaps(status.history, digest, settings, now) if status is not None else None
 
 
 def _spent(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
@@ -241,31 +318,19 @@ def _spent(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
         return None
     last = _last(world, incident)
     known = last is not None and last.fingerprint == incident.fingerprint and last.summary
-    return escalation(incident, f"{gate}; the last one: {known}" if known else gate)
+    return _only_telling(incident, f"{gate}; the last one: {known}" if known else gate)
 
 
-def escalation(incident: Incident, reason: str) -> Plan:
-    """A plan that only tells a person."""
-    summary = f"{incident.root}: {incident.drifts[0].message}; {reason}"
-    step = PlanStep(
-        operation="escalate_to_human",
-        target=incident.root,
-        parameters={"summary": summary[:_SUMMARY_LENGTH], "severity": "critical"},
+def _only_telling(incident: Incident, reason: str) -> Plan:
+    wrong = incident.drifts[0].message
+    return escalation(
+        incident,
+        reason,
+        summary=f"{incident.root}: {wrong}; {reason}",
+        severity="critical",
+        diagnosis=wrong,
         why=reason,
     )
-    return Plan(
-        fingerprint=incident.fingerprint,
-        planner=PlannerKind.NONE,
-        planner_reason=reason,
-        diagnosis=incident.drifts[0].message,
-        confidence=0.0,
-        evidence=(),
-        steps=(step,),
-    )
-
-
-# What operations.yml allows for the summary of escalate_to_human.
-_SUMMARY_LENGTH = 500
 
 
 def _evidence(world: World, incident: Incident, seen: Observation) -> Evidence:

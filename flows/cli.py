@@ -188,13 +188,19 @@ def validate(
 
 @app.command(cls=_OfTargets)
 def plan(
+    *,
     config: ConfigOption = None,
     state: StateOption = None,
     environment: EnvironmentOption = None,
     target: TargetOption = None,
+    no_llm: Annotated[
+        bool, typer.Option("--no-llm", help="Ask no model: show what is planned without it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what differs from Git and what would be done. Changes nothing.
+
+    It plans as a run does, the model included, and shows what that cost; the run asks again.
 
     Exit code 0: in sync, 2: drift, 1: error or something could not be seen.
     """
@@ -202,7 +208,8 @@ def plan(
     from flows.command_line.preview import preview  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
-        seen = preview(_request(environment, target, None), opened.runtime)
+        request = _request(environment, target, None)
+        seen = preview(request, opened.runtime, ask_model=not no_llm)
         if as_json:
             _print_json(opened.runtime.redactor.data(output.preview_data(seen)))
         else:
@@ -499,12 +506,17 @@ def pause(
 
 
 @app.command()
-def resume(config: ConfigOption = None, state: StateOption = None) -> None:
+def resume(
+    *,
+    environment: EnvironmentOption = None,
+    config: ConfigOption = None,
+    state: StateOption = None,
+) -> None:
     """End what uici pause began."""
     from flows.command_line import pause as switch  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
-        print(_printable(switch.resume(opened.runtime)))  # noqa: T201 - a command line speaks
+        print(_printable(switch.resume(opened.runtime, environment or [])))  # noqa: T201 - a command line speaks
 
 
 @app.command()
@@ -612,7 +624,12 @@ def _exit_code(report: RunReport) -> int:
 
 
 def _print_json(data: Any) -> None:
-    print(json.dumps(data, ensure_ascii=False, indent=2))  # noqa: T201 - a command line speaks
+    text = json.dumps(data, ensure_ascii=False, indent=2)
+    if not text.replace("\n", "").isprintable():
+        # What a terminal would act upon, as JSON spells it.
+        kept = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+        text = "".join(kept)
+    print(text)  # noqa: T201 - a command line speaks
 
 
 if __name__ == "__main__":

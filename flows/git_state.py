@@ -64,7 +64,7 @@ from flows.repository.proposal_store import ProposalStore
 from flows.repository.revisions import Parser, Revisions
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import Problem, UiciError
-from infrastructure.pause import PAUSE_PATH, Pause, PauseFile
+from infrastructure.pause import PAUSE_PATH, Pause, PauseFile, pauses_data
 
 __all__ = ["CommitResult", "DesiredState", "Durability", "GitState", "Parser"]
 
@@ -237,8 +237,8 @@ class GitState:
         with self._pausing:
             tips = self._mended(self._look)
             declared = self._revisions.pauses(tips.desired) if tips.desired else ()
-            ours = self.reported().pause
-        return (*declared, ours) if ours is not None else declared
+            ours = self.reported().pauses
+        return (*declared, *ours)
 
     def refresh(self) -> None:
         """Bring what others have committed since; what can't be reached brings nothing."""
@@ -249,28 +249,50 @@ class GitState:
             _log.warning("refresh_failed", reason=str(exc))
 
     def pause(self, pause: Pause, now: datetime) -> CommitResult | None:
-        """Write a pause on the reports branch. None: the same stands there already.
+        """Write a pause on the reports branch, beside those that stand there.
+
+        None: the same stands there already.
 
         Raises:
             TemporaryError: the local commit could not be written.
             PermanentError: as above, and it will fail again.
         """
-        data = pause.model_dump(mode="json", by_alias=True, exclude_none=True)
-        files = {PAUSE_PATH: json_bytes(data, self._redactor.data, indent=1)}
-        written = self._commit(files, self._redactor.text(f"pause: {pause.reason}\n"), now)
-        return written[1] if written else None
-
-    def resume(self, now: datetime) -> CommitResult | None:
-        """Take the pause on the reports branch away. None: there is none.
-
-        Raises:
-            TemporaryError: the local commit could not be written.
-            PermanentError: as above, and it will fail again.
-        """
-        if self.reported().pause is None:
+        before = [p.pause for p in self.reported().pauses if not p.over(now)]
+        if pause in before:
             return None
-        written = self._commit({PAUSE_PATH: None}, "resume: the pause is over\n", now)
-        return written[1] if written else None
+        message = f"pause: {pause.reason}\n"
+        done = self._hold((*before, pause), message, now)
+        beside = self._paused_before(done, now) if done is not None else []
+        missed = [other for other in beside if other not in before]
+        if not missed:
+            return done
+        # Somebody else paused at the same moment, and ours has come on top of it.
+        return self._hold((*before, *missed, pause), message, now) or done
+
+    def _paused_before(self, commit: CommitResult, now: datetime) -> list[Pause]:
+        listing = self._repository.tree(f"{commit.sha}^", (PAUSE_PATH,))
+        found = read_memory(listing, self._repository, self._settings.max_file_bytes)
+        return [p.pause for p in found.pauses if not p.over(now)]
+
+    def resume(self, now: datetime, left: Sequence[Pause] = ()) -> CommitResult | None:
+        """Take the pauses on the reports branch away, but for these. None: there is none.
+
+        Raises:
+            TemporaryError: the local commit could not be written.
+            PermanentError: as above, and it will fail again.
+        """
+        if not self.reported().pauses:
+            return None
+        if left:
+            return self._hold(left, "resume: a pause is over in part\n", now)
+        message = "resume: the pause is over\n"
+        done = self._commit({PAUSE_PATH: None}, message, now)
+        return done[1] if done else None
+
+    def _hold(self, pauses: Sequence[Pause], message: str, now: datetime) -> CommitResult | None:
+        content = json_bytes(pauses_data(pauses), self._redactor.data, indent=1)
+        done = self._commit({PAUSE_PATH: content}, self._redactor.text(message), now)
+        return done[1] if done else None
 
     # ── memory ──────────────────────────────────────────────────────────────────
 
@@ -289,7 +311,7 @@ class GitState:
             read = read_memory(listing, self._repository, self._settings.max_file_bytes)
             for damage in read.damaged:
                 _log.warning("reports_branch_file_damaged", detail=damage)
-            memory = self._memory = (sha, read)
+            memory = self._memory = (sha, replace(read, tip=sha))
         return memory[1]
 
     def statuses(self) -> Mapping[str, TargetStatus]:
@@ -329,6 +351,8 @@ class GitState:
         statuses: Mapping[str, TargetStatus],
         now: datetime,
         uses: Mapping[str, Use] | None = None,
+        by: str = "",
+        until: datetime | None = None,
     ) -> CommitResult:
         """Write what is about to be done, durably here and then at the remote.
 
@@ -339,6 +363,8 @@ class GitState:
             statuses: of the targets, with the attempts that are about to be made.
             now: with time zone.
             uses: approvals that the plans rest on, by path.
+            by: this installation.
+            until: when the run will have ended at the latest.
 
         Raises:
             TemporaryError: not even the local commit could be written: nothing may be done.
@@ -346,7 +372,14 @@ class GitState:
         """
         memory = self.reported()
         files = intent_files(
-            run_id, now, desired.revision, cases, statuses=statuses, redactor=self._redactor
+            run_id,
+            now,
+            desired.revision,
+            cases,
+            statuses=statuses,
+            redactor=self._redactor,
+            by=by,
+            until=until,
         )
         for path, use in (uses or {}).items():
             files[path] = json_bytes(use.model_dump(mode="json", by_alias=True), _as_it_is)
@@ -366,10 +399,25 @@ class GitState:
                 replace(
                     memory,
                     statuses={**memory.statuses, **_by_target(statuses)},
-                    intents=(*memory.intents, _opened(run_id, desired, cases, now)),
+                    intents=(
+                        *memory.intents,
+                        replace(_opened(run_id, desired, cases, now), by=by, until=until),
+                    ),
+                    tip=tip_now.sha,
                 ),
             )
         return result
+
+    def stood_before(self, commit: CommitResult) -> Reported:
+        """What others had told by the time that this commit of ours came on top of it.
+
+        Raises:
+            CloneDamagedError: the clone can't be read; the next run mends it.
+            TemporaryError: it can't be read now.
+        """
+        before = f"{commit.sha}^"
+        listing = self._repository.tree(before, (STATUS_FOLDER, INTENT_FOLDER))
+        return read_memory(listing, self._repository, self._settings.max_file_bytes)
 
     def commit_report(
         self, report: RunReport, *, now: datetime, closes: Sequence[OpenIntent] = ()
@@ -385,7 +433,7 @@ class GitState:
             TemporaryError: the local commit could not be written.
             PermanentError: as above, and it will fail again.
         """
-        if report.lessons.items:
+        if report.lessons:
             self._tips = None  # lessons count on top of what others have written meanwhile
         before = self.reported()
         files = report_files(report, before, redactor=self._redactor, closes=closes)
@@ -428,6 +476,8 @@ class GitState:
             return None
         result = self._push(made.sha)
         before = known.reports.sha if known.reports else None
+        if result.sha == made.sha:
+            result = replace(result, onto=made.parent or "")
         if result.sha == made.sha and before == made.parent:
             # Nobody else wrote meanwhile: what was just written need not be looked up.
             pending = None if result.durability is Durability.PUSHED else made.sha
@@ -488,7 +538,17 @@ def _opened(
     run_id: str, desired: DesiredState, cases: Sequence[_Case], now: datetime
 ) -> OpenIntent:
     targets = dict.fromkeys(target for incident, _, _ in cases for target in incident.targets)
-    return OpenIntent(run_id, intent_path(run_id), now, desired.revision, tuple(targets))
+    planned = tuple(
+        f"{step.operation} {step.target}" for _, plan, _ in cases for step in plan.steps
+    )
+    return OpenIntent(
+        run_id,
+        intent_path(run_id),
+        now,
+        desired.revision,
+        targets=tuple(targets),
+        planned=planned,
+    )
 
 
 def _renewal_remark(renewal: Renewal) -> Problem:

@@ -17,12 +17,15 @@ from flows.act import Acting, act, admit
 from flows.approvals.news import ApprovalNews
 from flows.approvals.settling import Settling, settle
 from flows.approvals.wiring import asker_of, bring_branches, first_to_use, uses_of
-from flows.cases import Case, LeftAlone, open_cases
+from flows.cases import Case, LeftAlone, guard_of, open_cases
 from flows.compare import Comparison, compare, confirm, unconfirmed_for
 from flows.comparison.drift import HealthStatus
+from flows.lasting_alerts import standing
 from flows.learning.lessons import Teacher
 from flows.listener import Listener, RunRequest, RunStoppedError
 from flows.observe import Observation
+from flows.other_runs import first_to_begin, interrupted
+from flows.plan import Plan
 from flows.proposals.wiring import propose_after
 from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
 from flows.reporting.conditions import (
@@ -32,10 +35,12 @@ from flows.reporting.conditions import (
     with_attempt,
     with_history,
 )
+from flows.reporting.proposal_note import ProposalNote, ProposalState
 from flows.reporting.status import PastIncident, TargetStatus
 from flows.reporting.values import Stage
 from flows.repository.contract import CommitResult, DesiredState, Durability
 from flows.runtime import Runtime
+from flows.undo import with_undo
 from flows.verify import CheckState
 from flows.world import Clock, World
 from infrastructure.drift_kinds import DriftKind
@@ -68,6 +73,12 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         laps.end(Stage.LOOK)
         cases, left = open_cases(world, sight.comparison, sight.seen, listener)
         ready, held = admit(cases, left, acting(world, listener, sight, world.desired.stale))
+        ready = with_undo(
+            ready,
+            world,
+            acting(world, listener, sight, None).before,
+            guard_of(world, sight.comparison, sight.seen),
+        )
         laps.end(Stage.DECIDE)
         intent = commit_intent(runtime, world, sight, ready, listener=listener)
         laps.end(Stage.INTENT)
@@ -143,14 +154,16 @@ class Intent:
     """What is about to be done, as far as Git knows of it.
 
     `cases` are those that may go on; `held` the ones that may not, because their intent
-    could not be written at all; `spent` tells of those whose approval somebody else has used.
-    `used` are the approvals that this run has taken.
+    could not be written at all; `spent` tells of those that somebody else has begun, or whose
+    approval somebody else has used. `used` are the approvals that this run has taken.
+    `theirs` are targets whose status another run has written meanwhile.
     """
 
     cases: tuple[Case, ...]
     held: tuple[Case, ...] = ()
     spent: tuple[IncidentReport, ...] = ()
     used: frozenset[str] = frozenset()
+    theirs: frozenset[str] = frozenset()
     statuses: Mapping[str, TargetStatus] | None = None
     commit: CommitResult | None = None
     error: str = ""
@@ -176,7 +189,7 @@ def commit_intent(
             sight.comparison.states[case.incident.root],
             world.statuses.get(case.incident.root),
             world.policies[case.incident.root],
-            RunFacts(world.request.run_id, world.desired.revision, now),
+            _facts(world, now),
             history=teacher.remembered(
                 _history(world.statuses.get(case.incident.root)),
                 teacher.past(case.incident, case.evidence, case.plan, now),
@@ -189,10 +202,12 @@ def commit_intent(
         commit = runtime.git.commit_intent(
             run_id=world.request.run_id,
             desired=world.desired,
-            cases=[(case.incident, case.plan, case.verdicts) for case in changing],
+            cases=[(case.incident, _undone_by(case), case.verdicts) for case in changing],
             statuses=statuses,
             now=now,
             uses=uses,
+            by=world.installation,
+            until=world.deadline,
         )
     except UiciError as exc:
         others = tuple(case for case in cases if not case.changes)
@@ -200,9 +215,28 @@ def commit_intent(
     listener.intent_committed(commit)
     if commit.durability is Durability.PUSHED:
         runtime.git.refresh()  # a pause that came meanwhile holds before the first step
-    mine, spent = first_to_use(runtime.git, commit, cases, uses)
+    begun = first_to_begin(runtime.git, commit, cases, world)
+    mine, spent = first_to_use(runtime.git, commit, begun.cases, uses)
     used = frozenset(use.request for use in uses.values())
-    return Intent(mine, spent=spent, used=used, statuses=statuses, commit=commit)
+    return Intent(
+        mine,
+        spent=(*begun.second, *spent),
+        used=used,
+        statuses=statuses,
+        commit=commit,
+        theirs=begun.theirs,
+    )
+
+
+def _facts(world: World, now: datetime) -> RunFacts:
+    flapping = world.config.platform.guard.flapping
+    return RunFacts(world.request.run_id, world.desired.revision, now, flapping)
+
+
+def _undone_by(case: Case) -> Plan:
+    """The plan as its intent tells it: with what will take it back, if it does not help."""
+    undo = [case.undo[position].step for position in sorted(case.undo, reverse=True)]
+    return replace(case.plan, rollback=tuple(undo))
 
 
 def _teacher(world: World, started: datetime) -> Teacher:
@@ -214,6 +248,7 @@ def _teacher(world: World, started: datetime) -> Teacher:
         executors=world.executors,
         run_id=world.request.run_id,
         started=started,
+        statuses=world.statuses,
     )
 
 
@@ -251,11 +286,12 @@ class Ending:
 def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunReport:
     """Stage 7: statuses, the report, its commit. Nothing changed: no commit."""
     now = world.clock.now()
-    facts = RunFacts(world.request.run_id, world.desired.revision, now)
+    facts = _facts(world, now)
     teacher = _teacher(world, ending.started)
     reports, approvals = _asked(world, sight, ending, now)
     ending = replace(ending, reports=reports)
     statuses = _statuses(world, sight.comparison, ending, facts, teacher=teacher)
+    statuses = {t: s for t, s in statuses.items() if t not in ending.intent.theirs}
     report = RunReport(
         run_id=facts.run_id,
         started_at=ending.started,
@@ -273,8 +309,12 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         lessons=teacher.lessons(ending.reports, now),
         paused=pauses_in(world.pauses, world.environments, now),
         approvals=approvals,
+        held_off={t: why for t, why in world.held_off.items() if t in sight.comparison.states},
+        left_alone={t: alone.reason for alone in ending.left for t in alone.incident.targets},
+        proposals=open_proposals(world),
     )
     _tell_people(runtime, sight.comparison)
+    _keep_told(runtime, world, report)
     return _committed(runtime, world, report, now)
 
 
@@ -291,6 +331,13 @@ def _asked(
         used=ending.intent.used,
     )
     return settle(world.approvals, asker_of(world), seen)
+
+
+def open_proposals(world: World) -> tuple[ProposalNote, ...]:
+    """Those that wait for a person, about this run's targets."""
+    notes = sorted(world.proposals.values(), key=lambda note: note.branch)
+    chosen = set(world.selected)
+    return tuple(n for n in notes if n.state is ProposalState.OPEN and n.target in chosen)
 
 
 def _with_remarks(world: World) -> DesiredState:
@@ -315,16 +362,22 @@ def _tell_people(runtime: Runtime, comparison: Comparison) -> None:
         _log.warning("escalation_failed", reason=str(exc))
 
 
-def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime) -> RunReport:
-    # A run that died left its intent open. This one has looked at the world anew; an
-    # intent younger than a run may be another agent's, still at work.
-    oldest = now - world.config.platform.reconcile.deadline
+def _keep_told(runtime: Runtime, world: World, report: RunReport) -> None:
+    """Escalations last as long as their cause, and no longer."""
+    told = standing(world.statuses, report.statuses, world.services, report.incidents)
     try:
-        closes = [
-            intent
-            for intent in runtime.git.open_intents()
-            if intent.run_id != report.run_id and (intent.at is None or intent.at < oldest)
-        ]
+        runtime.keep_told(told)
+    except UiciError as exc:
+        _log.warning("escalation_not_renewed", reason=str(exc))
+
+
+def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime) -> RunReport:
+    try:
+        # A run that died left its intent open; this one has looked at the world since.
+        open_now = [i for i in runtime.git.open_intents() if i in world.reported.intents]
+        dead = interrupted(open_now, world, report.comparison.states)
+        report = replace(report, interrupted=tuple(dead.values()))
+        closes = [intent for intent in open_now if intent.path in dead]
         result = runtime.git.commit_report(report, now=now, closes=closes)
         if result is None:
             runtime.git.push_pending()

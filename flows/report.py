@@ -25,6 +25,7 @@ from flows.reporting.status import (
     AGENT_FOLDER,
     REFUSED_PATH,
     REPORT_FOLDER,
+    LastIncident,
     OpenIntent,
     Reported,
     TargetStatus,
@@ -83,9 +84,14 @@ def intent_files(
     *,
     statuses: Mapping[str, TargetStatus],
     redactor: Redactor,
+    by: str = "",
+    until: datetime | None = None,
 ) -> Files:
-    """What is written before the first operation: the intent, and the attempts it counts."""
-    intent = intent_to_dict(run_id, at, desired_revision, cases)
+    """What is written before the first operation: the intent, and the attempts it counts.
+
+    `by` is the installation whose run it is, at work until `until` at most.
+    """
+    intent = intent_to_dict(run_id, at, desired_revision, cases, by=by, until=until)
     files: Files = {intent_path(run_id): json_bytes(intent, redactor.data)}
     for status in statuses.values():
         files[status_path(status.target)] = _status_bytes(status, redactor)
@@ -118,7 +124,7 @@ def report_files(
         files[REFUSED_PATH] = json_bytes(refusal, redactor.data, indent=1)
     elif refused is None and before.refused_revision and report.desired.stale is None:
         files[REFUSED_PATH] = None
-    if told.incidents or newly_refused or report.errors:
+    if told.incidents or newly_refused or report.errors or report.interrupted:
         path = report_path(report)
         files[f"{path}.md"] = render_markdown(told, redactor.text).encode(errors="replace")
         files[f"{path}.json"] = json_bytes(report_to_dict(told), redactor.data)
@@ -168,7 +174,7 @@ def _statuses(report: RunReport, before: Reported, redactor: Redactor) -> Files:
 
 def _knowledge(report: RunReport, before: Reported, redactor: Redactor) -> Files:
     """Classes of which this run has learned something, with the same commit."""
-    if not report.lessons.items:
+    if not report.lessons:
         return {}
     return {
         knowledge_path(name): None if known is None else knowledge_text(known, redactor.data)
@@ -195,8 +201,13 @@ def _essence(status: TargetStatus) -> tuple[object, ...]:
         tuple((c.type, c.status, c.reason, _NUMBER.sub("#", c.message)) for c in status.conditions),
         status.attempts,
         status.history,
-        last and (last.fingerprint, last.result, last.escalated),
+        last and (last.fingerprint, last.result, last.escalated, last.flapping, _holds_since(last)),
     )
+
+
+def _holds_since(last: LastIncident) -> datetime | None:
+    """When a word was given that holds for a time only: given again, it is news."""
+    return last.at if last.result == IncidentResult.NOTHING_TO_DO else None
 
 
 def _status_bytes(status: TargetStatus, redactor: Redactor) -> bytes:
@@ -230,6 +241,9 @@ def commit_message(report: RunReport, before: Reported, *, redactor: Redactor) -
         return f"desired state refused: {plain(refused)}\n"
     if report.errors:
         return first_words(f"error: {redactor.text(report.errors[0])}", _SUBJECT_LIMIT) + "\n"
+    if report.interrupted:
+        runs = ", ".join(plain(run.run_id, 40) for run in report.interrupted)
+        return first_words(f"interrupted: run {runs}", _SUBJECT_LIMIT) + "\n"
     changed = [
         f"{short_name(status.target)} {status.sync}/{status.health}"
         for status in report.statuses.values()

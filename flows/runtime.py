@@ -25,6 +25,9 @@ from flows.compare import CompareInput
 from flows.first_seen import FirstSeen
 from flows.git_state import GitState
 from flows.guard import GuardedInterface
+from flows.installation import installation
+from flows.lasting_alerts import Standing
+from flows.learning.relapse import RelapseWindow
 from flows.listener import RunRequest
 from flows.llm.assembly import make_llm_planner
 from flows.llm.budget import OnRequest, nobody
@@ -32,10 +35,11 @@ from flows.llm.isolation import ReadOperation
 from flows.llm.planner import PlanningWorld
 from flows.observe import Observation, observe
 from flows.open_executors import desired_state_parser, open_executors
+from flows.other_runs import at_work, held_off
 from flows.plan import Planner
 from flows.planners.learned import LearnedPlanner
 from flows.planners.runbook import RunbookPlanner
-from flows.planners.tried import TriedPlans
+from flows.planners.tried import Relapsing, TriedPlans
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
 from flows.proposals.result import Remembered
@@ -54,7 +58,7 @@ from infrastructure.redaction import Redactor
 from infrastructure.secret_references import SecretResolver
 from infrastructure.service import SecretRef, Service
 from infrastructure.universal_interface import EngineProvider, UniversalInfrastructureInterface
-from monitoring.alertmanager import post_alert, silence_covers
+from monitoring.alertmanager import OwnAlert, post_alert, post_alerts, silence_covers
 from monitoring.http_source import MonitoringClients
 from monitoring.probe import probe_services
 from monitoring.prometheus import query
@@ -127,12 +131,21 @@ class Runtime:
         started = self.clock.now()
         interface = self.interface(desired.services)
         reported = self.git.reported()
-        pauses = self.git.pauses()
+        pauses = self.pauses()
         return World(
             request=request,
             config=self.config,
             desired=with_pauses(desired, pauses, started),
-            statuses=reported.statuses,
+            reported=reported,
+            installation=self.installation,
+            held_off=held_off(
+                at_work(
+                    reported.intents,
+                    installation=self.installation,
+                    now=started,
+                    deadline=self.config.platform.reconcile.deadline,
+                )
+            ),
             proposals=reported.proposals,
             selected=selected,
             policies=policies(self.config, desired.services, request),
@@ -174,12 +187,17 @@ class Runtime:
             TemporaryError: no desired state could be read, now or ever before.
         """
         desired = self.git.desired()
-        return with_pauses(desired, self.git.pauses(), self.clock.now())
+        return with_pauses(desired, self.pauses(), self.clock.now())
+
+    def pauses(self) -> tuple[PauseFile, ...]:
+        """What people have paused; what names an unknown environment is of everything."""
+        known = tuple(self.config.environments.environments)
+        return tuple(each.within(known) for each in self.git.pauses())
 
     def _paused(self, environment: str) -> str | None:
         """Why nothing may be done there, as the clone knows it at this moment."""
         try:
-            pauses = self.git.pauses()
+            pauses = self.pauses()
         except UiciError as exc:
             return f"whether it is paused can't be read: {exc}"
         return pauses_in(pauses, (environment,), self.clock.now()).get(environment)
@@ -239,6 +257,32 @@ class Runtime:
         """
         self._tell(environment, {"target": environment}, summary)
 
+    def keep_told(self, standing: Standing) -> None:
+        """Renew the alerts of what lasts, end those of what is over: a request a place.
+
+        Raises:
+            UiciError: no Alertmanager of a place took them.
+        """
+        now, lasts = self.clock.now(), self.config.platform.escalation.lasts
+        ends = [(told, now + lasts) for told in standing.lasting]
+        ends += [(told, now) for told in standing.over]
+        errors: list[UiciError] = []
+        for name, place in self.config.environments.environments.items():
+            alerts = [
+                OwnAlert(told.labels, {"summary": self.redactor.text(told.summary)}, now, end)
+                for told, end in ends
+                if told.environment == name
+            ]
+            if not alerts or not place.alertmanager:
+                continue
+            settings = self.config.platform.observe.alerts
+            try:
+                post_alerts(self.clients.sources(place.alertmanager), alerts, settings=settings)
+            except UiciError as exc:
+                errors.append(exc)
+        if errors:
+            raise errors[0]
+
     def _tell(self, environment: str, labels: Mapping[str, str], summary: str) -> None:
         known = {
             "alertname": ESCALATION_ALERT,
@@ -267,6 +311,15 @@ class Runtime:
         )
 
     @property
+    def installation(self) -> str:
+        """What tells this agent from others that work from the same repository.
+
+        Raises:
+            PermanentError: the data directory can't be used.
+        """
+        return installation(self.config.data_directory)
+
+    @property
     def first_seen(self) -> FirstSeen:
         """The memory behind grace periods."""
         return FirstSeen(self.config.data_directory, self.config.platform.compare.grace)
@@ -288,11 +341,15 @@ class Runtime:
         reported: Reported,
     ) -> tuple[Planner, ...]:
         platform = self.config.platform
-        tried = TriedPlans.remembered(reported.statuses, services, self.registry)
+        executors = executor_types(self.config)
+        window = RelapseWindow(platform.learning.relapse_within, self.clock.now())
+        tried = TriedPlans.remembered(
+            reported.statuses, services, self.registry, Relapsing(window, executors)
+        )
         learned = LearnedPlanner(
             reported.knowledge,
             services,
-            executor_types(self.config),
+            executors,
             self.registry,
             interface.capabilities,
             trust_after=platform.learning.trust_after,
@@ -409,7 +466,7 @@ def open_runtime(
 
 def with_pauses(desired: DesiredState, pauses: Iterable[PauseFile], now: datetime) -> DesiredState:
     """Desired state with a remark for each pause that holds somewhere."""
-    held = [p.problem() for p in pauses if p.pause.until is None or now < p.pause.until]
+    held = [p.problem() for p in pauses if not p.over(now)]
     return replace(desired, problems=(*desired.problems, *held)) if held else desired
 
 

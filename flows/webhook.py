@@ -62,6 +62,8 @@ class Webhook:
         self._identity = identity
         self._ask = ask
         self._rate = _Bucket(settings.per_minute, settings.burst, clock)
+        # Apart, so that whoever has no token can't use up the rate of who has.
+        self._guesses = _Bucket(settings.per_minute, settings.burst, clock)
         self._told: OrderedDict[tuple[str, datetime], None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -73,18 +75,19 @@ class Webhook:
     def admit(self, headers: Mapping[str, str]) -> Page | None:
         """Before the body is read: the refusal, or None.
 
-        Tokens are compared in constant time; too many requests are refused whoever sends them.
+        Tokens are compared in constant time. Too many requests are refused, those with the
+        token and those without it counted apart.
         """
         token = self._settings.token
         if not token:
             return text_page(
                 "no token is configured: serve.webhook.token in platform.yml", HTTPStatus.FORBIDDEN
             )
-        if not self._rate.take():
-            return text_page("too many requests", HTTPStatus.TOO_MANY_REQUESTS)
         given = headers.get("Authorization", "")
         # Bytes: compare_digest refuses text beyond ASCII.
         fits = hmac.compare_digest(given.encode("latin-1", "replace"), (_SCHEME + token).encode())
+        if not (self._rate if fits else self._guesses).take():
+            return text_page("too many requests", HTTPStatus.TOO_MANY_REQUESTS)
         if not fits:
             return text_page("the bearer token is missing or wrong", HTTPStatus.UNAUTHORIZED)
         return None

@@ -15,14 +15,15 @@ from flows.compare import CompareInput
 from flows.dossier.collect import ReadChanges, no_changes
 from flows.guard import GuardedInterface, GuardInput, acted_before
 from flows.guarding.reach import blind_in
+from flows.learning.relapse import RelapseWindow
 from flows.learning.shelf import Shelf
 from flows.listener import RunRequest
 from flows.observe import Observation
 from flows.plan import Planner
-from flows.planners.tried import TriedPlans
+from flows.planners.tried import Relapsing, TriedPlans
 from flows.policy import effective_policy
 from flows.reporting.proposal_note import ProposalNote
-from flows.reporting.status import TargetStatus
+from flows.reporting.status import Reported, TargetStatus
 from flows.repository.contract import DesiredState
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import Policy
@@ -51,7 +52,7 @@ class World:
     request: RunRequest
     config: UniversalConfig
     desired: DesiredState
-    statuses: Mapping[str, TargetStatus]
+    reported: Reported
     selected: tuple[str, ...]
     policies: Mapping[str, Policy]
     comparing: CompareInput
@@ -70,11 +71,21 @@ class World:
     pauses: tuple[PauseFile, ...] = ()
     # As the run's fetch brought them, together with the branches that they are about.
     proposals: Mapping[str, ProposalNote] = field(default_factory=empty)
+    installation: str = ""
+    held_off: Mapping[str, str] = field(default_factory=empty)  # target → whose work it is
+
+    @property
+    def statuses(self) -> Mapping[str, TargetStatus]:
+        """What was last told of every target."""
+        return self.reported.statuses
 
     @property
     def tried(self) -> TriedPlans:
         """Plans that did not help, on specs that are still in force."""
-        return TriedPlans.remembered(self.statuses, self.services, self.registry)
+        within = self.config.platform.learning.relapse_within
+        window = RelapseWindow(within, self.clock.now())
+        relapsing = Relapsing(window, self.executors)
+        return TriedPlans.remembered(self.statuses, self.services, self.registry, relapsing)
 
     @property
     def executors(self) -> Mapping[str, str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from infrastructure.config_models.values import Identifier
 from infrastructure.drift_kinds import DriftKind
-from infrastructure.service import Document, Name
+from infrastructure.service import Document, Moment, Name
 
 # Bounds against hostile files, far above what the loop writes.
 MAX_RESOLUTIONS = 8
@@ -52,7 +52,7 @@ class Trial(Document):
 
     run: _Text
     target: _Text
-    at: AwareDatetime
+    at: Moment
     helped: bool
     seconds: float | None = Field(default=None, ge=0)
 
@@ -70,7 +70,7 @@ class LearnedResolution(Document):
     successes: _Count = 0
     failures: _Count = 0
     in_a_row: _Count = 0
-    last_used: AwareDatetime | None = None
+    last_used: Moment | None = None
     median_seconds: float | None = Field(default=None, ge=0)
     disabled: bool = False
     trusted: bool = False

@@ -16,6 +16,8 @@ from types import MappingProxyType
 from typing import Any
 
 _EMPTY: Mapping[Any, Any] = MappingProxyType({})
+# As shells and engines tell a process that SIGINT, SIGKILL or SIGTERM has ended.
+_SIGNALLED = (130, 137, 143)
 
 
 def empty() -> Mapping[Any, Any]:
@@ -95,6 +97,18 @@ class ObservedInstance:
     published: Mapping[int, tuple[str, int]] = field(
         default_factory=empty
     )  # container port → (host, port) if published
+
+    @property
+    def failed_by_itself(self) -> bool:
+        """Whether it ended by a fault of its own: nobody outside gives such an exit code.
+
+        An end without an error, or by a signal that people and engines end processes with,
+        tells nothing about the process.
+        """
+        ended = self.exit_code not in (None, 0, *_SIGNALLED)
+        return self.state in (InstanceState.STOPPED, InstanceState.RESTARTING) and (
+            self.oom_killed or ended
+        )
 
 
 @dataclass(frozen=True, slots=True)

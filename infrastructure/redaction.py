@@ -4,7 +4,8 @@ Nothing goes to an LLM, a log, Prefect or Git before it went through a `Redactor
 grounds: exact values of secrets that were resolved in this process, in every common
 encoding, and patterns of what secrets look like. Neighbours:
 `infrastructure.config_loader` and `infrastructure.secret_references` know the values,
-platform.yml (`secrets`) the patterns.
+platform.yml (`secrets`) the patterns. What nobody sees hides nothing from it
+(`infrastructure.invisible`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
+
+from infrastructure.invisible import shown, visible
 
 REDACTED = "[redacted]"
 
@@ -43,6 +46,7 @@ class SecretKeys:
     def _match(self, key: str) -> bool:
         # Patterns are written for words joined by `_` or `-`; `dbPassword` and
         # `datasource.password` are read as such words, too.
+        key = visible(key)
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[.\s]+", "_", key)
         return any(p.search(key) or p.search(words) for p in self._patterns)
 
@@ -79,7 +83,24 @@ class Redactor:
         self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
     def text(self, text: str) -> str:
-        """The text with `[redacted]` in place of every secret."""
+        """The text with `[redacted]` in place of every secret.
+
+        Characters that nobody sees stay as they are, but for a text in which they hide a
+        secret: that one loses them all.
+        """
+        told = self._cut(text)
+        if text.isascii() and text.isprintable():  # the usual case
+            return told
+        for look in (visible, shown) if "\x1b" in text or "\x9b" in text else (shown,):
+            plain = look(text)
+            if plain == text:
+                continue
+            cut = self._cut(plain)
+            if cut != look(told):  # more than can be found without looking through
+                return cut
+        return told
+
+    def _cut(self, text: str) -> str:
         text = self._cut_values(text)
         if not any(pattern.search(text) for pattern in self._patterns):
             return text
@@ -175,6 +196,7 @@ def _forms(value: str) -> frozenset[str]:
     """The value as it may stand in logs, URLs, headers and JSON."""
     raw = value.encode("utf-8", "surrogatepass")
     forms = {value, value.strip(), html.escape(value), value.replace("'", "'\"'\"'")}
+    forms.add(visible(value))
     forms |= {line.strip() for line in value.splitlines() if len(line.strip()) >= _MIN_LINE}
     forms |= {quote(raw, safe=""), quote(raw), quote_plus(raw)}
     forms |= {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), form) for form in forms}

@@ -195,12 +195,20 @@ class Backoff(Document):
     max: Duration
 
 
+# Python's own years end at 1 and 9999: what lies there can't be told in every other zone, nor
+# can a length be added to it.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
+
+
 def _zoned(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("write a time zone, such as 2026-12-01T00:00:00Z")
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise ValueError(f"write a year from {_FIRST_YEAR} to {_LAST_YEAR}")
     return value
 
 
+# A moment that can be compared with every other, and told in every zone.
 Moment = Annotated[datetime, AfterValidator(_zoned)]
 
 

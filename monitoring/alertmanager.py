@@ -108,6 +108,16 @@ def read_alerts(sources: Sequence[SourceClient], settings: AlertSettings) -> Ale
     )
 
 
+@dataclass(frozen=True, slots=True)
+class OwnAlert:
+    """An alert to post: `labels` with `alertname`, aware moments."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: datetime
+    ends_at: datetime
+
+
 def post_alert(
     sources: Sequence[SourceClient],
     *,
@@ -134,14 +144,27 @@ def post_alert(
         TemporaryError: no source took it.
         PermanentError: no source took it, and trying again will not help.
     """
+    post_alerts(sources, [OwnAlert(labels, annotations, starts_at, ends_at)], settings=settings)
+
+
+def post_alerts(
+    sources: Sequence[SourceClient], alerts: Sequence[OwnAlert], *, settings: AlertSettings
+) -> None:
+    """Several at once, by the same rules as `post_alert`.
+
+    Raises:
+        TemporaryError: no source took them.
+        PermanentError: no source took them, and trying again will not help.
+    """
     body = json.dumps(
         [
             {
-                "labels": dict(labels),
-                "annotations": dict(annotations),
-                "startsAt": starts_at.isoformat(),
-                "endsAt": ends_at.isoformat(),
+                "labels": dict(alert.labels),
+                "annotations": dict(alert.annotations),
+                "startsAt": alert.starts_at.isoformat(),
+                "endsAt": alert.ends_at.isoformat(),
             }
+            for alert in alerts
         ]
     ).encode()
 

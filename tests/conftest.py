@@ -13,9 +13,28 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 from flows import local_stack
 from infrastructure.errors import PermanentError
+
+# Time is for `make bench`: a busy machine must not fail a property.
+settings.register_profile("uici", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("uici")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the same real servers runs in one process, so that they are started once.
+
+    Where the tests run in one process anyway, the mark means nothing.
+    """
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "prefect" in item.path.parts and "integration" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("prefect"))
+        elif "docker_host" in fixtures or {"integration", "e2e"} & set(item.path.parts):
+            item.add_marker(pytest.mark.xdist_group("real"))
 
 
 @contextlib.contextmanager

@@ -49,13 +49,16 @@ class Redactor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """What every request of a run has in common. `content`: see `flows.approvals.store`."""
+    """What every request of a run has in common.
+
+    `content`: digest over what desired state says (`flows.approvals.store`), read when asked.
+    """
 
     catalogue: Catalogue
     redactor: Redactor
     run_id: str
     desired_revision: str
-    content: str
+    content: Callable[[], str]
     expire_after: timedelta
 
     def ask(
@@ -91,7 +94,7 @@ class Asker:
             facts=tuple(self._text(fact) for fact in evidence.facts[:_FACTS]),
             spec_digest=spec_digest,
             desired_revision=self.desired_revision,
-            desired_content=self.content,
+            desired_content=self.content(),
             run_id=self.run_id,
             requested_at=now,
             expires_at=now + self.expire_after,

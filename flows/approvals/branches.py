@@ -10,27 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from flows.approvals.merge_file import body, title
 from flows.approvals.news import request_bytes
-from flows.approvals.request import ApprovalRequest, request_path
+from flows.approvals.request import ID_LENGTH, ApprovalRequest, request_path
 from flows.approvals.store import ApprovalStore
 from flows.proposals.forge import ForgeClient
-from infrastructure.errors import PermanentError, UiciError
+from infrastructure.errors import UiciError
 
 _log = structlog.get_logger("uici")
 
 _CLOSING = "This request has ended: it was answered, has expired, or nothing is wrong any more."
 
 
+# A remote or forge that hangs takes a small part of the time, and nobody waits for a branch.
+_AGAIN_AFTER = timedelta(minutes=10)
+
+
 @dataclass(slots=True)
 class Refused:
-    """Requests whose branch or pull request was refused for good; lost with the process."""
+    """Requests whose branch or pull request could not be made, and until when none is tried.
 
-    ids: set[str] = field(default_factory=set)
+    Lost with the process.
+    """
+
+    until: dict[str, datetime] = field(default_factory=dict)
 
 
 class ApprovalBranches:
@@ -57,55 +64,65 @@ class ApprovalBranches:
         """Make the branches that are missing, delete those that are moot."""
         files: dict[str, bytes | None] = {}
         for request in waiting:
-            made = self._guarded(request, self._made)
-            if made is not None and made != request:
+            made = self._tried(request, self._pushed, now)
+            made = self._tried(made, self._opened, now)
+            if made != request:
                 files[request_path(request.id)] = request_bytes(made)
         for request in ended:
-            self._guarded(request, self._gone)
-        if files:
-            names = ", ".join(self._prefix + path.split("/")[1][:12] for path in files)
-            try:
-                self._store.note(files, f"approvals: branches {names}\n", now)
-            except UiciError as exc:
-                _log.warning("approval_branch_not_noted", reason=self._redact(str(exc)))
+            for step in (self._closed, self._deleted):
+                self._refused.until.pop(request.id, None)  # asked for the last time
+                self._tried(request, step, now)
+            self._refused.until.pop(request.id, None)
+        if not files:
+            return
+        names = ", ".join(self._prefix + path.split("/")[1][:ID_LENGTH] for path in files)
+        try:
+            self._store.note(files, f"approvals: branches {names}\n", now)
+        except UiciError as exc:
+            _log.warning("approval_branch_not_noted", reason=self._redact(str(exc)))
 
-    def _guarded(
-        self, request: ApprovalRequest, step: Callable[[ApprovalRequest], ApprovalRequest | None]
-    ) -> ApprovalRequest | None:
+    def _tried(
+        self,
+        request: ApprovalRequest,
+        step: Callable[[ApprovalRequest], ApprovalRequest],
+        now: datetime,
+    ) -> ApprovalRequest:
+        """What a step has made of a request; the request itself where it failed."""
+        if now < self._refused.until.get(request.id, now):
+            return request
         try:
             return step(request)
-        except PermanentError as exc:
-            self._refused.ids.add(request.id)
-            reason = self._redact(str(exc))
         except UiciError as exc:
-            reason = self._redact(str(exc))
-        _log.warning("approval_branch", request=request.id, reason=reason)
-        return None
+            self._refused.until[request.id] = now + _AGAIN_AFTER
+            _log.warning("approval_branch", request=request.id, reason=self._redact(str(exc)))
+            return request
 
-    def _made(self, request: ApprovalRequest) -> ApprovalRequest | None:
-        if request.id in self._refused.ids:
-            return None
-        made = request
-        if request.branch_commit is None:
-            message = f"{title(request)}\n\n{body(request)}\n\nUICI-Approval: {request.id}\n"
-            commit, error = self._store.push_branch(self._prefix, request, message=message)
-            if error:  # somebody has it already: this very commit, or it is not ours to move
-                self._refused.ids.add(request.id)
-                _log.info("approval_branch_refused", request=request.id, reason=error)
-            made = made.model_copy(update={"branch_commit": commit})
-        if self._forge is not None and request.number is None:
-            branch = self._prefix + request.id
-            pull = self._forge.open(
-                branch, self._store.base, title=title(request), text=body(request)
-            )
-            made = made.model_copy(update={"pull_request": pull.url, "number": pull.number})
-        return made
+    def _pushed(self, request: ApprovalRequest) -> ApprovalRequest:
+        if request.branch_commit is not None:
+            return request
+        message = f"{title(request)}\n\n{body(request)}\n\nUICI-Approval: {request.id}\n"
+        commit, error = self._store.push_branch(self._prefix, request, message=message)
+        if error:  # this very commit is there already, or the branch is somebody else's
+            _log.info("approval_branch_refused", request=request.id, reason=error)
+        return request.model_copy(update={"branch_commit": commit})
 
-    def _gone(self, request: ApprovalRequest) -> None:
+    def _opened(self, request: ApprovalRequest) -> ApprovalRequest:
+        if self._forge is None or request.branch_commit is None or request.number is not None:
+            return request
+        pull = self._forge.open(
+            self._prefix + request.id, self._store.base, title=title(request), text=body(request)
+        )
+        return request.model_copy(update={"pull_request": pull.url, "number": pull.number})
+
+    def _closed(self, request: ApprovalRequest) -> ApprovalRequest:
         if self._forge is not None and request.number is not None:
-            self._forge.close(request.number, _CLOSING)
+            self._forge.close(request.number, self._prefix + request.id, _CLOSING)
+        return request
+
+    def _deleted(self, request: ApprovalRequest) -> ApprovalRequest:
         if request.branch_commit is None:
-            return
+            return request
         error = self._store.delete_branch(self._prefix, request, request.branch_commit)
         if error:  # merged and deleted by the forge, or moved by a person, whose it is then
             _log.info("approval_branch_left", request=request.id, reason=error)
+        return request

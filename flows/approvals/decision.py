@@ -11,10 +11,10 @@ import hashlib
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from flows.approvals.request import APPROVAL_FOLDER, ApprovalRequest
-from infrastructure.service import Document
+from infrastructure.service import Document, Moment
 
 MAX_REASON = 500
 
@@ -46,11 +46,11 @@ class Decision(Document):
     answer: Answer
     plan_digest: str
     desired_content: str
-    expires_at: AwareDatetime
+    expires_at: Moment
     by: str = Field(max_length=200)
     way: Way
     reason: str = Field(default="", max_length=MAX_REASON)
-    at: AwareDatetime
+    at: Moment
 
     def is_about(self, request: ApprovalRequest) -> bool:
         """Whether it is bound to exactly this request."""
@@ -74,7 +74,7 @@ class Use(Document):
     run_id: str
     by: str
     way: Way
-    at: AwareDatetime
+    at: Moment
 
 
 def decision_path(decision: Decision) -> str:

@@ -107,6 +107,10 @@ class Desk:
 
     def _check(self, view: Approvals, request: ApprovalRequest, said: Said) -> None:
         found = view.stands(request)
+        first = view.ledger.for_plan(request.target, request.plan_digest)
+        twice = first is not None and first.id != request.id
+        if first is not None and twice and said.answer is Answer.APPROVE:
+            raise PermanentError(f"{request.id} is asked for as {first.id} now: decide about that")
         if found.standing in _MAY[said.answer]:
             return
         if said.answer is Answer.RENEW:

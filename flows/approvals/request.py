@@ -13,10 +13,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from infrastructure.operations import Risk
-from infrastructure.service import Document
+from infrastructure.service import Document, Moment
 
 APPROVAL_FOLDER = "approvals"
 ID_LENGTH = 12
@@ -102,11 +102,11 @@ class ApprovalRequest(Document):
     desired_revision: str
     desired_content: str
     run_id: str
-    requested_at: AwareDatetime
-    expires_at: AwareDatetime
+    requested_at: Moment
+    expires_at: Moment
     renews: str = ""
     state: RequestState = RequestState.WAITING
-    settled_at: AwareDatetime | None = None
+    settled_at: Moment | None = None
     told: str = ""
     pull_request: str | None = None  # its address
     number: int | None = None

@@ -83,7 +83,7 @@ def _reported(
             told = f"used by run {asker.run_id}: {report.result.value}: {report.summary}"
             work.end(request, RequestState.USED, told, ending.now)
         return report
-    if not _needs_person(report) or not asker.content:
+    if not _needs_person(report) or not asker.content():
         return report  # what Git says is not certain now: it is asked when it is
     request = _asked(view, asker, report, ending, work)
     until = request.expires_at.isoformat(timespec="minutes")

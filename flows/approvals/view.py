@@ -22,7 +22,7 @@ from flows.plan import Plan
 from flows.reporting.status import LastIncident
 from infrastructure.config_models import ApprovalSettings
 
-_WAITING, _ESCALATED = "waiting", "escalated"
+_WAITING = "waiting"  # `flows.reporting.values.IncidentResult`
 
 
 def _unknown() -> str:
@@ -94,15 +94,10 @@ class Approvals:
         found = self.stands(request)
         if found.renewed and found.standing is not Standing.ENDED:
             return found.standing is not Standing.WAITING
-        match found.standing:
-            case Standing.APPROVED:
-                return True
-            case Standing.EXPIRED:
-                return request.state is RequestState.WAITING  # people were not told yet
-            case Standing.CHANGED | Standing.USED | Standing.ENDED:
-                return last.result == _WAITING
-            case _:
-                return False
+        if found.standing is Standing.EXPIRED:
+            return request.state is RequestState.WAITING  # people were not told yet
+        silent = {Standing.WAITING, Standing.REJECTED}
+        return found.standing not in silent and last.result == _WAITING
 
     def expired(self, incident: Incident) -> str | None:
         """Why a person has to be told, once, that nobody has decided."""

@@ -91,7 +91,7 @@ def asker_of(world: World) -> Asker:
         redactor=world.redactor,
         run_id=world.request.run_id,
         desired_revision=world.desired.revision,
-        content=world.approvals.content,
+        content=lambda: world.approvals.content,
         expire_after=world.config.platform.approvals.expire_after,
     )
 

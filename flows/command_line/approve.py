@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from flows.approvals.merge_file import words_of
 from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Standing
 from flows.approvals.wiring import desk_of
+from flows.command_line.pause import whoami
 from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.quantities import format_duration
@@ -25,7 +25,7 @@ _FACTS = 6
 
 def said(answer: Answer, reason: str) -> Said:
     """What the person at this terminal says."""
-    return Said(answer, getpass.getuser(), Way.COMMAND, reason)
+    return Said(answer, whoami(), Way.COMMAND, reason)
 
 
 def decide(runtime: Runtime, request: str, word: Said) -> str:

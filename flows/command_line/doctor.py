@@ -130,6 +130,13 @@ def _monitoring(
 
     for source in environment.prometheus:
         yield _try(f"{name}: Prometheus", lambda s=source: prometheus(s))  # type: ignore[misc]  # the lambda binds it now
+    if not environment.alertmanager:
+        yield Finding(
+            f"{name}: Alertmanager",
+            Level.WARNING,
+            "none: nobody is sent what a person has to know, it stands in reports and Prefect"
+            f" only: name one in environments.yml, environments.{name}.alertmanager",
+        )
     for source in environment.alertmanager:
         yield _try(f"{name}: Alertmanager", lambda s=source: alertmanager(s))  # type: ignore[misc]  # as above
 

@@ -14,7 +14,7 @@ from flows.command_line.finding import Finding, Level
 from flows.llm.abilities import AbilityBook
 from flows.llm.assembly import LlmFiles
 from flows.llm.breaker import BreakerState, EndpointBreaker
-from flows.llm.budget import BudgetSpentError, DayLedger
+from flows.llm.budget import BudgetSpentError, DayLedger, unpriced
 from flows.llm.client import LlmClient
 from flows.llm.contract import Unmetered
 from infrastructure.config_loader import UniversalConfig
@@ -32,6 +32,10 @@ def llm_findings(config: UniversalConfig) -> Iterator[Finding]:
     files = LlmFiles.of(config.data_directory, config.platform.agent)
     yield _endpoint(config, files)
     yield _budget(DayLedger(files.day, _now), config.get_agent().budgets.day)
+    for name, agent in config.agents.agents.items():
+        if (wrong := unpriced(agent.llm.model, llm.prices)) is not None:
+            detail = f"{name}: {wrong}: add it to llm.prices in platform.yml"
+            yield Finding("LLM price", Level.WARNING, detail)
     endpoint = LlmClient(llm).endpoint
     state, why = EndpointBreaker(files.breaker, endpoint, llm.circuit_breaker, _now).state()
     level = Level.OK if state is BreakerState.CLOSED else Level.WARNING

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from flows.command_line.output import escape
 from flows.learning.learn import Standing, standing
 from flows.learning.shelf import Shelf, knowledge_path
+from flows.reporting.text import plain
 from infrastructure.errors import NotFoundError
 from infrastructure.knowledge import Knowledge
 
@@ -21,6 +22,12 @@ _EMPTY = (
     "class trusted: it is planned without a model from then on (learning.trustAfter)."
 )
 _COLOURS = {Standing.TRUSTED: "green", Standing.ON_TRIAL: "yellow", Standing.DISABLED: "dim"}
+
+
+def _shown(text: object) -> str:
+    """Anything of a file, on one line: people edit these files, and so does who can push."""
+    line = str(text)
+    return escape(plain(line, len(line) or 1))
 
 
 def knowledge_data(shelf: Shelf, wanted: str, trust_after: int) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def show(data: Mapping[str, Any], *, one: bool) -> None:
     """For people: a table, or everything about one class."""
     console = Console()
     for problem in data["problems"]:
-        console.print(f"[yellow]ignored[/]  {escape(problem)}", soft_wrap=True)
+        console.print(f"[yellow]ignored[/]  {_shown(problem)}", soft_wrap=True)
     classes = data["classes"]
     if not classes and not data["problems"]:
         console.print(_EMPTY.format(trust=data["trustAfter"]))
@@ -77,7 +84,7 @@ def _table(classes: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(heading, overflow="fold")
     for each in classes:
         for number, resolution in enumerate(each["resolutions"] or [{}]):
-            name = escape(each["class"]) if number == 0 else ""
+            name = _shown(each["class"]) if number == 0 else ""
             table.add_row(name, *(_cells(resolution) if resolution else ["", "no resolution"]))
     return table
 
@@ -90,30 +97,30 @@ def _cells(resolution: Mapping[str, Any]) -> list[str]:
         f"{resolution['successes']} of {tries}",
         str(resolution["inARow"]),
         _seconds(resolution),
-        escape(str(resolution.get("lastUsed", ""))[:16].replace("T", " ")),
-        escape(", ".join(_step(step) for step in resolution["steps"])),
+        _shown(str(resolution.get("lastUsed", ""))[:16].replace("T", " ")),
+        _shown(", ".join(_step(step) for step in resolution["steps"])),
     ]
 
 
 def _show_class(console: Console, each: Mapping[str, Any]) -> None:
-    console.print(f"[bold]{escape(each['class'])}[/]  {escape(each['path'])}", soft_wrap=True)
+    console.print(f"[bold]{_shown(each['class'])}[/]  {_shown(each['path'])}", soft_wrap=True)
     for key, value in each["when"].items():
         if value:
             told = ", ".join(value) if isinstance(value, list) else str(value)
-            console.print(f"  {key}: {escape(told)}", soft_wrap=True)
+            console.print(f"  {key}: {_shown(told)}", soft_wrap=True)
     if each["disabled"]:
-        console.print(f"  [dim]disabled[/]: {escape(each['reason'])}", soft_wrap=True)
+        console.print(f"  [dim]disabled[/]: {_shown(each['reason'])}", soft_wrap=True)
     for resolution in each["resolutions"]:
         state, worked, row, median, last, steps = _cells(resolution)
         console.print(f"  {steps}", soft_wrap=True)
         fared = f"worked {worked}, {row} in a row, median {median or 'unknown'}, last {last}"
-        console.print(f"    {state}; {fared}; by {escape(resolution['planner'])}", soft_wrap=True)
+        console.print(f"    {state}; {fared}; by {_shown(resolution['planner'])}", soft_wrap=True)
         if resolution["reason"]:
-            console.print(f"    reason: {escape(resolution['reason'])}", soft_wrap=True)
+            console.print(f"    reason: {_shown(resolution['reason'])}", soft_wrap=True)
         for trial in resolution["evidence"]:
             word = "helped" if trial["helped"] else "did not help"
             line = f"{trial['at'][:16]} {trial['target']} {word} (run {trial['run']})"
-            console.print(f"    {escape(line)}", soft_wrap=True)
+            console.print(f"    {_shown(line)}", soft_wrap=True)
 
 
 def _step(step: Mapping[str, Any]) -> str:

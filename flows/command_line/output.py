@@ -7,6 +7,7 @@ cleaned when they are rendered.
 from __future__ import annotations
 
 import html
+import json
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -22,8 +23,10 @@ from rich.table import Table
 from flows.cases import Case
 from flows.command_line.preview import Preview
 from flows.comparison.drift import Drift, HealthStatus, TargetState
+from flows.reporting.asked import run_cost, usage_to_dict, usages
 from flows.reporting.status import ConditionType, TargetStatus
 from flows.reporting.text import plain
+from flows.reporting.values import IncidentResult
 from flows.repository.contract import DesiredState
 from flows.repository.memory import StoredReport
 from infrastructure.errors import PermanentError, Problem
@@ -67,6 +70,10 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
     console.print(_drift_table(drifts, set(seen.comparison.pending)))
     for case in seen.cases:
         _print_case(console, case)
+    plans = [case.plan for case in seen.cases]
+    if usages(plans):
+        told = f"{run_cost(plans)}; a run asks again (--no-llm: ask no model)"
+        console.print(f"\nmodel    {escape(told)}")
     for left in seen.left:
         console.print(f"\n{escape(left.incident.root)}: nothing now: {escape(left.reason)}")
     for environment, told in seen.strays.items():
@@ -177,6 +184,7 @@ def preview_data(seen: Preview) -> dict[str, Any]:
                 "plannerReason": case.plan.planner_reason,
                 "diagnosis": case.plan.diagnosis,
                 "planDigest": case.plan.digest,
+                "usage": [usage_to_dict(usage) for usage in usages([case.plan])],
                 "steps": [
                     {
                         "operation": v.step.operation,
@@ -297,11 +305,11 @@ def print_status(
         colour = _COLOURS.get(status.health, "yellow")
         table.add_row(
             escape(target),
-            status.sync,
-            f"[{colour}]{status.health}[/]",
+            escape(status.sync),
+            f"[{colour}]{escape(status.health)}[/]",
             _short(ready.last_transition_time, now),
             str(status.attempts.count) if status.attempts else "",
-            escape(f"{_standing(status, now)}{ready.reason}: {ready.message}"),
+            escape(f"{_standing(status, now)}{ready.reason}: {ready.message}{_cause(status)}"),
         )
     console.print(table)
 
@@ -310,9 +318,20 @@ def _standing(status: TargetStatus, now: datetime) -> str:
     """Where UICI's own tries stand, if there were any that did not help."""
     if any(c.type is ConditionType.STALLED for c in status.conditions):
         return "Stalled, a person must look (uici report); "
+    last = status.last_incident
+    if last is not None and last.result == IncidentResult.NOTHING_TO_DO:
+        return "left alone, the model sees nothing to do; "
     if status.attempts is not None and now < status.attempts.not_before:
         return f"next try after {_short(status.attempts.not_before, now)}; "
     return ""
+
+
+def _cause(status: TargetStatus) -> str:
+    """What was held to be wrong when it was last worked on, while it is still sick."""
+    last = status.last_incident
+    if last is None or not last.diagnosis or last.result == IncidentResult.RECOVERED.value:
+        return ""
+    return f"; cause: {last.diagnosis}"
 
 
 _COLOURS = {"Healthy": "green", "Missing": "red", "Degraded": "red"}
@@ -383,11 +402,14 @@ def print_outcome(data: Mapping[str, Any]) -> None:
     if isinstance(output, str):
         console.print(escape(output))
     elif output is not None:
-        console.print_json(data=output)
+        quiet = json.dumps(output, ensure_ascii=False).isprintable()
+        console.print_json(data=output, ensure_ascii=not quiet)
 
 
 def print_markdown(text: str) -> None:
     """A report: rendered for a terminal, as it is for a pipe."""
+    # Cleaned when it was rendered; but this one comes from a branch, and from whoever can push.
+    text = "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
     if sys.stdout.isatty():
         # A terminal folds nothing away: what can be folded has a heading.
         text = _FOLD.sub(r"**\1:**", text).replace("\n</details>\n", "\n")

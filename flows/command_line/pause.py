@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from pydantic import TypeAdapter, ValidationError
 
 from flows.repository.contract import CommitResult, Durability
 from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, PermanentError, Problem
 from infrastructure.pause import PAUSE_PATH, Pause, PauseFile
 from infrastructure.quantities import parse_duration
+from infrastructure.service import Moment
+
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,7 @@ class Asked:
 
 
 def pause(asked: Asked, runtime: Runtime) -> str:
-    """Pause. Returns the line for the person.
+    """Pause, beside what is paused already. Returns the line for the person.
 
     Raises:
         InvalidInputError: no reason, no such environment, or no moment ahead.
@@ -38,7 +44,7 @@ def pause(asked: Asked, runtime: Runtime) -> str:
         reason=_reason(asked.reason),
         until=_moment(asked.until, now) if asked.until else None,
         environments=_environments(asked.environments, runtime),
-        by=getpass.getuser(),
+        by=whoami(),
     )
     runtime.git.refresh()
     done = runtime.git.pause(wanted, now)
@@ -47,16 +53,31 @@ def pause(asked: Asked, runtime: Runtime) -> str:
     return f"{shown} ({where}; observation goes on){_durable(done)}"
 
 
-def resume(runtime: Runtime) -> str:
+def whoami() -> str:
+    """Who is at work here, as people know them; in a container the user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return f"uid {os.getuid()}"
+
+
+def resume(runtime: Runtime, environments: Sequence[str] = ()) -> str:
     """End what `uici pause` began. Returns the line for the person.
+
+    Args:
+        runtime: the process's.
+        environments: only there; none: everywhere.
 
     Raises:
         PermanentError: a commit in desired state pauses still, or nothing was paused.
         UiciError: it could not be committed.
     """
     runtime.git.refresh()
-    done = runtime.git.resume(now := runtime.clock.now())
-    left = [p for p in runtime.git.pauses() if p.pause.until is None or now < p.pause.until]
+    now = runtime.clock.now()
+    if environments:
+        return _resume_in(environments, runtime, now)
+    done = runtime.git.resume(now)
+    left = [p for p in runtime.pauses() if not p.over(now)]
     if left:
         files = ", ".join(p.file for p in left)
         begun = "the pause of uici pause is over; " if done is not None else ""
@@ -66,6 +87,27 @@ def resume(runtime: Runtime) -> str:
     if done is None:
         raise PermanentError("nothing is paused")
     return f"resumed: the next run may act again{_durable(done)}"
+
+
+def _resume_in(environments: Sequence[str], runtime: Runtime, now: datetime) -> str:
+    held = [p for p in runtime.git.reported().pauses if not p.over(now)]
+    if any(p.damaged or not p.pause.environments for p in held):
+        raise PermanentError(
+            "a pause holds everywhere: uici resume ends it; pause the others on their own before"
+        )
+    left = []
+    for each in held:
+        places = tuple(e for e in each.pause.environments or () if e not in environments)
+        if places:
+            left.append(each.pause.model_copy(update={"environments": places}))
+    where = ", ".join(environments)
+    if left == [each.pause for each in held]:
+        raise PermanentError(f"uici pause has paused nothing in {where}")
+    done = runtime.git.resume(now, left)
+    still = [p for p in runtime.pauses() if any(p.holds(e, now) for e in environments)]
+    if still:
+        raise PermanentError(f"the pause of uici pause is over; {still[0].file} pauses still")
+    return f"resumed in {where}: the next run may act there again{_durable(done)}"
 
 
 def _durable(done: CommitResult | None) -> str:
@@ -92,7 +134,11 @@ def _environments(names: Sequence[str], runtime: Runtime) -> tuple[str, ...] | N
 
 
 def _moment(text: str, now: datetime) -> datetime:
-    until = now + _length(text) if re.match(r"^[\d.]+[a-z]", text) else _stamp(text)
+    try:
+        until = now + _length(text) if re.match(r"^[\d.]+[a-z]", text) else _stamp(text)
+        until = _MOMENT.validate_python(until)
+    except (OverflowError, ValidationError) as exc:
+        raise InvalidInputError([_until_problem(text)]) from exc
     if until <= now:
         raise InvalidInputError([Problem("--until", 0, 0, f"{text} is over", "name a later time")])
     return until.replace(microsecond=0)
@@ -107,12 +153,9 @@ def _length(text: str) -> timedelta:
 
 def _stamp(text: str) -> datetime:
     try:
-        until = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError as exc:
         raise InvalidInputError([_until_problem(text)]) from exc
-    if until.tzinfo is None:
-        raise InvalidInputError([_until_problem(text)])
-    return until
 
 
 def _until_problem(text: str) -> Problem:

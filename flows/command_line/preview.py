@@ -1,15 +1,22 @@
-"""`uici plan`: stages 1 to 4 without the power to act. Nothing is committed or executed."""
+"""`uici plan`: stages 1 to 4 without the power to act. Nothing is committed or executed.
+
+It plans as a run would: an incident that a run leaves alone, or does not ask the model about
+again, costs nothing here, either; a new one does, within the same budgets, and the run asks
+again, since nothing of a preview is kept. What it has cost is shown.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flows.cases import Case, LeftAlone, open_cases
 from flows.compare import Comparison
 from flows.guarding.prune import prune_gate
 from flows.listener import NullListener, RunRequest
+from flows.llm.planner import NoLlm
 from flows.observe import SourceFailure
+from flows.plan import PlannerKind
 from flows.reconcile import look
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
@@ -37,19 +44,32 @@ class Preview:
         return any(drift.kind is not DriftKind.ORPHAN for drift in drifts)
 
 
-def preview(request: RunRequest, runtime: Runtime) -> Preview:
+def preview(request: RunRequest, runtime: Runtime, *, ask_model: bool = True) -> Preview:
     """Look, compare, plan and judge.
+
+    Args:
+        request: what is looked at.
+        runtime: of the process.
+        ask_model: False: what a model would be asked is planned by those after it.
 
     Raises:
         InvalidInputError: the request names what is not there.
         TemporaryError: no desired state could be read, now or ever before.
     """
     world = runtime.open_world(request)
+    if not ask_model:
+        world = _without_model(world)
     sight = look(world)
     cases, left = open_cases(world, sight.comparison, sight.seen, NullListener())
     failures = tuple(f for e in sight.seen.environments.values() for f in e.failures)
     strays = _strays(world, sight.comparison)
     return Preview(world.desired, sight.comparison, failures, cases, left, strays)
+
+
+def _without_model(world: World) -> World:
+    nobody = NoLlm("the LLM is not asked: --no-llm")
+    planners = (nobody if p.kind is PlannerKind.LLM else p for p in world.planners)
+    return replace(world, planners=tuple(planners))
 
 
 def _strays(world: World, comparison: Comparison) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import flows.quick_structlog  # noqa: F401  # before what imports structlog
 from executors.translator import CommandTranslator
 from flows.command_line.folder_tree import FolderTree
+from flows.llm.budget import unpriced
 from flows.open_executors import desired_state_parser, open_executors
 from flows.platform_operations import PlatformOperations
 from infrastructure.config_loader import (
@@ -22,7 +23,7 @@ from infrastructure.secret_references import SecretResolver
 
 
 class Validated(NamedTuple):
-    """What was found. `remarks` are what Sources name and UICI does not do."""
+    """What was found. `remarks` are what is no mistake, and what people should know."""
 
     problems: tuple[Problem, ...]
     services: int
@@ -51,8 +52,24 @@ def validate(path: Path | None, config: Path | None) -> Validated:
     read = parser.read(tree.placed(files), tree)
     damaged = (pause.problem() for pause in read.pauses if pause.damaged)
     problems = (tree.shown(problem) for problem in (*read.problems, *damaged))
-    remarks = tuple(tree.shown(remark) for remark in read.remarks)
+    remarks = (*_unpriced(loaded), *(tree.shown(remark) for remark in read.remarks))
     return Validated((*_engine_problems(loaded), *problems), len(read.services), remarks)
+
+
+def _unpriced(config: UniversalConfig) -> tuple[Problem, ...]:
+    """Models without a price, each at the line that names it first."""
+    file = config.directory / "agents.yml"
+    lines = file.read_text().splitlines()
+    prices, found = config.platform.llm.prices, []
+    for model in dict.fromkeys(agent.llm.model for agent in config.agents.agents.values()):
+        if (wrong := unpriced(model, prices)) is not None:
+            told = (n for n, text in enumerate(lines, 1) if model in text)
+            line = next(told, 0)
+            found.append(Problem(str(file), line, 1 if line else 0, wrong, _PRICE_REMEDY))
+    return tuple(found)
+
+
+_PRICE_REMEDY = "add it to llm.prices in platform.yml; of one that costs nothing, with 0"
 
 
 def _service_files(folder: Path) -> dict[str, bytes] | Problem:

@@ -39,7 +39,8 @@ class Drift:
     the alert's name; empty where the whole service is meant. `desired` and `observed`
     are short, redacted texts for people and the plan. `instance` is the engine's name of
     the one replica it is about, None for the service. `since`: when the engine or the
-    alert says it began.
+    alert says it began. `by_itself`: the process ended by a fault of its own, and not by a
+    signal from outside.
     """
 
     target: str
@@ -50,6 +51,7 @@ class Drift:
     message: str = ""
     instance: str | None = None
     since: datetime | None = None
+    by_itself: bool = False
 
     @property
     def key(self) -> str:

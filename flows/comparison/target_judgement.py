@@ -186,6 +186,7 @@ def _lifecycle(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
                 message=f"{name} is {instance.state.value}" + _because(instance),
                 instance=name,
                 since=_ended(instance),
+                by_itself=instance.failed_by_itself,
             )
         case InstanceState.RESTARTING:
             looping = instance.restart_count >= look.settings.crash_loop.restarts
@@ -197,6 +198,7 @@ def _lifecycle(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
                 message=f"{name} restarts again and again" + _because(instance),
                 instance=name,
                 since=instance.finished_at,
+                by_itself=instance.failed_by_itself,
             )
         case InstanceState.RUNNING:
             yield from _running(look, instance)

@@ -152,6 +152,7 @@ def _write_config(place: Place) -> None:
             "compare/grace/stopped": "1s",
             "compare/grace/starting": "2s",
             "guard/policy/backoff/initial": "2s",
+            "guard/flapping": None,  # the same service is broken on purpose, time and again
             "verify/deadline": "20s",
             "verify/interval": "200ms",
             "verify/stableFor": "1s",

@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.demo.faults import inspect
 from flows.demo.place import AGENT, GATEWAY, PREDICTOR, Place
+from flows.escalation import ESCALATE
 from flows.local_stack import STACK_LABEL, docker
 from flows.local_stack.remote import git
 from infrastructure.errors import PermanentError
@@ -132,7 +133,7 @@ def agent_untouched(place: Place, *own: Span) -> list[str]:
     complaints += [
         f"the report says {operation} on {target}"
         for operation, target in reported_operations(place)
-        if AGENT in target and operation != "escalate_to_human"
+        if AGENT in target and operation != ESCALATE
     ]
     return complaints
 

@@ -5,16 +5,21 @@ From the target's own status, and from what was learned about classes of inciden
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from flows.comparison.drift import Incident
+from flows.learning.relapse import by_itself
+from flows.reporting.incident_result import IncidentResult
 from flows.reporting.status import PastIncident, Step, TargetStatus, TriedPlan
 
 # An incident and the names of its error patterns → what is known of its class, in sentences.
 Learned = Callable[[Incident, Sequence[str]], Sequence[str]]
 
 # Any other result (interrupted, unknown, held) tells nothing about the plan.
-_VERDICTS = {"recovered": "worked", "failed": "did not help"}
+_VERDICTS: Mapping[str, str] = {
+    IncidentResult.RECOVERED: "worked",
+    IncidentResult.FAILED: "did not help",
+}
 
 
 def nothing_learned(incident: Incident, patterns: Sequence[str]) -> Sequence[str]:
@@ -56,13 +61,27 @@ def similar(
     alike = [past for past in history if likeness(past)]
     alike.sort(key=lambda past: past.at, reverse=True)
     alike.sort(key=likeness, reverse=True)  # stable: the newest stay first
-    return [f"{incident.root}: {_told(past)}" for past in alike[:limit]]
+    own = by_itself(incident)
+
+    def returned(past: PastIncident) -> bool:
+        now = own and set(past.kinds) <= kinds and set(past.patterns) == set(patterns)
+        return past.by_itself and (now or any(_again(past, later) for later in history))
+
+    return [f"{incident.root}: {_told(past, returned=returned(past))}" for past in alike[:limit]]
 
 
-def _told(past: PastIncident) -> str:
+def _again(past: PastIncident, later: PastIncident) -> bool:
+    """Whether a fault of the service's own came back on the same spec."""
+    same = (past.incident_class, past.spec_digest) == (later.incident_class, later.spec_digest)
+    return later.by_itself and later.at > past.at and same
+
+
+def _told(past: PastIncident, *, returned: bool) -> str:
     what = ", ".join((*past.kinds, *past.patterns))
     ended = f"{past.result} in {past.seconds:.0f} s" if past.seconds is not None else past.result
     verdict = _VERDICTS.get(past.result, "whether it helped is not known")
+    if returned and past.result == IncidentResult.RECOVERED:
+        verdict = "worked for a while only, the fault came back"
     return f"{past.at:%Y-%m-%d %H:%M} {what}: {_steps(past.steps)} {verdict} ({ended})"
 
 

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator
 
+from infrastructure.invisible import ANSI, ASCII_UNSEEN, BLANK, UNSEEN
 from infrastructure.redaction import REDACTED
 
 Redact = Callable[[str], str]
@@ -19,21 +20,8 @@ _LONGEST = 16_384
 # … and so is this much before it, where a secret may have been cut in two.
 _TORN = 2_048
 
-_ANSI = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC and other strings: titles, links
-    r"|\x1b(?:[ -/]*[0-~])?"
-)
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _ENDS = str.maketrans("\r\x0b\x0c", "\n\n\n")
-_ASCII_UNSEEN = bytes(code for code in (*range(32), 127) if chr(code) not in "\n\t")
-# Control, format (zero width, direction marks), surrogate, private use, not assigned.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-# Letters and marks that show nothing: fillers, joiners, variation selectors.
-_BLANK = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
-    "\U000e0100-\U000e01ef]"
-)
 _KEY = "PRIVATE KEY-----"
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
 _KEY_END = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY-----")
@@ -45,17 +33,17 @@ _KEY_CHARS, _KEY_LINES = 32_768, 400
 def clean(text: str) -> str:
     """Text without ANSI sequences, control and invisible characters; lines end with a newline."""
     if "\x1b" in text or "\x9b" in text:
-        text = _ANSI.sub("", text)
+        text = ANSI.sub("", text)
     if text.isascii():  # the usual case, ten times as fast
         text = text.replace("\r\n", "\n").translate(_ENDS)
-        return text.encode().translate(None, _ASCII_UNSEEN).decode()
+        return text.encode().translate(None, ASCII_UNSEEN).decode()
     return "\n".join(map(_seen, _LINE_ENDS.sub("\n", text).split("\n")))
 
 
 def _seen(line: str) -> str:
     if not line.isprintable():
         line = line.translate(_TABLE)
-    return line if line.isascii() else _BLANK.sub("", line)
+    return line if line.isascii() else BLANK.sub("", line)
 
 
 class _Table(dict[int, int | None]):
@@ -69,7 +57,7 @@ class _Table(dict[int, int | None]):
         elif category == "Zs":
             kept = ord(" ")  # a blank of any width is a blank
         else:
-            kept = None if category in _UNSEEN else code
+            kept = None if category in UNSEEN else code
         self[code] = kept
         return kept
 
@@ -111,11 +99,8 @@ def without_keys(text: str, redact: Redact) -> str:
 
 def _key_free(text: str, redact: Redact) -> Iterator[str]:
     done = 0
-    while True:
-        begin, end = _KEY_BEGIN.search(text, done), _KEY_END.search(text, done)
-        if begin is None and end is None:
-            yield text[done:]
-            return
+    begin, end = _KEY_BEGIN.search(text), _KEY_END.search(text)
+    while begin is not None or end is not None:
         if begin is None or (end is not None and end.start() < begin.start()):
             assert end is not None  # noqa: S101 - one of them is there
             yield _without_tail(text[done : end.start()]) + REDACTED
@@ -129,6 +114,16 @@ def _key_free(text: str, redact: Redact) -> Iterator[str]:
         else:
             yield text[done : begin.start()] + REDACTED
             done = _body_end(text, begin.end())
+        # Only what lies behind is looked for anew: else each step reads the whole rest.
+        begin, end = _next(_KEY_BEGIN, begin, text, done), _next(_KEY_END, end, text, done)
+    yield text[done:]
+
+
+def _next(
+    mark: re.Pattern[str], found: re.Match[str] | None, text: str, done: int
+) -> re.Match[str] | None:
+    """The first mark from `done` on, of which `found` was the first until now."""
+    return found if found is None or found.start() >= done else mark.search(text, done)
 
 
 def _body_end(text: str, start: int) -> int:

@@ -89,7 +89,8 @@ class GuardInput:
     because the agent can't tell itself from what runs there. `used_targets` and
     `used_steps` (by environment) are what this run has allowed already, `acted` what
     earlier runs did to each target. `approved`: valid approvals by the digest of the plan
-    that they are for. `engine_access`: by target, what of its host leads to
+    that they are for; `trusted`: by the same, why a plan whose steps can be undone needs
+    none. `engine_access`: by target, what of its host leads to
     the engine. `refusal`: why a target can't do what its environment can.
     """
 
@@ -116,6 +117,7 @@ class GuardInput:
     environment_blast: Mapping[str, EnvironmentBlastRadius] = field(default_factory=empty)
     used_steps_in: Mapping[str, int] = field(default_factory=empty)
     approved: Mapping[str, Approval] = field(default_factory=empty)
+    trusted: Mapping[str, str] = field(default_factory=empty)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,24 @@ class Lesson:
 
 
 @dataclass(frozen=True, slots=True)
+class Relapse:
+    """A trial, by its run and target, that counted as a success, and did not mend the fault."""
+
+    when: ClassConditions
+    run: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lessons:
     """What a run teaches. `classes`: how many classes are kept (learning.classes)."""
 
     items: tuple[Lesson, ...] = ()
     classes: int = 1
+    relapses: tuple[Relapse, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.items or self.relapses)
 
 
 def standing(known: Knowledge, resolution: LearnedResolution, trust_after: int) -> Standing:
@@ -78,6 +91,13 @@ def learn(shelf: Shelf, lessons: Lessons) -> dict[str, Knowledge | None]:
     A file that can't be read, or that a person has given other conditions, is left alone.
     """
     changed: dict[str, Knowledge | None] = {}
+    for relapse in lessons.relapses:
+        name = class_name(relapse.when)
+        before = changed.get(name) or shelf.get(name)
+        if before is not None and before.when == relapse.when:
+            found = _taken_back(before, relapse)
+            if found != before:
+                changed[name] = found
     # Failures last: of two incidents of a run, the one that did not recover has the say.
     for lesson in sorted(lessons.items, key=lambda each: not each.trial.helped):
         name = class_name(lesson.when)
@@ -93,6 +113,25 @@ def learn(shelf: Shelf, lessons: Lessons) -> dict[str, Knowledge | None]:
     return changed | dict.fromkeys(_forgotten(shelf, changed, lessons.classes))
 
 
+def _taken_back(known: Knowledge, relapse: Relapse) -> Knowledge:
+    """With that success as a failure; a trial that the files don't know of changes nothing."""
+    after = []
+    for resolution in known.resolutions:
+        trials = [t for t in resolution.evidence if (t.run, t.target) == _key(relapse)]
+        after.append(with_trials(resolution, [_in_vain(trial) for trial in trials]))
+    if tuple(after) == known.resolutions:
+        return known
+    return known.model_copy(update={"resolutions": best_first(after)})
+
+
+def _in_vain(trial: Trial) -> Trial:
+    return trial.model_copy(update={"helped": False, "seconds": None})
+
+
+def _key(trial: Trial | Relapse) -> tuple[str, str]:
+    return trial.run, trial.target
+
+
 def _taught(known: Knowledge, lesson: Lesson) -> Knowledge:
     key = remedy_key(lesson.steps)
     before = next((r for r in known.resolutions if remedy_key(r.steps) == key), None)
@@ -104,22 +143,34 @@ def _taught(known: Knowledge, lesson: Lesson) -> Knowledge:
 
 
 def with_trials(before: LearnedResolution, trials: Iterable[Trial]) -> LearnedResolution:
-    """The resolution after these trials; one that it knows already changes nothing."""
-    known = {(trial.run, trial.target) for trial in before.evidence}
-    new = [trial for trial in trials if (trial.run, trial.target) not in known]
-    if not new:
+    """The resolution after these trials.
+
+    One that it knows already changes nothing, unless it counted as a success and is known
+    better now: then the success is taken back.
+    """
+    known = {_key(trial): trial for trial in before.evidence}
+    new, revised = [], {}
+    for trial in trials:
+        as_known = known.get(_key(trial))
+        if as_known is None:
+            new.append(trial)
+        elif as_known.helped and not trial.helped:
+            revised[_key(trial)] = trial
+    if not new and not revised:
         return before
-    new.sort(key=lambda trial: (trial.at, not trial.helped))
     failures = sum(not trial.helped for trial in new)
-    evidence = sorted((*before.evidence, *new), key=lambda t: (t.at, not t.helped))
-    in_a_row = before.in_a_row + len(new) - failures
+    successes = max(0, before.successes + len(new) - failures - len(revised))
+    failures += len(revised)
+    told = (revised.get(_key(trial), trial) for trial in before.evidence)
+    evidence = sorted((*told, *new), key=lambda t: (t.at, not t.helped))
+    in_a_row = min(before.in_a_row + sum(trial.helped for trial in new), successes)
     if not all(trial.helped for trial in evidence):
         in_a_row = min(in_a_row, _row(evidence))
     kept = tuple(evidence[-MAX_TRIALS:])
     seconds = [t.seconds for t in kept if t.helped and t.seconds is not None]
     return before.model_copy(
         update={
-            "successes": before.successes + len(new) - failures,
+            "successes": successes,
             "failures": before.failures + failures,
             "in_a_row": in_a_row,
             "last_used": max(t.at for t in kept),
@@ -179,7 +230,9 @@ def _merged(ours: LearnedResolution, theirs: LearnedResolution) -> LearnedResolu
     # Trials as old as those that a full window has dropped may have been counted.
     full = len(theirs.evidence) >= MAX_TRIALS
     oldest = min(trial.at for trial in theirs.evidence) if full else _NEVER
-    after = with_trials(theirs, [trial for trial in ours.evidence if trial.at > oldest])
+    known = {_key(trial) for trial in theirs.evidence}
+    ours_since = [t for t in ours.evidence if t.at > oldest or _key(t) in known]
+    after = with_trials(theirs, ours_since)
     failed = ours.failures > after.failures  # of a trial that the evidence has dropped
     return after.model_copy(
         update={

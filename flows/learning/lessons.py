@@ -2,14 +2,15 @@
 
 Pure. Only what is certain is a lesson: every operation done and the recovery verified, or
 done (or refused by the engine for good) and the service still broken. An unknown outcome, a
-temporary error, a plan that was held back or cut off teaches nothing. Neighbours:
-`flows.reconcile` (calls), `flows.learning.learn` (what changes by it).
+temporary error, a plan that was held back or cut off teaches nothing. A success is taken
+back when the fault comes back (`flows.learning.relapse`). Neighbours: `flows.reconcile`
+(calls), `flows.learning.learn` (what changes by it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -17,22 +18,22 @@ import structlog
 from flows.comparison.drift import Incident
 from flows.learning.binding import UnboundError, bound
 from flows.learning.incident_class import class_name, class_of, patterns_of
-from flows.learning.learn import Lesson, Lessons
+from flows.learning.learn import Lesson, Lessons, Relapse
+from flows.learning.relapse import RelapseWindow, by_itself
 from flows.plan import Evidence, Plan, PlannerKind
-from flows.reporting.status import PastIncident, Step
+from flows.reporting.status import PastIncident, Step, TargetStatus
 from flows.reporting.text import changing
 from flows.reporting.values import IncidentReport, IncidentResult
 from flows.verify import VerificationResult
 from infrastructure.config_models import LearningSettings
 from infrastructure.knowledge import ClassConditions, Trial
+from infrastructure.observed import empty
 from infrastructure.operation_registry import OperationRegistry
 from infrastructure.operations import OutcomeStatus
 from infrastructure.service import Service
 
 _log = structlog.get_logger("uici")
 
-# Stands in a target's history from the intent on, until the outcome takes its place.
-INTERRUPTED = "interrupted"
 _TAUGHT_BY = frozenset({PlannerKind.LEARNED, PlannerKind.LLM, PlannerKind.RUNBOOK})
 
 
@@ -40,7 +41,7 @@ _TAUGHT_BY = frozenset({PlannerKind.LEARNED, PlannerKind.LLM, PlannerKind.RUNBOO
 class Teacher:
     """What makes lessons of reports.
 
-    `executors`: type of each environment's executor.
+    `executors`: type of each environment's executor; `statuses`: as the run found them.
     """
 
     settings: LearningSettings
@@ -49,13 +50,29 @@ class Teacher:
     executors: Mapping[str, str]
     run_id: str
     started: datetime
+    statuses: Mapping[str, TargetStatus] = field(default_factory=empty)
 
     def lessons(self, reports: Iterable[IncidentReport], now: datetime) -> Lessons:
         """The lessons of a run that ends now."""
+        reports = tuple(reports)
         found = (self._lesson(report, now) for report in reports)
         return Lessons(
-            tuple(lesson for lesson in found if lesson is not None), self.settings.classes
+            tuple(lesson for lesson in found if lesson is not None),
+            self.settings.classes,
+            tuple(relapse for report in reports for relapse in self._relapses(report)),
         )
+
+    def _relapses(self, report: IncidentReport) -> Iterator[Relapse]:
+        root = report.incident.root
+        status, service = self.statuses.get(root), self.services.get(root)
+        if status is None or service is None or not by_itself(report.incident):
+            return
+        when = self._class(report.incident, report.evidence)
+        window = RelapseWindow(self.settings.relapse_within, self.started)
+        for past in window.of(
+            status.history, incident_class=class_name(when), spec_digest=service.spec_digest
+        ):
+            yield Relapse(when, past.run_id, root)
 
     def _lesson(self, report: IncidentReport, now: datetime) -> Lesson | None:
         worked = helped(report)
@@ -95,7 +112,9 @@ class Teacher:
             patterns=patterns_of(incident, evidence.matches),
             planner=plan.planner.value,
             steps=steps_of(plan),
-            result=INTERRUPTED,
+            # From the intent on, until the outcome takes its place.
+            result=IncidentResult.INTERRUPTED.value,
+            by_itself=by_itself(incident),
         )
 
     def worked_on(self, report: IncidentReport, now: datetime) -> PastIncident | None:
@@ -104,7 +123,9 @@ class Teacher:
             return None
         past = self.past(report.incident, report.evidence, report.plan, now)
         seconds = self._seconds(report) if report.result is IncidentResult.RECOVERED else None
-        return past.model_copy(update={"result": report.result.value, "seconds": seconds})
+        approval = next((v.approval.request for v in report.verdicts if v.approval), None)
+        news = {"result": report.result.value, "seconds": seconds, "approval": approval}
+        return past.model_copy(update=news)
 
     def remembered(
         self, history: tuple[PastIncident, ...], past: PastIncident

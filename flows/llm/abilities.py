@@ -34,6 +34,8 @@ from infrastructure.service import Document
 _log = structlog.get_logger("uici")
 
 CHECK_NAME = "ability_check"
+# More than the check's questions have, schema and tool included.
+CHECK_TOKENS = 400
 # The question does not tell it; who answers it has kept the schema.
 _WORD = "teal"
 _CHECK_SCHEMA: dict[str, Any] = {

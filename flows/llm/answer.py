@@ -38,9 +38,12 @@ _MAX_EVIDENCE = 10
 _MAX_STEPS = 20
 _MAX_ERRORS = 3
 
-_BROKEN, _WORKS, _LOOK_FIRST = "broken", "works", "look_first"
-_STEPS = ("step_1", "step_2", "step_3")
-_READS = ("read_1", "read_2")
+# Whether there is a second step is chosen first, too: where it may be null, small models fill it.
+_BROKEN, _TWO_STEPS, _WORKS = "broken", "broken_needs_two_steps", "works"
+_LOOK_FIRST = "look_first"
+_STATES = (_BROKEN, _TWO_STEPS, _WORKS, _LOOK_FIRST)
+_STEPS = ("step", "second_step")
+_READ = "read"
 
 # The engine's own word against Git. No log line can talk it away.
 _HARD_KINDS = frozenset(
@@ -134,7 +137,8 @@ class _Answer(_Strict):
     look_first: list[_Read] = Field(default=[], max_length=_MAX_STEPS)
     diagnosis: str
     evidence: list[str]
-    rollback: list[_Step] = Field(max_length=_MAX_STEPS)
+    # Not asked for: what undoes a step is the registry's to know. Some models tell it.
+    rollback: list[_Step] = Field(default=[], max_length=_MAX_STEPS)
 
     @model_validator(mode="before")
     @classmethod
@@ -154,7 +158,7 @@ class _Answer(_Strict):
 
 def _flat_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
     """What is not of the form stays, for the model above to name it."""
-    listed = {"state", *_STEPS, *_READS}
+    listed = {"state", *_STEPS, _READ}
     flat = {key: item for key, item in finding.items() if key not in listed}
     state = finding.get("state")
     if state == _WORKS:
@@ -162,9 +166,9 @@ def _flat_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
     if state == _LOOK_FIRST:
         flat.setdefault("cause", CauseKind.UNKNOWN.value)
     return flat | {
-        "broken": state != _WORKS if state in (_BROKEN, _WORKS, _LOOK_FIRST) else state,
+        "broken": state != _WORKS if state in _STATES else state,
         "steps": _given(finding.get(name) for name in _STEPS),
-        "look_first": _given(finding.get(name) for name in _READS),
+        "look_first": _given([finding.get(_READ)]),
     }
 
 
@@ -181,37 +185,33 @@ def answer_schema(registry: OperationRegistry, offer: Offer) -> dict[str, Any]:
     as a target; with an offer without reads nothing can be looked at first.
     """
     text: dict[str, Any] = {"type": "string"}
-    step, target = {"$ref": "#/$defs/step"}, {"$ref": "#/$defs/target"}
-    later = {"anyOf": [step, {"type": "null"}]}
-    broken = {
-        "state": _only(_BROKEN),
-        "cause": {"type": "string", "enum": [kind.value for kind in CauseKind]},
-        "cause_target": target,
-        **{name: step if name == _STEPS[0] else later for name in _STEPS},
-    }
-    findings = [closed_object(broken), closed_object({"state": _only(_WORKS)})]
+    step, read, target = ({"$ref": f"#/$defs/{name}"} for name in ("step", "read", "target"))
+    cause = {"type": "string", "enum": [kind.value for kind in CauseKind]}
     definitions: dict[str, Any] = {
+        "cause": cause,
         "target": text | ({"enum": list(offer.targets)} if offer.targets else {}),
         "step": _step(registry, offer.operations),
     }
+    blame = {"cause": {"$ref": "#/$defs/cause"}, "cause_target": target}
+    findings = [
+        _finding(_BROKEN, blame | dict.fromkeys(_STEPS[:1], step)),
+        _finding(_TWO_STEPS, blame | dict.fromkeys(_STEPS, step)),
+        _finding(_WORKS, {}),
+    ]
     if offer.reads:
-        read = {"$ref": "#/$defs/read"}
-        more = {"anyOf": [read, {"type": "null"}]}
-        look = {name: read if name == _READS[0] else more for name in _READS}
-        findings.append(closed_object({"state": _only(_LOOK_FIRST), **look}))
+        findings.append(_finding(_LOOK_FIRST, {_READ: read}))
         definitions["read"] = closed_object(_read_fields(offer.reads))
     properties: dict[str, Any] = {
         "finding": {"anyOf": findings},
         "confidence": {"type": "number"},
         "diagnosis": text,
         "evidence": text,
-        "rollback": later,
     }
     return closed_object(properties) | {"$defs": definitions}
 
 
-def _only(value: str) -> dict[str, Any]:
-    return {"type": "string", "enum": [value]}
+def _finding(state: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    return closed_object({"state": {"type": "string", "enum": [state]}, **properties})
 
 
 def read_tools(registry: OperationRegistry, reads: Sequence[str]) -> tuple[dict[str, Any], ...]:
@@ -342,7 +342,7 @@ def _check_sense(answer: _Answer, incident: Incident) -> None:
 
 
 def _parse(text: str) -> _Answer:
-    part = _json_part(text)
+    part = json_part(text)
     if _TOOL_AS_TEXT.search(part):
         raise UnfitAnswerError(
             "the answer does not fit the schema: it is a tool call written as text; answer with "
@@ -356,7 +356,7 @@ def _parse(text: str) -> _Answer:
         raise UnfitAnswerError(f"the answer does not fit the schema: {'; '.join(told)}") from exc
 
 
-def _json_part(text: str) -> str:
+def json_part(text: str) -> str:
     """Endpoints without any JSON mode wrap it in a fence or in words."""
     fenced = _FENCE.match(text)
     if fenced:

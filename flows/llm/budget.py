@@ -165,6 +165,13 @@ class DayLedger:
         replace_file(self._path, kept.model_dump_json() + "\n")
 
 
+def unpriced(model: str, prices: Sequence[LlmPrice]) -> str | None:
+    """That no limit in dollars can hold, in words; None: the model has a price."""
+    if any(price.model == model for price in prices):
+        return None
+    return f"{model} has no price: no limit in dollars holds, only those of requests and tokens"
+
+
 # Told of each request: model, tokens (None: no answer told them), dollars if priced.
 OnRequest = Callable[[str, TokenUsage | None, float | None], None]
 
@@ -205,7 +212,7 @@ class LlmBudget:
         return (usage.prompt * price.input + usage.output * price.output) / 1_000_000
 
     def spending(self, model: str, usage: TokenUsage) -> Spending:
-        """One request as an amount. A model without a price is limited by its tokens alone."""
+        """One request as an amount. A model without a price is limited by requests and tokens."""
         return Spending(1, usage.prompt + usage.output, self.dollars(model, usage) or 0.0)
 
     def reserve(self, incident: str, amount: Spending) -> date:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -137,42 +137,6 @@ class LlmClient:
             return "no LLM configured: llm.apiKey in platform.yml is empty"
         return None
 
-    def complete(
-        self,
-        *,
-        model: str,
-        temperature: float,
-        max_output_tokens: int,
-        system: str,
-        user: str,
-        schema_name: str,
-        schema: Mapping[str, Any],
-        timeout: float,
-        meter: Meter | None = None,
-    ) -> LlmAnswer:
-        """Ask once, retrying what may pass.
-
-        Args:
-            model: name of the model at the endpoint.
-            temperature: left out where the endpoint takes none.
-            max_output_tokens: upper limit of the answer.
-            system: system message; the stable part of the prompt.
-            user: user message.
-            schema_name: name of the schema, `[a-zA-Z0-9_-]+`.
-            schema: JSON Schema, of the strict subset, that the answer is asked to fit. The
-                text of the answer is not checked against it here.
-            timeout: seconds for everything together, retries and waits too. Only the
-                system's name resolution is outside of it.
-            meter: allows and counts each HTTP request.
-
-        Raises:
-            UiciError: as `ask`.
-        """
-        question = Question(
-            model, temperature, max_output_tokens, system, user, schema_name, schema
-        )
-        return self.ask(question, timeout=timeout, meter=meter)
-
     def ask(
         self,
         question: Question,
@@ -185,7 +149,8 @@ class LlmClient:
 
         Args:
             question: what is asked.
-            timeout: seconds for everything together, as for `complete`.
+            timeout: seconds for everything together, retries and waits too. Only the
+                system's name resolution is outside of it.
             meter: allows and counts each HTTP request.
             attempts: instead of those of the settings, for a question that only tries what
                 the endpoint can do: when it fails, the endpoint is not left alone.
@@ -205,9 +170,10 @@ class LlmClient:
         started = self._clock()
         ends = started + timeout
         requests = failures = 0
+        failed: _Failure | None = None
         with self._connection(lambda: ends - self._clock()) as openai_client:
             while True:
-                meter.before_request()
+                self._allowed(meter, failed, leave_alone=attempts is None)
                 requests += 1
                 result = self._request(openai_client, question, left=ends - self._clock())
                 meter.after_request(result.usage)
@@ -216,7 +182,7 @@ class LlmClient:
                     return self._answer(result, requests, self._clock() - started)
                 if result.dialect_lowered:
                     continue
-                failures += 1
+                failures, failed = failures + 1, result
                 wait = self._next_wait(result, failures, attempts, left=ends - self._clock())
                 if wait is None:
                     self._ended(result, leave_alone=attempts is None)
@@ -281,6 +247,10 @@ class LlmClient:
             unsent = isinstance(exc.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout)
             usage = NOT_BILLED if unsent else None
             return _Failure(self._mapped(exc), usage=usage, cause=exc)
+        except (ValueError, LookupError, ArithmeticError, AssertionError) as exc:
+            # A head or a body that the HTTP library itself stumbles over.
+            bad = PermanentError(f"{self.endpoint} does not speak HTTP: {type(exc).__name__}")
+            return _Failure(bad, usage=None, cause=exc, endpoint_is_bad=True)
 
     def _read(self, text: str) -> Reply | _Failure:
         reply = read_reply(text)
@@ -354,6 +324,15 @@ class LlmClient:
         )
         wait = max(self._jitter(0.0, longest), failure.retry_after or 0.0)
         return None if wait >= left else wait
+
+    def _allowed(self, meter: Meter, failed: _Failure | None, *, leave_alone: bool) -> None:
+        """Ask the meter. A purse that is empty before the last attempt mends no endpoint."""
+        try:
+            meter.before_request()
+        except UiciError:
+            if failed is not None:
+                self._ended(failed, leave_alone=leave_alone)
+            raise
 
     def _ended(self, failure: _Failure, *, leave_alone: bool) -> None:
         if failure.endpoint_works:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,9 +24,9 @@ from flows.llm.answer import read_tools as tools_of
 from flows.llm.budget import IncidentMeter
 from flows.llm.client import LlmClient
 from flows.llm.contract import LlmAnswer, RefusedRequestError
-from flows.llm.isolation import LookUps
+from flows.llm.isolation import MAX_CALLS_AT_ONCE, LookUps
 from flows.llm.prompt import Question, with_repair, with_results
-from flows.llm.protocol import AnswerFormat, ToolTurn, ToolUse
+from flows.llm.protocol import AnswerFormat, ToolCall, ToolTurn, ToolUse
 from flows.llm.protocol import Question as Request
 from flows.plan import Exchange
 from flows.token_estimate import estimate_tokens
@@ -38,6 +38,8 @@ _log = structlog.get_logger("uici")
 
 # Less of a result tells nothing.
 _MIN_RESULT_TOKENS = 60
+# With its frame, the shortest answer to a tool call.
+_MIN_ANSWER = 30
 # What is kept of an answer that is no plan: enough to see what it was.
 _MAX_KEPT_ANSWER = 20_000
 _ASKED, _REPAIR, _LOOKED = "plan", "repair", "after look-ups"
@@ -205,15 +207,36 @@ class Conversation:
         if not self.looking.open or room < _MIN_RESULT_TOKENS:
             raise UnfitAnswerError("nothing more can be looked up; give the plan")
         results = self.looking.wanted(draft.look_first, room)
-        return with_results(question, results, self.looking.remark)
+        while True:
+            told = with_results(question, results, self.looking.remark)
+            # Titles and frames take room, too.
+            if told.tokens - question.tokens <= room or not results:
+                return told
+            results.pop()
 
     def _tools(self, answer: LlmAnswer, question: Question) -> None:
         room = self._room(question)
         if not self.looking.open or room < _MIN_RESULT_TOKENS:
             raise UnfitAnswerError("no more tools can be called; answer with the plan")
-        results = self.looking.called(answer.calls, room)
+        calls = self._affordable(answer.calls, room)
+        if not calls:
+            raise UnfitAnswerError("its tool calls are too long; answer with the plan")
+        bare = _turn_tokens(calls, [""] * len(calls))
+        results = self.looking.called(calls, max(0, room - bare))
         results[-1] += f"\n{self.looking.remark}"
-        self._turns = (*self._turns, ToolTurn(answer.calls, tuple(results)))
+        while _turn_tokens(calls, results) > room:
+            # Frames and escapes take room, too. A call that is not told needs no answer.
+            calls, results = calls[:-1], results[:-1]
+            if not calls:
+                raise UnfitAnswerError("no room for look-ups is left; answer with the plan")
+        self._turns = (*self._turns, ToolTurn(calls, tuple(results)))
+
+    def _affordable(self, calls: Sequence[ToolCall], room: int) -> tuple[ToolCall, ...]:
+        """The first calls that leave room for something to be said to each."""
+        kept = tuple(calls[:MAX_CALLS_AT_ONCE])
+        while kept and _turn_tokens(kept, [""] * len(kept)) + _MIN_ANSWER * len(kept) > room:
+            kept = kept[:-1]
+        return kept
 
     def _room(self, question: Question) -> int:
         """Tokens that are left of `maxPromptTokens` for what is looked up."""
@@ -227,6 +250,11 @@ class Conversation:
             raise NoPlanError(f"the LLM's answer was refused: {error}")
         self.repairs += 1
         return with_repair(question, str(error))
+
+
+def _turn_tokens(calls: Sequence[ToolCall], results: Sequence[str]) -> int:
+    turn = ToolTurn(tuple(calls), tuple(results))
+    return estimate_tokens(json.dumps(turn.messages()))
 
 
 def _is_object(text: str) -> bool:

@@ -65,5 +65,6 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError):
+        # All of what a date can be wrong in: a year of twenty digits overflows, for one.
         return None

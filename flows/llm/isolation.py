@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ ReadOperation = Callable[[OperationCall, float], OperationOutcome]
 
 _MAX_NAME = 60
 # A model that writes more calls into one answer is not looking for anything.
-_MAX_CALLS_AT_ONCE = 20
+MAX_CALLS_AT_ONCE = 20
+_AGAIN = "as above: it was asked for twice"
 # Newest lines are what is wanted of a log.
 _ENDS_MATTER = frozenset({"get_logs", "get_events"})
 
@@ -103,14 +104,17 @@ class LookUps:
 
     def wanted(self, reads: Sequence[WantedRead], tokens: int) -> list[tuple[str, str]]:
         """(title, text) of each look-up of an answer; all together have so many `tokens`."""
-        wishes = [self._of_answer(read) for read in reads[:_MAX_CALLS_AT_ONCE]]
+        wishes = [self._of_answer(read) for read in reads[:MAX_CALLS_AT_ONCE]]
         answers = self._round(wishes, tokens)
         # A title may hold the model's words, and these the marker, which it was told.
         return [(wish.title.replace(self.marker, "…"), text) for wish, text in answers]
 
     def called(self, calls: Sequence[ToolCall], tokens: int) -> list[str]:
-        """The answer to each tool call, in order; all together have so many `tokens`."""
-        wishes = [self._of_tool(call) for call in calls]
+        """The answer to each tool call, in order; all together have so many `tokens`.
+
+        Those after the first `MAX_CALLS_AT_ONCE` have none.
+        """
+        wishes = [self._of_tool(call) for call in calls[:MAX_CALLS_AT_ONCE]]
         return [text for _, text in self._round(wishes, tokens)]
 
     def _round(self, wishes: Sequence[_Wish], tokens: int) -> list[tuple[_Wish, str]]:
@@ -120,7 +124,10 @@ class LookUps:
         keys = [_key(wish.call) for wish in wishes if wish.call is not None]
         # Refused wishes count as nothing new: asking for them again is a loop, too.
         self.looped = self.rounds > 1 and not set(keys) - known
-        return [(wish, self._answer(wish, share)) for wish in wishes]
+        return [
+            (wish, self._answer(wish, share) if first else self._framed(_AGAIN, share, Keep.HEAD))
+            for wish, first in _first_time(wishes)
+        ]
 
     def _answer(self, wish: _Wish, tokens: int) -> str:
         if wish.call is None:
@@ -202,6 +209,16 @@ def _name(words: str) -> str:
 
 def _key(call: OperationCall) -> str:
     return json.dumps([call.operation, call.target, dict(call.parameters)], sort_keys=True)
+
+
+def _first_time(wishes: Sequence[_Wish]) -> Iterator[tuple[_Wish, bool]]:
+    """Each wish, and whether the same call does not stand before it."""
+    seen: set[str] = set()
+    for wish in wishes:
+        key = None if wish.call is None else _key(wish.call)
+        yield wish, key is None or key not in seen
+        if key is not None:
+            seen.add(key)
 
 
 def _about(registry: OperationRegistry, operation: str) -> str | None:

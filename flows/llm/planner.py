@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import structlog
 
 from flows.comparison.drift import Incident
-from flows.llm.abilities import Abilities, AbilityBook
+from flows.escalation import ESCALATE
+from flows.llm.abilities import CHECK_TOKENS, Abilities, AbilityBook
 from flows.llm.answer import Draft, Offer
 from flows.llm.budget import IncidentMeter, LlmBudget
 from flows.llm.client import LlmClient
@@ -41,8 +42,6 @@ from infrastructure.service import Service
 
 _log = structlog.get_logger("uici")
 
-# Changes nothing in an engine, and is what a planner can always do.
-_ALWAYS_OFFERED = "escalate_to_human"
 # An environment's targets stand in the schema up to this number, so that a small model can
 # name no other; the schema must not grow with the inventory, nor change with the incident.
 _MAX_ENUM = 24
@@ -202,7 +201,7 @@ class LlmPlanner:
         if self._world.read is None or self._settings.isolation.rounds == 0:
             return ()
         registry, has = self._world.registry, self._world.capabilities(environment)
-        names = (n for n in registry.names() if n in has and n != _ALWAYS_OFFERED)
+        names = (n for n in registry.names() if n in has and n != ESCALATE)
         return tuple(name for name in names if registry.get(name).risk is Risk.READ)
 
     def _dependencies(self, target: str) -> tuple[str, ...]:
@@ -211,7 +210,7 @@ class LlmPlanner:
 
     def _repairs(self, name: str, *, may_stop: bool) -> bool:
         operation = self._world.registry.get(name)
-        if name == _ALWAYS_OFFERED:
+        if name == ESCALATE:
             return True
         if operation.risk is Risk.READ or operation.leaves_desired_state:
             return False
@@ -276,7 +275,7 @@ class LlmPlanner:
             model=llm.model,
             max_output_tokens=llm.max_output_tokens,
         )
-        meter.expect(_CHECK_TOKENS)
+        meter.expect(CHECK_TOKENS)
         return meter
 
     def _look_ups(self, topic: Topic, marker: str) -> LookUps:
@@ -338,10 +337,6 @@ def _phases(draft: Draft, looking: LookUps, model: str) -> tuple[PhaseRecord, ..
         PhaseRecord(Phase.ROOT_CAUSE, model, f"{cause}: {draft.diagnosis}"),
         PhaseRecord(Phase.RESOLUTION, model, told),
     )
-
-
-# More than the check's questions have, schema and tool included.
-_CHECK_TOKENS = 400
 
 
 def _nothing_to_read(call: OperationCall, seconds: float) -> OperationOutcome:

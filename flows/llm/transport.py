@@ -22,6 +22,9 @@ from infrastructure.errors import PermanentError
 _SENT_HEADERS = frozenset(
     {"host", "accept", "content-type", "content-length", "transfer-encoding", "user-agent"}
 )
+# What of an answer's head is used. All else (cookies, a place to go to) is never looked at:
+# libraries stumble over what they try to understand.
+_READ_HEADERS = frozenset({b"content-type", b"content-length", b"retry-after"})
 
 
 class AnswerTooLargeError(PermanentError):
@@ -147,6 +150,11 @@ class BoundedTransport(httpx2.HTTPTransport):
             raise PermanentError("the LLM's answer is compressed although that was not asked for")
         assert isinstance(response.stream, httpx2.SyncByteStream)  # noqa: S101 - narrows the type; a sync transport has no other
         response.stream = _CountedStream(response.stream, self._max_bytes)
+        kept = [(k, v) for k, v in response.headers.raw if k.lower() in _READ_HEADERS]
+        response.headers = httpx2.Headers(kept)
+        # JSON is UTF-8 (RFC 8259, 8.1), whatever the head names: not every codec that Python
+        # knows is one of text, or takes all bytes.
+        response.encoding = "utf-8"
         return response
 
 

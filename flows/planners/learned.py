@@ -79,15 +79,22 @@ class LearnedPlanner:
             self.shelf.ignore(name, "its conditions are those of another class")
             return f"{name}: its file is about another class"
         reasons = [] if known.resolutions else ["nothing was learned yet"]
+        tried = self.tried.about(incident, evidence)
         for resolution in known.resolutions:
-            plan = self._by(known, resolution, incident, service)
+            plan = self._by(known, resolution, incident, service, tried=tried)
             if isinstance(plan, Plan):
                 return plan
             reasons.append(plan)
         return f"{name}: {'; '.join(reasons)}"
 
     def _by(
-        self, known: Knowledge, resolution: LearnedResolution, incident: Incident, service: Service
+        self,
+        known: Knowledge,
+        resolution: LearnedResolution,
+        incident: Incident,
+        service: Service,
+        *,
+        tried: TriedPlans,
     ) -> Plan | str:
         word = ", ".join(step.operation for step in resolution.steps)
         state = standing(known, resolution, self.trust_after)
@@ -105,7 +112,7 @@ class LearnedPlanner:
         if (refused := self._refused(steps, incident.environment)) is not None:
             return f"{word} can't be done: {refused}"
         plan = _planned(known, resolution, incident, steps)
-        past = self.tried.same(incident.root, plan)
+        past = tried.same(incident.root, plan)
         return plan if past is None else f"{told(past)} was tried and did not help"
 
     def _refused(self, steps: tuple[PlanStep, ...], environment: str) -> str | None:

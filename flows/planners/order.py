@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from flows.comparison.drift import Incident
+from flows.escalation import escalation
 from flows.llm.planner import NoLlm
 from flows.plan import (
     Declined,
@@ -21,15 +22,10 @@ from flows.plan import (
     Plan,
     Planner,
     PlannerKind,
-    PlanStep,
 )
 from flows.planners.triage import Before, Triage, triage
 from flows.planners.tried import NOTHING_TRIED, TriedPlans, told
 from flows.reporting.status import LastIncident, TriedPlan
-
-# Every environment can do this: it needs no engine.
-_ESCALATE = "escalate_to_human"
-_MAX_SUMMARY = 500
 
 
 def plan_incident(
@@ -52,6 +48,7 @@ def plan_incident(
         last: the target's newest incident, as its status has it.
         tried: plans that did not help on the target's present spec.
     """
+    tried = tried.about(incident, evidence)
     passed: list[Declined] = []
     decision: Triage | None = None
     for number, planner in enumerate(planners):
@@ -119,29 +116,16 @@ def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[Tried
     else:
         reason = _joined(passed) or "no planner is configured"
         summary = f"{incident.root}: {kinds}, and no planner has a plan: {reason}"
-    step = PlanStep(
-        operation=_ESCALATE,
-        target=incident.root,
-        parameters={"summary": _shortened(summary), "severity": "warning"},
+    known = "What every planner knows was tried and did not help."
+    return escalation(
+        incident,
+        reason,
+        summary=summary,
+        severity="warning",
+        diagnosis=known if tried else "No planner knows what to do about this incident.",
         why="nobody has a plan, so a person has to look",
-        expected_effect="an alert in Alertmanager tells people about it",
-    )
-    return Plan(
-        fingerprint=incident.fingerprint,
-        planner=PlannerKind.NONE,
-        planner_reason=reason,
-        diagnosis="No planner knows what to do about this incident."
-        if not tried
-        else "What every planner knows was tried and did not help.",
-        confidence=0.0,
-        evidence=(),
-        steps=(step,),
     )
 
 
 def _joined(reasons: Iterable[str]) -> str:
     return "; ".join(reason for reason in reasons if reason)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_SUMMARY else text[: _MAX_SUMMARY - 1] + "…"

@@ -104,6 +104,7 @@ class RunbookPlanner:
         matches = [match for match in evidence.matches if match.target == incident.root]
         found = frozenset(match.name for match in matches)
         probed = service.spec.health.http is not None
+        tried = self._tried.about(incident, evidence)
         skipped: list[str] = []
         for runbook in self._runbooks:
             if not condition_holds(runbook.when, drifts, found, probed=probed):
@@ -126,7 +127,7 @@ class RunbookPlanner:
             plan = self._by(
                 runbook, incident, steps, drifts, cause=cause, matches=matches, skipped=skipped
             )
-            if (past := self._tried.same(incident.root, plan)) is None:
+            if (past := tried.same(incident.root, plan)) is None:
                 return plan
             skipped.append(f"{runbook.name} skipped: {told(past)} did not help")
         kinds = ", ".join(_kinds(drifts))

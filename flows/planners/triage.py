@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.comparison.drift import Incident
+from flows.escalation import ESCALATE
 from flows.llm.planner import NoLlm
 from flows.plan import Declined, Evidence, Phase, PhaseRecord, Plan, Planner, PlannerKind
 from flows.planners.runbook import RunbookPlanner
 from flows.planners.tried import NOTHING_TRIED, TriedPlans
+from flows.reporting.incident_result import IncidentResult
 from flows.reporting.status import LastIncident
 
-_ESCALATE = "escalate_to_human"
-# `flows.report.IncidentResult`: a later stage's words, so not imported here. Results of a
-# plan that was carried out; a plan that was held was never tried.
-_DID_NOT_HELP = ("failed", "unknown")
+# Results of a plan that was carried out; a plan that was held was never tried.
+_DID_NOT_HELP = (IncidentResult.FAILED.value, IncidentResult.UNKNOWN.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _record(finding: str) -> PhaseRecord:
 
 
 def _nothing_to_gain(enough: Plan) -> str:
-    if all(step.operation == _ESCALATE for step in enough.steps):
+    if all(step.operation == ESCALATE for step in enough.steps):
         return f"by runbook {enough.runbook} only a person helps"
     return f"runbook {enough.runbook} fits, and a model could add nothing"
 

@@ -3,25 +3,34 @@
 It has no power: whatever it returns, the field is the cause's own, the value lies within
 the rule's bounds or is the rule's own, and its words are for the reviewer. What it is told
 stands between random markers, neutralised and redacted, within the agent's token limit.
-Without a model, or when it fails, the rule alone proposes, and the proposal says so.
+Without a model, or when it fails, the rule alone proposes, and the proposal says so. The
+endpoint is the planner's: its circuit breaker and what is known of its abilities hold here,
+too, and each request and answer is kept with the proposal's note.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from flows.llm.abilities import CHECK_TOKENS, AbilityBook
+from flows.llm.answer import json_part
+from flows.llm.assembly import LlmFiles, open_client
 from flows.llm.budget import DayLedger, IncidentMeter, LlmBudget, OnRequest, nobody
 from flows.llm.client import LlmClient
+from flows.llm.contract import LlmAnswer
 from flows.llm.prompt import Prompt, load_prompt, neutralise
+from flows.llm.protocol import AnswerFormat, Question
+from flows.plan import Exchange
 from flows.proposals.cause import Cause
 from flows.proposals.text import Advice, plain
 from flows.proposals.value import Seen, Value, within_bounds
@@ -34,6 +43,8 @@ _log = structlog.get_logger("uici")
 
 SCHEMA_NAME = "proposal"
 _BYTES_PER_TOKEN = 3
+# What is kept of an answer that is no advice: enough to see what it was.
+_MAX_KEPT_ANSWER = 20_000
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 
@@ -41,7 +52,6 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000)]
 class _Change(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     pointer: Text
-    old: Text
     new: Text
 
 
@@ -50,7 +60,6 @@ class _Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     diagnosis: Text
-    confidence: float = Field(ge=0, le=1)
     change: _Change | None
     why: Text
     risk: Text
@@ -65,6 +74,16 @@ class Asking:
     rule: Value
     seen: Seen
     file: str
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is known of one asking, whichever way it ends."""
+
+    client: LlmClient
+    book: AbilityBook
+    meter: IncidentMeter
+    exchanges: tuple[Exchange, ...] = ()
 
 
 class Adviser:
@@ -99,37 +118,55 @@ class Adviser:
         self._agent = agent
         self._redact = redact
         self._prompt_path = config_directory / agent.llm.prompt
+        self._files = LlmFiles.of(data_directory, agent_name)
+        self._now = now
         self._budget = LlmBudget(
             agent.budgets,
             platform.llm.prices,
-            ledger=DayLedger(data_directory / "llm" / f"{agent_name}.json", now),
+            ledger=DayLedger(self._files.day, now),
             on_request=on_request,
         )
 
     def advise(self, asking: Asking) -> Advice:
         """A value within bounds and words for the reviewer; never raises for the outside."""
-        client = LlmClient(self._llm, redact=self._redact)
+        client = open_client(self._llm, self._files, self._redact, self._now)
         if client.missing:
             return Advice(f"not asked, the rule alone proposes: {client.missing}")
-        llm = self._agent.llm
-        meter = self._budget.meter(
-            asking.cause.slug, model=llm.model, max_output_tokens=llm.max_output_tokens
-        )
+        asked = _Asked(client, self._book(client), self._meter(asking.cause.slug))
+        model = self._agent.llm.model
         try:
             prompt = load_prompt(self._prompt_path)
-            answer = self._ask(client, meter, prompt, asking)
+            answer = self._ask(asked, prompt, asking)
         except (UiciError, ValidationError) as exc:
             reason = "its answer does not fit the schema"
             reason = str(exc) if isinstance(exc, UiciError) else reason
             _log.info("proposal_advice_failed", cause=asking.cause.slug, reason=reason)
             told = f"no use, the rule alone proposes: {self._redact(reason)}"
-            return Advice(told, cost=_cost(meter, llm.model, "") if meter.requests else "")
-        cost = _cost(meter, llm.model, prompt.version)
-        return self._advice(answer, asking, cost)
+            cost = _cost(asked.meter, model, "") if asked.meter.requests else ""
+            return Advice(told, cost=cost, exchanges=asked.exchanges)
+        cost = _cost(asked.meter, model, prompt.version)
+        return replace(self._advice(answer, asking, cost), exchanges=asked.exchanges)
 
-    def _ask(
-        self, client: LlmClient, meter: IncidentMeter, prompt: Prompt, asking: Asking
-    ) -> _Answer:
+    def _book(self, client: LlmClient) -> AbilityBook:
+        return AbilityBook(
+            self._files.abilities,
+            client,
+            model=self._agent.llm,
+            settings=self._llm,
+            now=self._now,
+        )
+
+    def _meter(self, about: str) -> IncidentMeter:
+        llm = self._agent.llm
+        return self._budget.meter(about, model=llm.model, max_output_tokens=llm.max_output_tokens)
+
+    def _checking(self) -> IncidentMeter:
+        """Pays for finding out abilities, where no run of the planner has."""
+        meter = self._meter("abilities")
+        meter.expect(CHECK_TOKENS)
+        return meter
+
+    def _ask(self, asked: _Asked, prompt: Prompt, asking: Asking) -> _Answer:
         schema = answer_schema(asking.cause.pointer)
         tokens = estimate_tokens(prompt.text + json.dumps(schema))
         user = question(
@@ -138,19 +175,60 @@ class Adviser:
             redact=self._redact,
             room=self._agent.llm.max_prompt_tokens - tokens,
         )
-        meter.expect(prompt_tokens=tokens + estimate_tokens(user))
-        answer = client.complete(
-            model=self._agent.llm.model,
-            temperature=self._agent.llm.temperature,
-            max_output_tokens=self._agent.llm.max_output_tokens,
+        asked.book.get(self._checking)
+        asked.meter.expect(prompt_tokens=tokens + estimate_tokens(user))
+        llm = self._agent.llm
+        request = Question(
+            model=llm.model,
+            temperature=llm.temperature,
+            max_output_tokens=llm.max_output_tokens,
             system=prompt.text,
             user=user,
             schema_name=SCHEMA_NAME,
             schema=schema,
-            timeout=self._llm.timeout.total_seconds(),
-            meter=meter,
         )
-        return _Answer.model_validate_json(answer.text)
+        text = self._answered(asked, request).text
+        try:
+            return _Answer.model_validate_json(json_part(text))
+        except ValidationError:
+            if asked.client.dialect.format is AnswerFormat.SCHEMA and "{" not in text:
+                asked.book.without_schema()  # it took the strict schema and wrote prose
+            raise
+
+    def _answered(self, asked: _Asked, request: Question) -> LlmAnswer:
+        started, before = time.monotonic(), asked.meter.requests
+        try:
+            answer = asked.client.ask(
+                request, timeout=self._llm.timeout.total_seconds(), meter=asked.meter
+            )
+        except UiciError as exc:
+            if asked.meter.requests > before:  # else nothing was sent
+                seconds = time.monotonic() - started
+                self._keep(asked, request, f"[no answer: {exc}]", seconds)
+            raise
+        self._keep(asked, request, answer.text, answer.seconds, answer)
+        return answer
+
+    def _keep(
+        self,
+        asked: _Asked,
+        request: Question,
+        told: str,
+        seconds: float,
+        answer: LlmAnswer | None = None,
+    ) -> None:
+        messages = request.told(asked.client.dialect)
+        exchange = Exchange(
+            purpose="proposal",
+            model=request.model,
+            endpoint=asked.client.endpoint,
+            messages=tuple((role, self._redact(text)) for role, text in messages),
+            answer=self._redact(told)[:_MAX_KEPT_ANSWER],
+            seconds=round(seconds, 3),
+            prompt_tokens=(answer.prompt_tokens or None) if answer else None,
+            output_tokens=(answer.output_tokens or None) if answer else None,
+        )
+        asked.exchanges = (*asked.exchanges, exchange)
 
     def _advice(self, answer: _Answer, asking: Asking, cost: str) -> Advice:
         words = self._redact(neutralise(f"{answer.diagnosis} {answer.why}"))
@@ -178,20 +256,18 @@ def answer_schema(pointer: str) -> Mapping[str, Any]:
     change = {
         "type": "object",
         "additionalProperties": False,
-        "required": ["pointer", "old", "new"],
+        "required": ["pointer", "new"],
         "properties": {
             "pointer": {"type": "string", "enum": [pointer]},
-            "old": {"type": "string"},
             "new": {"type": "string"},
         },
     }
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": ["diagnosis", "confidence", "change", "why", "risk"],
+        "required": ["diagnosis", "change", "why", "risk"],
         "properties": {
             "diagnosis": {"type": "string"},
-            "confidence": {"type": "number"},
             "change": {"anyOf": [change, {"type": "null"}]},
             "why": {"type": "string"},
             "risk": {"type": "string"},

@@ -120,7 +120,17 @@ def _insert_after_image(
 
 
 def _scalars(text: str) -> Iterator[Any]:
-    """Scalars as the YAML parser tells them; its types say too little of their marks."""
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if type(event) is yaml.ScalarEvent:
-            yield event
+    """Scalars as the YAML parser tells them; its types say too little of their marks.
+
+    Its reader in Python is stricter than the one that read the file first: a tab before a
+    comment is none of its blanks.
+    """
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if type(event) is yaml.ScalarEvent:
+                yield event
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark is not None else ""
+        said = getattr(exc, "problem", None) or type(exc).__name__
+        raise UneditableError(f"{where}it is not plain YAML: {said}") from exc

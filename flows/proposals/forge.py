@@ -31,6 +31,12 @@ _PAGES = 20  # of open pull requests that Gitea is asked for: it has no filter b
 _MAX_DETAIL = 200
 _WORTH_RETRYING = frozenset({408, 425, 429})
 _EXISTS = frozenset({409, 422})  # Gitea and GitLab say 409, GitHub 422
+# All requests of a client together: a forge that drips takes so many time-outs, not one a page.
+_ALTOGETHER = 6
+
+
+class OutOfTimeError(TemporaryError):
+    """The time for a run's requests was used up before this one: the next run asks."""
 
 
 class PullState(StrEnum):
@@ -39,6 +45,7 @@ class PullState(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
     MERGED = "merged"
+    UNKNOWN = "unknown"  # a word that is none of these, such as GitLab's `locked`: no decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +57,17 @@ class PullRequest:
     state: PullState
 
 
+class _Repository(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    id: int = 0
+
+
 class _Ref(BaseModel):
     model_config = ConfigDict(extra="ignore")
     ref: str = ""
+    label: str = ""  # of Gitea: the branch, also where it is gone; of GitHub: owner:branch
     repo_id: int = 0  # of Gitea
+    repo: _Repository | None = None  # of GitHub; null: the fork is gone
 
 
 class _Pull(BaseModel):
@@ -74,16 +88,33 @@ class _Pull(BaseModel):
     target_project_id: int = 0
 
     def is_of(self, branch: str) -> bool:
-        """Whether it is for this branch of the project itself: a fork may use any name."""
-        own = self.head.repo_id == self.base.repo_id
-        own = own and self.source_project_id == self.target_project_id
-        return own and branch in {self.head.ref, self.source_branch}
+        """Whether it is for this branch of the project itself: a fork may use any name.
+
+        What does not say where it comes from is not.
+        """
+        own = _same(self.source_project_id, self.target_project_id)
+        own = own or _same(self.head.repo_id, self.base.repo_id)
+        if self.head.repo is not None and self.base.repo is not None:
+            own = own or _same(self.head.repo.id, self.base.repo.id)
+        return own and branch in {self.head.ref, self.head.label, self.source_branch}
 
     def value(self) -> PullRequest:
-        state = PullState.OPEN if self.state in {"open", "opened"} else PullState.CLOSED
-        if self.merged or self.merged_at or self.state == "merged":
+        state = _STATES.get(self.state, PullState.UNKNOWN)
+        if self.merged or self.merged_at:
             state = PullState.MERGED
         return PullRequest(self.iid or self.number, self.web_url or self.html_url, state)
+
+
+_STATES: Mapping[str, PullState] = {
+    "open": PullState.OPEN,
+    "opened": PullState.OPEN,
+    "closed": PullState.CLOSED,
+    "merged": PullState.MERGED,
+}
+
+
+def _same(one: int, other: int) -> bool:
+    return one != 0 and one == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +179,25 @@ _DIALECTS: Mapping[str, _Dialect] = {
 
 
 class ForgeClient:
-    """One project at a forge. Holds no connection between calls.
+    """One project at a forge. Holds no connection between calls. Make one a run.
 
-    Every method raises TemporaryError when the forge can't answer now, PermanentError when
+    All its requests together take no longer than a few time-outs from the first on. Every
+    method raises TemporaryError when the forge can't answer now, PermanentError when
     it refuses; neither message holds the token.
     """
 
-    def __init__(self, settings: Forge, *, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self, settings: Forge, *, redact: Callable[[str], str], until: float | None = None
+    ) -> None:
+        """Ask nothing yet.
+
+        Args:
+            settings: where, and with which token.
+            redact: cuts secrets out of a text.
+            until: on the clock of time.monotonic; no request lasts longer. None: no such end.
+        """
+        self._until = until
+        self._share: float | None = None  # the same for all requests together
         self._settings = settings
         self._redact = redact
         self._dialect = _DIALECTS[settings.kind]
@@ -184,10 +227,16 @@ class ForgeClient:
                 break
         return None
 
-    def get(self, number: int) -> PullRequest | None:
-        """A pull request by its number; None: there is none."""
+    def get(self, number: int, branch: str) -> PullRequest | None:
+        """A pull request by its number; None: there is none, or it is not of this branch.
+
+        What a number stands for is the forge's word alone: a note in Git may name any.
+        """
         answer = self._ask("GET", f"{self._path(self._dialect.pulls)}/{number}", allow={404})
-        return None if answer.status == 404 else self._pull(answer).value()
+        if answer.status == 404:
+            return None
+        pull = self._pull(answer)
+        return pull.value() if pull.is_of(branch) else None
 
     def open(self, branch: str, base: str, *, title: str, text: str) -> PullRequest:
         """The branch's pull request: the one that is open already, or a new one."""
@@ -203,15 +252,24 @@ class ForgeClient:
             return known
         return self._pull(answer).value()
 
-    def close(self, number: int, sentence: str) -> None:
-        """Close it, and say why. One that is closed or merged already is left as it is."""
-        known = self.get(number)
-        if known is None or known.state is not PullState.OPEN:
+    def close(self, number: int, branch: str, sentence: str) -> None:
+        """Close this branch's pull request, then say why.
+
+        In this order: who may comment and not close would say it again and again. One that
+        is closed or merged already, or another's, is left as it is.
+
+        Raises:
+            TemporaryError: also while its state is none that is known.
+        """
+        known = self.get(number, branch)
+        if known is None or known.state in {PullState.CLOSED, PullState.MERGED}:
             return
-        said = self._dialect.comments.format(project=self._project, number=number)
-        self._ask("POST", said, {self._dialect.comment: sentence})
+        if known.state is PullState.UNKNOWN:
+            raise TemporaryError(f"{self._address} tells no known state of number {number}")
         path = f"{self._path(self._dialect.pulls)}/{number}"
         self._ask(self._dialect.change, path, self._dialect.closing)
+        said = self._dialect.comments.format(project=self._project, number=number)
+        self._ask("POST", said, {self._dialect.comment: sentence})
 
     def _path(self, template: str) -> str:
         return template.format(project=self._project)
@@ -255,17 +313,19 @@ class ForgeClient:
         """One exchange.
 
         Raises:
+            OutOfTimeError: not asked at all.
             TemporaryError: no answer in time, or one of a server in trouble.
             PermanentError: refused, with the forge's own words.
         """
         from monitoring.http_transport import BoundedHttp  # noqa: PLC0415 - httpcore costs 90 ms
 
+        deadline = self._deadline()
         secure = self._address.startswith("https")
         http = BoundedHttp(tls=ssl.create_default_context() if secure else None, keep_alive=False)
         try:
             answer = http.exchange(
                 self._request(method, path, body),
-                deadline=time.monotonic() + self._settings.timeout.total_seconds(),
+                deadline=deadline,
                 max_bytes=_MAX_ANSWER,
             )
         except TemporaryError as exc:
@@ -277,6 +337,16 @@ class ForgeClient:
         if answer.status >= 500 or answer.status in _WORTH_RETRYING:
             raise TemporaryError(f"{self._address} answers HTTP {answer.status}")
         raise self._refused(answer)
+
+    def _deadline(self) -> float:
+        """When the exchange that begins now has to end."""
+        now, timeout = time.monotonic(), self._settings.timeout.total_seconds()
+        if self._share is None:
+            self._share = now + _ALTOGETHER * timeout
+        end = self._share if self._until is None else min(self._share, self._until)
+        if end <= now:
+            raise OutOfTimeError(f"{self._address}: no time is left for it in this run")
+        return min(now + timeout, end)
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None) -> Request:
         url = urlsplit(self._address)

@@ -9,8 +9,9 @@ refused. Nothing here raises for what Git, a forge or a model did: it is told in
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import structlog
@@ -24,7 +25,7 @@ from flows.proposals.result import Proposal, Remembered, Result, Situation, Work
 from flows.proposals.settle import Forged, Settling
 from flows.proposals.text import Advice, body, diff, plain, title, trailers
 from flows.proposals.value import Value, rule_value
-from flows.reporting.proposal_note import ProposalNote, ProposalState
+from flows.reporting.proposal_note import NotedExchange, ProposalNote, ProposalState
 from flows.repository.proposal_store import ProposalStore
 from infrastructure.config_models import ProposalSettings
 from infrastructure.errors import InvalidInputError, UiciError
@@ -48,6 +49,7 @@ class Proposer:
         adviser: Adviser,
         redact: Callable[[str], str],
         remembered: Remembered,
+        until: float | None = None,
     ) -> None:
         """Ask nothing yet.
 
@@ -58,9 +60,11 @@ class Proposer:
             adviser: the coding agent's model.
             redact: cuts secrets out of a text.
             remembered: what the process knows from earlier runs.
+            until: on the clock of time.monotonic; nothing is begun after it. None: no such end.
         """
         forge = settings.forge
-        client = None if forge is None else ForgeClient(forge, redact=redact)
+        client = None if forge is None else ForgeClient(forge, redact=redact, until=until)
+        self._until = until
         self._settings = settings
         self._store = store
         self._candidates = candidates
@@ -69,7 +73,7 @@ class Proposer:
         self._remembered = remembered
         timeout = settings.within if forge is None else forge.timeout
         self._forge = Forged(client, timeout, remembered)
-        self._settling = Settling(store, self._forge, remembered)
+        self._settling = Settling(store, self._forge, remembered, prefix=settings.branch_prefix)
 
     def consider(
         self, situation: Situation, writing: Writing = Writing.FOR_REAL
@@ -102,7 +106,10 @@ class Proposer:
         return [cause for cause in found if targets is None or cause.target in targets]
 
     def _guarded(self, work: Work, branch: str, step: Callable[[], None]) -> None:
-        """One branch's trouble is told and is nobody else's."""
+        """One branch's trouble is told and is nobody else's. Out of time: the next run's work."""
+        if self._until is not None and time.monotonic() >= self._until:
+            _log.debug("proposal_not_considered", branch=branch, reason="the run's time is over")
+            return
         try:
             step()
         except UiciError as exc:
@@ -184,7 +191,7 @@ class Proposer:
         if writing is Writing.DRY_RUN:
             work.done.append(proposal)
             return
-        self._push(work, cause, proposal, value=value, candidate=candidate)
+        self._push(work, cause, proposal, value=value, candidate=candidate, advice=advice)
 
     def _advised(
         self, work: Work, asking: Asking, advice: Advice, candidate: Candidate
@@ -198,7 +205,14 @@ class Proposer:
         return Value(asking.rule.old, advice.value, how), made
 
     def _push(
-        self, work: Work, cause: Cause, proposal: Proposal, *, value: Value, candidate: Candidate
+        self,
+        work: Work,
+        cause: Cause,
+        proposal: Proposal,
+        *,
+        value: Value,
+        candidate: Candidate,
+        advice: Advice,
     ) -> None:
         situation = work.situation
         tied = trailers(cause, situation.run_id, situation.desired.revision)
@@ -224,6 +238,8 @@ class Proposer:
             state=ProposalState.OPEN,
             at=situation.now,
             run_id=situation.run_id,
+            exchanges=tuple(NotedExchange.model_validate(asdict(e)) for e in advice.exchanges),
+            cost=advice.cost,
         )
         work.keep(note)  # whatever the forge says, the branch is there
         address = self._opened(work, note, proposal)

@@ -11,14 +11,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from flows.proposals.candidate import commit_of
-from flows.proposals.forge import ForgeClient, PullState
+from flows.proposals.forge import ForgeClient, OutOfTimeError, PullState
 from flows.proposals.result import Remembered, Result, Work
 from flows.proposals.text import CLOSING, FIELD, SPEC, TARGET, trailer
 from flows.reporting.proposal_note import ProposalNote, ProposalState
 from flows.repository.proposal_store import ProposalStore
+from infrastructure.errors import UiciError
 
 # A forge that hangs takes a sixtieth of the time, and a person's click is seen in minutes.
 _ASKED_EVERY = 60  # times its time-out
+_CLOSED_AT_LEAST_EVERY = timedelta(days=1)  # tried, where the forge refuses it
 
 
 class Forged:
@@ -30,6 +32,10 @@ class Forged:
         self.client = client
         self._every = timeout * _ASKED_EVERY
         self._remembered = remembered
+
+    def after(self, failures: int) -> timedelta:
+        """How long to wait after so many vain attempts, each time twice as long."""
+        return min(self._every * (1 << max(0, min(failures - 1, 10))), _CLOSED_AT_LEAST_EVERY)
 
     def due(self, branch: str, now: datetime) -> ForgeClient | None:
         """The client, if it is time to ask about this branch; then it has been asked."""
@@ -43,8 +49,11 @@ class Forged:
 class Settling:
     """See the module."""
 
-    def __init__(self, store: ProposalStore, forge: Forged, remembered: Remembered) -> None:
+    def __init__(
+        self, store: ProposalStore, forge: Forged, remembered: Remembered, *, prefix: str
+    ) -> None:
         self._store = store
+        self._prefix = prefix
         self._forge = forge
         self._remembered = remembered
 
@@ -54,12 +63,16 @@ class Settling:
         Raises:
             UiciError: Git or the forge; nothing is lost, the next run goes on.
         """
+        if not branch.startswith(self._prefix):
+            return  # a note says whatever its author likes: no branch of others is our business
         tip = work.tips.get(branch)
         note = work.notes.get(branch) or self._adopted(work, branch, tip)
         if note is None:
             return
         service = work.situation.desired.services.get(note.target)
         moot = service is None or service.spec_digest != note.spec_digest
+        if moot and note.not_before is not None and work.situation.now < note.not_before:
+            return
         if tip is None:
             self._gone(work, note, moot=moot)
         elif note.state is ProposalState.LEFT:
@@ -96,8 +109,8 @@ class Settling:
     def _gone(self, work: Work, note: ProposalNote, *, moot: bool) -> None:
         """The remote has no such branch (any more)."""
         if moot:
+            self._close(work, note)
             work.drop(note.branch)
-            self._close(note)
             if note.state is ProposalState.OPEN:
                 told = "desired state has changed, and its branch is gone"
                 work.tell(Result.CLOSED, note.target, note.branch, told)
@@ -114,7 +127,7 @@ class Settling:
             work.tell(Result.CLOSED, note.target, note.branch, told)
             return
         if moot:
-            self._close(note)
+            self._close(work, note)
         error = self._store.delete(note.branch, tip)
         if error:
             told = f"its branch could not be deleted: {error}"
@@ -130,7 +143,7 @@ class Settling:
         client = self._forge.due(note.branch, work.situation.now) if note.number else None
         if client is None or note.number is None:
             return
-        pull = client.get(note.number)
+        pull = client.get(note.number, note.branch)
         if pull is None or pull.state is not PullState.CLOSED:
             return
         refused = note.model_copy(update={"state": ProposalState.REFUSED})
@@ -139,9 +152,21 @@ class Settling:
         work.tell(Result.REFUSED, note.target, note.branch, told)
         self._withdraw(work, refused, tip, moot=False)
 
-    def _close(self, note: ProposalNote) -> None:
-        """Close its pull request, if it is open still. Asked once: the note goes with it."""
+    def _close(self, work: Work, note: ProposalNote) -> None:
+        """Close its pull request, if it is open still; the note goes with it, or says when again.
+
+        Raises:
+            UiciError: it may be open still.
+        """
         if self._forge.client is not None and note.number is not None:
-            self._forge.client.close(note.number, CLOSING)
+            try:
+                self._forge.client.close(note.number, note.branch, CLOSING)
+            except OutOfTimeError:
+                raise  # it was not even asked
+            except UiciError:
+                failures = (note.unclosed or 0) + 1
+                again = work.situation.now + self._forge.after(failures)
+                work.keep(note.model_copy(update={"unclosed": failures, "not_before": again}))
+                raise
         self._remembered.asked.pop(note.branch, None)
         self._remembered.hopeless.pop(note.branch, None)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 
+from flows.plan import Exchange
 from flows.proposals.cause import Cause
 from flows.proposals.value import Value
 from flows.reporting.status import PastIncident
@@ -40,6 +41,7 @@ class Advice:
     value: str | None = None  # in bounds; None: the rule's own stands
     risk: str = ""
     cost: str = ""  # tokens, money, prompt's version
+    exchanges: tuple[Exchange, ...] = ()  # for the note on the reports branch
 
 
 def title(cause: Cause, value: Value) -> str:

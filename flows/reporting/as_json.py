@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.comparison.drift import Drift, Incident
 from flows.guard import Verdict
-from flows.plan import Plan, PlanStep
+from flows.plan import Evidence, Plan, PlanStep
 from flows.reporting.asked import Exact, Told
 from flows.reporting.text import begins_known, fault_seconds, plain
 from flows.reporting.values import IncidentReport, RunReport
@@ -24,7 +24,8 @@ from infrastructure.operations import OperationOutcome
 RedactData = Callable[[Any], Any]
 
 _TEXT = 500
-_FACTS = 10
+_FACTS = 10  # of a plan
+_LINES = 200  # of each part of a dossier
 _PROBLEMS = 100
 
 # An alert storm is one incident; its report is not the place for all of it.
@@ -43,6 +44,30 @@ def report_to_dict(report: RunReport) -> dict[str, Any]:
             "result": report.result,
             "stopped": report.stopped,
             "paused": report.paused,
+            "heldOff": report.held_off,
+            "leftAlone": report.left_alone,
+            "proposals": [
+                {
+                    "target": note.target,
+                    "field": note.field,
+                    "old": note.old,
+                    "new": note.new,
+                    "branch": note.branch,
+                    "pullRequest": note.pull_request,
+                }
+                for note in report.proposals
+            ],
+            "interrupted": [
+                {
+                    "run": run.run_id,
+                    "result": "interrupted",
+                    "at": run.at,
+                    "desired": run.desired_revision,
+                    "planned": run.planned,
+                    "found": run.found,
+                }
+                for run in report.interrupted
+            ],
             "desired": {
                 "revision": desired.revision,
                 "refused": desired.refused_revision,
@@ -71,12 +96,20 @@ def intent_to_dict(
     at: datetime,
     desired_revision: str,
     cases: Sequence[tuple[Incident, Plan, Sequence[Verdict]]],
+    *,
+    by: str = "",
+    until: datetime | None = None,
 ) -> dict[str, Any]:
-    """What is about to be done: enough to know afterwards what may have happened."""
+    """What is about to be done: enough to know afterwards what may have happened.
+
+    `by`: the installation; until `until` it may be at work.
+    """
     return _lean(
         {
             **_head("Intent", run_id),
             "at": at,
+            "by": by,
+            "until": until,
             "desired": desired_revision,
             "incidents": [
                 {
@@ -88,6 +121,7 @@ def intent_to_dict(
                     "runbook": plan.runbook,
                     "diagnosis": plan.diagnosis,
                     "steps": [_step(verdict.step, verdict) for verdict in verdicts],
+                    "undo": [_step(step, None) for step in plan.rollback],
                 }
                 for incident, plan, verdicts in cases
             ],
@@ -127,15 +161,14 @@ def _incident(report: IncidentReport, told: Told) -> dict[str, Any]:
         "targets": incident.targets,
         "result": report.result,
         "summary": report.summary,
+        "notSent": report.not_sent,
         "faultToRecoverySeconds": fault_seconds(report) if begins_known(report) else None,
         "drifts": [_drift(drift) for drift in incident.drifts[:_DRIFTS]],
         "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS),
-        "evidence": {
-            "patterns": report.evidence.patterns,
-            "facts": report.evidence.facts[:_FACTS],
-        },
+        "evidence": _evidence(report.evidence),
         "plan": _plan(report.plan, report.verdicts, told),
         "operations": [_operation(outcome) for outcome in outcomes],
+        "undone": [_operation(outcome) for outcome in report.undone],
         "verification": verification
         and {
             "result": verification.result,
@@ -145,6 +178,31 @@ def _incident(report: IncidentReport, told: Told) -> dict[str, Any]:
                 for c in verification.checks
             ],
         },
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    """The whole dossier. `evidence.maxTokens` bounds it already; this is a second wall."""
+    return {
+        "patterns": evidence.patterns,
+        "matches": [
+            {
+                "name": match.name,
+                "target": match.target,
+                "cause": match.cause,
+                "meaning": match.meaning,
+                "count": match.count,
+                "line": match.line,
+                "subject": match.subject,
+            }
+            for match in evidence.matches[:_LINES]
+        ],
+        "facts": evidence.facts[:_LINES],
+        "changes": evidence.changes[:_LINES],
+        "dependencies": evidence.dependencies[:_LINES],
+        "past": evidence.past[:_LINES],
+        "logs": {target: log.splitlines()[-_LINES:] for target, log in evidence.logs.items()},
+        "leftOut": evidence.left_out[:_LINES],
     }
 
 

@@ -8,17 +8,18 @@ Neighbours: `flows.reporting.as_json`, `flows.reporting.markdown`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from flows.plan import Exchange, LlmUsage, Plan
-from flows.reporting.text import seconds
+from flows.reporting.text import count, seconds
 
 # Characters of prompts and answers in one report; the rest is left out and said.
 _ROOM = 200_000
 _DIGEST = 12
 _SAID = 600  # of an answer, in Markdown
+_SMALLEST = 0.01  # of a cent: less is not worth digits
 
 
 class Exact(str):
@@ -96,6 +97,38 @@ def usage_to_dict(usage: LlmUsage | None) -> dict[str, Any] | None:
     }
 
 
+def usages(plans: Iterable[Plan]) -> list[LlmUsage]:
+    """What each asking has cost, in vain or not."""
+    return [
+        usage
+        for plan in plans
+        for usage in (plan.usage, *(declined.usage for declined in plan.declined))
+        if usage is not None
+    ]
+
+
+def run_cost(plans: Iterable[Plan]) -> str:
+    """What asking models has cost a whole run, in one line."""
+    found = usages(plans)
+    if not found:
+        return "no model asked"
+    tokens = sum(usage.prompt_tokens + usage.output_tokens for usage in found)
+    requests = count(sum(usage.requests for usage in found), "request")
+    prices = [usage.dollars for usage in found if usage.dollars is not None]
+    cost = f"{count(tokens, 'token')} in {requests}, {_money(sum(prices) if prices else None)}"
+    return cost + (" and more of unknown price" if 0 < len(prices) < len(found) else "")
+
+
+def _money(dollars: float | None) -> str:
+    """As people read it: `0.02 ct`, `1.20 US dollars`; None: nobody has told the prices."""
+    if dollars is None:
+        return "price unknown"
+    if dollars >= 1:
+        return f"{dollars:,.2f} US dollars"
+    cents = dollars * 100
+    return f"{cents:.2f} ct" if cents >= _SMALLEST or not cents else f"less than {_SMALLEST} ct"
+
+
 def cost_lines(plan: Plan, put: Callable[..., str]) -> Iterator[str]:
     """What asking has cost, a sentence each, in vain or not."""
     if plan.usage is not None:
@@ -106,11 +139,10 @@ def cost_lines(plan: Plan, put: Callable[..., str]) -> Iterator[str]:
 
 
 def _cost(usage: LlmUsage, put: Callable[..., str]) -> str:
-    price = "unpriced" if usage.dollars is None else f"{usage.dollars:.6f} US dollars"
     return (
-        f"{put(usage.model)} (prompt {put(usage.prompt_version)}): {usage.requests}"
-        f" requests, {usage.prompt_tokens} + {usage.output_tokens} tokens, {price},"
-        f" {seconds(usage.seconds)}."
+        f"{put(usage.model)} (prompt {put(usage.prompt_version)}):"
+        f" {count(usage.requests, 'request')}, {usage.prompt_tokens:,} + {usage.output_tokens:,}"
+        f" tokens, {_money(usage.dollars)}, {seconds(usage.seconds)}."
     )
 
 

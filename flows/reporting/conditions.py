@@ -13,9 +13,11 @@ from typing import Literal, NamedTuple
 
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.comparison.target_judgement import WELL
+from flows.escalation import USUAL_SEVERITY
+from flows.guarding.flapping import flaps
 from flows.learning.lessons import did_not_help, steps_of
 from flows.report import IncidentReport, IncidentResult
-from flows.reporting.sentences import only_tells
+from flows.reporting.sentences import TELL, diagnosis_words, only_tells
 from flows.reporting.status import (
     Attempts,
     Condition,
@@ -25,12 +27,15 @@ from flows.reporting.status import (
     TargetStatus,
     TriedPlan,
 )
-from infrastructure.config_models import Policy
+from flows.reporting.text import plain
+from infrastructure.config_models import FlappingSettings, Policy
 from infrastructure.observed import Alert
+from infrastructure.operations import OutcomeStatus
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 _MAX_TRIED = 100  # what maxAttempts may be at most
+_DIAGNOSIS = 300  # characters; the report has all of it
 
 _READY: dict[HealthStatus, ConditionStatus] = {
     HealthStatus.HEALTHY: "True",
@@ -53,11 +58,12 @@ class _Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What every status of a run has in common."""
+    """What every status of a run has in common. `flapping`: when a target does; None: never."""
 
     run_id: str
     revision: str
     now: datetime
+    flapping: FlappingSettings | None = None
 
 
 def with_attempt(
@@ -239,22 +245,55 @@ def _last_incident(
 ) -> LastIncident | None:
     last = previous.last_incident if previous else None
     if report is not None:
+        fingerprint = report.incident.fingerprint
+        # What came of trying is about the fault that was tried: another one's is not carried on.
+        before = last.summary if last and last.fingerprint == fingerprint else ""
+        escalated = report.result is IncidentResult.ESCALATED
+        severity, told = _people_told(report)
+        if escalated and last is not None and last.escalated and not severity:
+            severity, told = last.severity, last.told
         return LastIncident(
-            fingerprint=report.incident.fingerprint,
+            flapping=escalated and only_tells(report) and _flaps(state, previous, run),
+            severity=severity,
+            told=told,
+            fingerprint=fingerprint,
             run_id=run.run_id,
             plan_digest=report.plan.digest,
             planner=report.plan.planner.value,
             result=report.result.value,
             at=run.now,
-            escalated=report.result is IncidentResult.ESCALATED,
-            summary=(last.summary if last else "") if only_tells(report) else report.summary,
+            escalated=escalated,
+            summary=before if only_tells(report) else report.summary,
+            diagnosis=plain(diagnosis_words(report.plan), _DIAGNOSIS),
         )
+    if last is not None and last.flapping and _flaps(state, previous, run):
+        return last  # a moment's health ends nothing
     if last is not None and _is_well(state) and last.result != IncidentResult.RECOVERED.value:
         # Over without us: the same fault, should it come again, is a new one.
         return last.model_copy(
-            update={"result": IncidentResult.RECOVERED.value, "escalated": False}
+            update={
+                "result": IncidentResult.RECOVERED.value,
+                "escalated": False,
+                "flapping": False,
+            }
         )
     return last
+
+
+def _flaps(state: TargetState, previous: TargetStatus | None, run: RunFacts) -> bool:
+    history = previous.history if previous else ()
+    return flaps(history, state.spec_digest, run.flapping, run.now) is not None
+
+
+def _people_told(report: IncidentReport) -> tuple[str, str]:
+    """Severity and summary of the alert that the run has raised."""
+    outcomes = report.execution.outcomes if report.execution is not None else ()
+    for outcome in outcomes:
+        if outcome.call.operation == TELL and outcome.status is OutcomeStatus.SUCCEEDED:
+            given = outcome.call.parameters
+            severity = str(given.get("severity", USUAL_SEVERITY))
+            return severity, plain(str(given.get("summary", "")), _DIAGNOSIS)
+    return "", ""
 
 
 def _claims(
@@ -268,6 +307,10 @@ def _claims(
         message = f"attempt {attempts.count} did not help; the next one comes after its back-off"
         yield _Claim(ConditionType.RECONCILING, "True", "AttemptFailed", message)
     if stalled:
+        if last is not None and last.flapping:
+            message = "it recovers and fails again: nothing is done until it rests"
+            yield _Claim(ConditionType.STALLED, "True", "Flapping", message)
+            return
         message = "a person must look at the last report"
         if attempts is not None and attempts.tried:
             done = dict.fromkeys(step.operation for past in attempts.tried for step in past.steps)

@@ -13,23 +13,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from flows.comparison.drift import Drift
 from flows.guard import Verdict
 from flows.plan import PlannerKind
-from flows.reporting.asked import cost_lines, planning_lines
+from flows.reporting.asked import cost_lines, planning_lines, run_cost
+from flows.reporting.dossier import folded_lines, top_lines
+from flows.reporting.run_summary import quiet_name
 from flows.reporting.sentences import (
+    TELL,
     counted,
     ending,
     headline,
+    not_well,
     only_tells,
     planner,
     planner_reason,
+    proposal_words,
     remains,
     verdict_words,
     waits,
     worst_first,
 )
+from flows.reporting.status import TargetStatus
 from flows.reporting.text import (
     Redact,
     begins_known,
     cell,
+    fault_began,
     fault_seconds,
     moment,
     seconds,
@@ -39,19 +46,11 @@ from flows.reporting.values import IncidentReport, IncidentResult, RunReport
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome
 
-_LOG_LINES = 5  # the end of the log, where the reason usually stands
-_FACTS = 8
 _ROWS = 50  # of one table; a fleet-wide fault must not make a page of megabytes
 _NEXT_TARGETS = 3
 _ID = 12  # characters of a digest or an engine's id that people compare
 _RUN_ID = 8  # its end, as in the report's file name
 
-_STAMP = re.compile(r"^\[?\d{4}-?\d\d-?\d\d[T ]?\d\d:?\d\d\S*\s*")
-_TELLING = re.compile(
-    r"error|fatal|critical|panic|exception|fail|killed|refused|denied|abort|unable|"
-    r"out of memory|no space|cannot|can't|invalid|unhealthy|exit",
-    re.IGNORECASE,
-)
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _SHELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
@@ -77,10 +76,12 @@ def render_markdown(report: RunReport, redact: Redact = as_it_is) -> str:
 
     incidents = worst_first(report.incidents)
     parts = [_title(report, redact, put)]
+    if incidents:
+        parts += ["", f"Cost: {put(run_cost(i.plan for i in incidents))}"]
     for incident in incidents:
         if len(incidents) > 1:
             parts += ["", f"## {_whole(headline(incident, redact))}"]
-        parts += ["", *_incident(incident, put)]
+        parts += ["", *_incident(incident, report.statuses.get(incident.incident.root), put)]
     parts += [""] if parts[-1] else []
     parts += _run_facts(report, put)
     about = "Refused desired state" if report.desired.refused_revision else "Desired state"
@@ -90,7 +91,10 @@ def render_markdown(report: RunReport, redact: Redact = as_it_is) -> str:
         f"- {put(f.environment)}: {put(f.source)}: {put(f.error, 300)}" for f in report.failures
     ]
     parts += _section("Unreachable, so unknown", failures)
-    parts += _section("Next", _next(report))
+    parts += _section("Interrupted runs", _interrupted(report, put))
+    theirs = [f"- {put(target)}: {put(why, 300)}" for target, why in report.held_off.items()]
+    parts += _section("Held off", theirs[:_ROWS])
+    parts += _section("Next", _next(report, put))
     return "\n".join(parts) + "\n"
 
 
@@ -99,12 +103,23 @@ def _title(report: RunReport, redact: Redact, put: Put) -> str:
     if report.incidents:
         only = report.incidents[0] if len(report.incidents) == 1 else None
         text = headline(only, redact) if only else redact(counted(report.incidents))
-        return f"# {_whole(text)} → {tail}"
+        # That people were told says already that one is needed.
+        told = only is not None and only.result is IncidentResult.ESCALATED and not only.not_sent
+        return f"# {_whole(text)}" if told else f"# {_whole(text)} → {tail}"
     if report.desired.refused_revision:
         return "# Desired state refused: the last good revision stays in force"
     if report.errors:
         return f"# Error: {put(report.errors[0], 300)}"
-    return f"# {put(report.result.value.replace('_', ' '))}: no incident → {tail}"
+    return f"# {put(quiet_name(report))} → {tail}"
+
+
+def _interrupted(report: RunReport, put: Put) -> Iterator[str]:
+    """Runs that died: what they meant to do, and how it stands."""
+    for run in report.interrupted[:_ROWS]:
+        began = f", begun {moment(run.at)}" if run.at else ""
+        planned = ", ".join(run.planned) or "what it meant to do can't be read"
+        yield f"- {put(run.run_id)}{began}: it may have done: {put(planned, 300)}"
+        yield from (f"  - found: {put(found, 300)}" for found in run.found[:_ROWS])
 
 
 def _whole(text: str) -> str:
@@ -129,8 +144,8 @@ def _run_facts(report: RunReport, put: Put) -> list[str]:
 # ── one incident ────────────────────────────────────────────────────────────────
 
 
-def _incident(report: IncidentReport, put: Put) -> Iterator[str]:
-    yield from _first_lines(report, put)
+def _incident(report: IncidentReport, status: TargetStatus | None, put: Put) -> Iterator[str]:
+    yield from _first_lines(report, status, put)
     yield from _drifts(report.incident.drifts, put)
     yield ""
     yield from _planned(report, put)
@@ -138,37 +153,51 @@ def _incident(report: IncidentReport, put: Put) -> Iterator[str]:
     yield from _verified(report, put)
     yield from _times(report)
     yield from _cost(report, put)
-    yield from _evidence(report, put)
+    yield from folded_lines(report, put)
 
 
-def _first_lines(report: IncidentReport, put: Put) -> Iterator[str]:
+def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) -> Iterator[str]:
     """What a person on call needs before any table."""
     name = put(short_name(report.incident.root))
-    if said := _said(report.evidence.logs.get(report.incident.root, "")):
-        yield from (f"It said: {put(said, 300)}", "")
     if todo := waits(report):
         yield from (f"**Waits for you:** {name}: {put(todo, 500)}", "")
     elif left := remains(report):
-        yield from (f"**Still broken:** {name}: {put(left, 500)}", "")
+        broken = left.startswith("still broken")
+        why = left.removeprefix("still broken").removeprefix("left alone").lstrip(",;: ")
+        label = "Still broken" if broken else "Left alone"
+        yield from (f"**{label}:** {name}: {put(why + _until(report, status), 500)}", "")
+    for other, how in not_well(report).items():
+        yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}", "")
     told = (IncidentResult.RECOVERED, IncidentResult.HELD, IncidentResult.ESCALATED)
     if report.summary and report.result not in told:
         yield from (f"Summary: {put(report.summary, 500)}", "")
+    for line in top_lines(report, put):
+        yield from (line, "")
+
+
+def _until(report: IncidentReport, status: TargetStatus | None) -> str:
+    """When a back-off ends."""
+    if report.result is not IncidentResult.FAILED or status is None or status.attempts is None:
+        return ""
+    return f" at {moment(status.attempts.not_before)}"
 
 
 def _planned(report: IncidentReport, put: Put) -> Iterator[str]:
     plan = report.plan
-    yield f"Plan: {put(planner(plan))} ({put(planner_reason(plan), 300)})"
-    yield ""
     guessed = plan.planner is PlannerKind.LLM
     sure = f" (the model's own estimate: {plan.confidence * 100:.0f} %)" if guessed else ""
-    yield f"Diagnosis: {put(plan.diagnosis, 500)}{sure}"
-    yield ""
+    label = "The model says" if guessed else "Diagnosis"
+    yield from (f"{label}: {put(plan.diagnosis, 500)}{sure}", "")
+    if plan.cause is not None:
+        label = "Cause, the model says" if guessed else "Cause"
+        yield from (f"{label}: {plan.cause.kind.value} at {put(plan.cause.target)}", "")
+    yield from (f"Plan: {put(planner(plan))} ({put(planner_reason(plan), 300)})", "")
 
 
 def _drifts(drifts: Sequence[Drift], put: Put) -> list[str]:
     rows = [
         (
-            put(d.instance or d.target),
+            put(_place(d)),
             d.kind.value,
             put(d.field),
             put(d.desired),
@@ -178,6 +207,12 @@ def _drifts(drifts: Sequence[Drift], put: Put) -> list[str]:
         for d in drifts
     ]
     return _table(("Target", "Drift", "Field", "Desired", "Observed", "Since"), rows)
+
+
+def _place(drift: Drift) -> str:
+    """The target, and which of its instances where that is not the same."""
+    other = drift.instance and drift.instance != short_name(drift.target)
+    return f"{drift.target} ({drift.instance})" if other else drift.target
 
 
 def _operations(report: IncidentReport, put: Put) -> Iterator[str]:
@@ -190,10 +225,13 @@ def _operations(report: IncidentReport, put: Put) -> Iterator[str]:
         if outcome is not None:
             outcomes.remove(outcome)
         words = put(verdict_words(verdict), 300)
-        rows.append((put(step.operation), put(step.target), words, *_end(outcome, put)))
-    for outcome in outcomes:  # what ran beside the plan, such as an escalation
-        call = outcome.call
-        rows.append((put(call.operation), put(call.target), "", *_end(outcome, put)))
+        end = _end(outcome, put, report.not_sent)
+        rows.append((put(step.operation), put(step.target), words, *end))
+    # What ran beside the plan, such as an escalation, and what took steps back.
+    for outcome in (*outcomes, *report.undone):
+        call, end = outcome.call, _end(outcome, put, report.not_sent)
+        words = "takes back" if outcome in report.undone else ""
+        rows.append((put(call.operation), put(call.target), words, *end))
     if rows:
         head = ("Operation", "Target", "Verdict", "Result", "Time", "Objects")
         yield from _table(head, rows)
@@ -207,9 +245,11 @@ def _carries_out(outcome: OperationOutcome, verdict: Verdict) -> bool:
     )
 
 
-def _end(outcome: OperationOutcome | None, put: Put) -> tuple[str, str, str]:
+def _end(outcome: OperationOutcome | None, put: Put, not_sent: str) -> tuple[str, str, str]:
     if outcome is None:
         return "not run", "", ""
+    if not_sent and outcome.call.operation == TELL and not outcome.error:
+        return f"not sent: {put(not_sent)}", seconds(outcome.seconds), ""
     words = outcome.status.value.replace("_", " ")
     if not outcome.error and not outcome.changed:
         words += ", nothing to change"
@@ -245,8 +285,7 @@ def _times(report: IncidentReport) -> Iterator[str]:
     if took is None:
         return
     if begins_known(report):
-        known = [d.since for d in report.incident.drifts if d.since is not None]
-        start = f"the fault at {moment(min(known))} (by the engine or an alert)"
+        start = f"the fault at {moment(fault_began(report))} (by the engine or an alert)"
         yield f"From {start} to verified recovery: **{seconds(took)}**."
     else:
         yield f"From the first operation to verified recovery: **{seconds(took)}**."
@@ -260,63 +299,19 @@ def _cost(report: IncidentReport, put: Put) -> Iterator[str]:
     yield from planning_lines(report.plan, put)
 
 
-# ── evidence ────────────────────────────────────────────────────────────────────
-
-
-def _evidence(report: IncidentReport, put: Put) -> Iterator[str]:
-    """What the plan rests on, and the end of each log; folded away where that is shown."""
-    evidence = report.evidence
-    # A runbook's evidence is the drifts, and these stand in their table.
-    own = () if report.plan.planner is PlannerKind.RUNBOOK else report.plan.evidence
-    facts = [*(f"log pattern {name}" for name in evidence.patterns), *own, *evidence.facts]
-    lines = [f"- {put(fact, 300)}" for fact in [*dict.fromkeys(facts)][:_FACTS]]
-    for target, log in evidence.logs.items():
-        lines += [f"- {put(target)} said: {put(line, 300)}" for line in _tail(log)]
-    if lines:
-        yield from ("<details><summary>Evidence</summary>", "", *lines, "", "</details>")
-
-
-def _folded(log: str) -> Iterator[tuple[str, int]]:
-    """Lines that say something; those that repeat, but for their time, once with their count."""
-    said, last, count = "", "", 0
-    for line in log.splitlines():
-        words = _STAMP.sub("", line.strip()).strip()
-        if not words:
-            continue
-        if words == said:
-            last, count = line.strip(), count + 1
-            continue
-        if count:
-            yield last, count
-        said, last, count = words, line.strip(), 1
-    if count:
-        yield last, count
-
-
-def _times_told(line: str, count: int) -> str:
-    return f"{line} ({count} times)" if count > 1 else line
-
-
-def _tail(log: str) -> list[str]:
-    return [_times_told(line, count) for line, count in _folded(log)][-_LOG_LINES:]
-
-
-def _said(log: str) -> str:
-    """The service's own word on what is wrong: the last line that reads like an error."""
-    telling = [_times_told(line, n) for line, n in _folded(log) if _TELLING.search(line)]
-    return telling[-1] if telling else ""
-
-
 # ── what to run next ────────────────────────────────────────────────────────────
 
 
-def _next(report: RunReport) -> Iterator[str]:
+def _next(report: RunReport, put: Put) -> Iterator[str]:
     """Commands that a person would run now."""
     incidents = worst_first(report.incidents)
     lines = [line for i in incidents[:_NEXT_TARGETS] for line in _commands(report, i)]
     if report.failures:
         lines.append("- `uici doctor`")
     yield from dict.fromkeys(lines)
+    for note in report.proposals[:_ROWS]:
+        where = f": {put(note.pull_request)}" if note.pull_request else ""
+        yield f"- A proposal waits: {put(proposal_words(note), 300)}{where}"
     kinds = {drift.kind for incident in incidents for drift in incident.incident.drifts}
     if DriftKind.CONFIG_DRIFT in kinds:
         yield (
@@ -339,9 +334,20 @@ def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
         yield f"- `uici status -t {target}`"
         if told.result is IncidentResult.ESCALATED or only_tells(told):
             yield (
-                f"- When the cause is mended: `uici run OPERATION {target}` tries at once; after"
-                " a recovery, or a change of its spec in Git, attempts count anew."
+                f"- When the cause is mended: `uici run {_remedy(told)} {target}` tries at once;"
+                " after a recovery, or a change of its spec in Git, attempts count anew."
             )
+
+
+def _remedy(told: IncidentReport) -> str:
+    """The operation that a person would try once the cause is mended."""
+    kinds = {drift.kind for drift in told.incident.drifts if drift.target == told.incident.root}
+    mends = {
+        DriftKind.MISSING: "create",
+        DriftKind.STOPPED: "start",
+        DriftKind.CONFIG_DRIFT: "recreate",
+    }
+    return next((operation for kind, operation in mends.items() if kind in kinds), "restart")
 
 
 def _containers(report: RunReport, told: IncidentReport) -> list[str]:

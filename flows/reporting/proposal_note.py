@@ -6,12 +6,11 @@ that one which a person refused is not made again for the same declaration.
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 
 from pydantic import ConfigDict
 
-from infrastructure.service import Document
+from infrastructure.service import Document, Moment
 
 PROPOSAL_FOLDER = "proposals"
 
@@ -24,8 +23,24 @@ class ProposalState(StrEnum):
     LEFT = "left"  # moot, but somebody else has committed to its branch: it is theirs
 
 
+class NotedExchange(Document):
+    """`flows.plan.Exchange`: what the model was asked about it, and its answer, redacted."""
+
+    purpose: str
+    model: str
+    endpoint: str
+    messages: tuple[tuple[str, str], ...]
+    answer: str
+    seconds: float
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+
+
 class ProposalNote(Document):
-    """One file of `proposals/`. `field` is a JSON pointer into the spec."""
+    """One file of `proposals/`. `field` is a JSON pointer into the spec.
+
+    `cost`: tokens, money and the prompt's version, for people; empty: no model was asked.
+    """
 
     model_config = ConfigDict(extra="ignore")  # a newer UICI may have written more
 
@@ -37,10 +52,15 @@ class ProposalNote(Document):
     branch: str
     commit: str
     state: ProposalState
-    at: datetime
+    at: Moment
     run_id: str
     pull_request: str | None = None  # its address
     number: int | None = None
+    exchanges: tuple[NotedExchange, ...] = ()
+    cost: str = ""
+    # How often its pull request could not be closed, and when that is tried again.
+    unclosed: int | None = None
+    not_before: Moment | None = None
 
 
 def note_path(branch: str) -> str:

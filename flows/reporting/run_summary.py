@@ -12,6 +12,7 @@ from typing import Any
 from flows.approvals.request import ApprovalRequest
 from flows.comparison.drift import Drift, Sync
 from flows.guard import Decision
+from flows.reporting.sentences import TELL, names, not_well
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport, RunResult
 from infrastructure.operations import OutcomeStatus
 
@@ -80,10 +81,12 @@ def asked_fields(request: ApprovalRequest) -> dict[str, Any]:
 # What a person has to know first stands first.
 _WORDS = {
     IncidentResult.FAILED: "not healed",
-    IncidentResult.ESCALATED: "escalated",
+    IncidentResult.ESCALATED: "people told of",
     IncidentResult.UNKNOWN: "outcome unknown",
     IncidentResult.WAITING: "waiting",
     IncidentResult.HELD: "held",
+    IncidentResult.INTERRUPTED: "interrupted",
+    IncidentResult.NOTHING_TO_DO: "nothing to do for",
     IncidentResult.RECOVERED: "healed",
 }
 
@@ -94,7 +97,7 @@ def run_name(report: RunReport) -> str:
         reason = report.errors[0] if report.errors else "see the report"
         text = f"error: {reason.splitlines()[0]}"
     elif not report.incidents:
-        text = _quiet_name(report)
+        text = quiet_name(report)
     else:
         parts = []
         for result, word in _WORDS.items():
@@ -102,13 +105,14 @@ def run_name(report: RunReport) -> str:
             if len(found) == 1:
                 parts.append(_incident_name(word, found[0]))
             elif found:
-                names = ", ".join(_short(i.incident.root) for i in found)
-                parts.append(f"{word} {len(found)}: {names}")
+                roots = ", ".join(_short(i.incident.root) for i in found)
+                parts.append(f"{word} {len(found)}: {roots}")
         text = " · ".join(parts)
     return text if len(text) <= _NAME_LIMIT else text[: _NAME_LIMIT - 1] + "…"
 
 
-def _quiet_name(report: RunReport) -> str:
+def quiet_name(report: RunReport) -> str:
+    """A run without an incident: how many targets are in sync, drift, or were not seen."""
     count = len(report.comparison.states)
     targets = f"{count} target" + ("" if count == 1 else "s")
     unknown = sum(state.sync is Sync.UNKNOWN for state in report.comparison.states.values())
@@ -128,9 +132,13 @@ def _incident_name(word: str, report: IncidentReport) -> str:
     if report.result is IncidentResult.WAITING:
         needs = any(v.decision is Decision.NEEDS_APPROVAL for v in report.verdicts)
         return f"{word}: {name} needs approval" if needs else f"{word}: {name}"
+    if report.result is IncidentResult.ESCALATED and report.not_sent:
+        word = f"not sent ({report.not_sent}):"
     outcomes = report.execution.outcomes if report.execution else ()
-    done = [o.call.operation for o in outcomes if o.status is not OutcomeStatus.SKIPPED]
-    return f"{word} {name}" + (f": {', '.join(done)}" if done else "")
+    begun = [o.call.operation for o in outcomes if o.status is not OutcomeStatus.SKIPPED]
+    done = [operation for operation in begun if operation != TELL]
+    sick = f" ({names(list(not_well(report)))} not well yet)" if not_well(report) else ""
+    return f"{word} {name}" + (f": {', '.join(done)}" if done else "") + sick
 
 
 def _short(target: str) -> str:

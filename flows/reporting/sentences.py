@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from flows.comparison.drift import Drift, HealthStatus
+from flows.escalation import ESCALATE
 from flows.guard import Decision, Verdict
 from flows.plan import Plan, PlannerKind
+from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.text import (
     Redact,
     begins_known,
@@ -33,14 +35,17 @@ _SHOWN = 2  # values in a headline; the table has them all
 _NAMES = 3
 _VALUE = 60  # characters of one value in a headline
 
-_TELL = "escalate_to_human"
+TELL = ESCALATE
+_MODEL_SAYS = "the model says"
 _RESULT_WORDS = {
     IncidentResult.RECOVERED: "recovered",
     IncidentResult.FAILED: "not recovered",
     IncidentResult.WAITING: "waiting",
     IncidentResult.HELD: "held",
-    IncidentResult.ESCALATED: "escalated to a person",
+    IncidentResult.ESCALATED: "people told",
     IncidentResult.UNKNOWN: "outcome unknown",
+    IncidentResult.NOTHING_TO_DO: "left alone: the model sees nothing to do",
+    IncidentResult.INTERRUPTED: "interrupted",
 }
 # What a person has to know first stands first.
 _WORST_FIRST = (
@@ -49,6 +54,8 @@ _WORST_FIRST = (
     IncidentResult.WAITING,
     IncidentResult.FAILED,
     IncidentResult.HELD,
+    IncidentResult.INTERRUPTED,
+    IncidentResult.NOTHING_TO_DO,
     IncidentResult.RECOVERED,
 )
 _RISK = re.compile(r"\brisk ([a-z]+)\b")
@@ -104,21 +111,40 @@ _KIND_WORDS: Mapping[DriftKind, Callable[[str, str, str], str]] = {
 
 
 def done(report: IncidentReport) -> str:
-    """What was done: the operations that were begun, without mere reads unless alone."""
+    """What was done: the operations that were begun, without mere reads unless alone.
+
+    Telling people is none: how it ended says that they were told.
+    """
     outcomes = changing(report) or begun(report)
-    return ", ".join(dict.fromkeys(o.call.operation for o in outcomes)) or "nothing done"
+    names = dict.fromkeys(o.call.operation for o in outcomes)
+    acted = [name for name in names if name != TELL]
+    return ", ".join(acted) or ("" if names else "nothing done")
 
 
 def came_of_it(report: IncidentReport) -> str:
     """How it ended; the time since the fault only where its beginning is known."""
     if report.result is IncidentResult.WAITING and needs_approval(report):
         return "not allowed alone"
+    if report.result is IncidentResult.ESCALATED and report.not_sent:
+        return f"not sent: {report.not_sent}"
     words = _RESULT_WORDS[report.result]
     took = fault_seconds(report)
-    if took is None:
-        return words
-    since_fault = f"{words} in {seconds(took)}"
-    return since_fault if begins_known(report) else f"{words}, the repair took {seconds(took)}"
+    if took is not None and begins_known(report):
+        words += f" in {seconds(took)}"
+    elif took is not None:
+        words += f", the repair took {seconds(took)}"
+    sick = names(list(not_well(report)))
+    return f"{words}; {sick} not well yet" if sick else words
+
+
+def not_well(report: IncidentReport) -> Mapping[str, str]:
+    """Short names of those that the root's fault has hit and that are still sick, and how."""
+    checks = report.verification.checks if report.verification else ()
+    return {
+        short_name(check.target): check.detail
+        for check in checks
+        if check.name == "dependent" and check.state is not CheckState.PASSED
+    }
 
 
 def headline(report: IncidentReport, redact: Redact) -> str:
@@ -127,7 +153,9 @@ def headline(report: IncidentReport, redact: Redact) -> str:
     others = [short_name(target) for target in report.incident.targets[1:]]
     if others:
         name += f" (also hit: {names(others)})"
-    text = redact(f"{name}: {wrong(report, redact)} → {done(report)} → {came_of_it(report)}")
+    acted = done(report)
+    way = f"{wrong(report, redact)} → {acted}" if acted else wrong(report, redact)
+    text = redact(f"{name}: {way} → {came_of_it(report)}")
     return plain(text, len(text) or 1)
 
 
@@ -148,14 +176,16 @@ def waits(report: IncidentReport) -> str:
     why = report.summary
     match report.result:
         case IncidentResult.ESCALATED:
-            return f"a person has to look: {why or report.plan.planner_reason}"
+            told = without_target(why or told_people(report.plan), report.incident.root)
+            left = f" (not sent: {report.not_sent}: it stands in this report and in Prefect only)"
+            return told + (left if report.not_sent else "")
         case IncidentResult.FAILED if only_tells(report):
-            return f"a person has to look: {report.plan.planner_reason}; {why}"
+            return f"{without_target(told_people(report.plan), report.incident.root)}; {why}"
         case IncidentResult.WAITING if asked := needs_approval(report):
             risk = _RISK.search(asked[0].reason)
             what = ", ".join(v.step.operation for v in asked)
             what += f" it alone (risk {risk[1]})" if risk else " it alone"
-            return f"UICI may not {what}: do it by hand, or raise allowUpTo in the policy"
+            return f"UICI may not {what}: uici approve shows and allows it"
         case IncidentResult.UNKNOWN:
             remedies = [outcome.remedy for outcome in begun(report) if outcome.remedy]
             return remedies[0] if remedies else "look whether the last operation took place"
@@ -163,10 +193,35 @@ def waits(report: IncidentReport) -> str:
             return ""
 
 
+def told_people(plan: Plan) -> str:
+    """What the plan would have people know: its own summary, else its diagnosis."""
+    summaries = (step.parameters.get("summary") for step in plan.steps if step.operation == TELL)
+    summary = next((str(text) for text in summaries if text), "")
+    if not summary:
+        return diagnosis_words(plan)
+    return f"{_MODEL_SAYS}: {summary}" if plan.planner is PlannerKind.LLM else summary
+
+
+def diagnosis_words(plan: Plan) -> str:
+    """What is held to be wrong; a model's word for it is called so."""
+    model = plan.planner is PlannerKind.LLM and plan.diagnosis
+    return f"{_MODEL_SAYS}: {plan.diagnosis}" if model else plan.diagnosis
+
+
+def without_target(text: str, target: str) -> str:
+    """A sentence that need not say of what it is: `local/api: api is …` → `is …`."""
+    rest = text.removeprefix(target)
+    if rest != text and rest[:1] in (" ", ":"):
+        text = rest.lstrip(": ") or text
+    # A name alone may be a word, such as `a`.
+    is_so = f"{short_name(target)} is "
+    return text.removeprefix(is_so.removesuffix("is ")) if text.startswith(is_so) else text
+
+
 def only_tells(report: IncidentReport) -> bool:
     """Whether its plan was only to tell a person."""
     steps = report.plan.steps
-    return bool(steps) and all(step.operation == _TELL for step in steps)
+    return bool(steps) and all(step.operation == TELL for step in steps)
 
 
 def remains(report: IncidentReport) -> str:
@@ -174,12 +229,13 @@ def remains(report: IncidentReport) -> str:
     match report.result:
         case IncidentResult.RECOVERED:
             return ""
-        case IncidentResult.FAILED if only_tells(report):
-            return "a person is needed, and could not be told"
         case IncidentResult.FAILED:
-            return "still broken; UICI tries again after its back-off"
-        case IncidentResult.HELD:
-            return f"still broken, left alone: {report.summary or 'nothing may be done now'}"
+            untold = "a person is needed, and could not be told"
+            later = "still broken; UICI tries again after its back-off"
+            return untold if only_tells(report) else later
+        case IncidentResult.HELD | IncidentResult.NOTHING_TO_DO:
+            still = "still broken, " if report.result is IncidentResult.HELD else ""
+            return f"{still}left alone: {report.summary or 'nothing may be done now'}"
         case _ if waits(report):
             return "a person is needed"
         case _:
@@ -220,6 +276,12 @@ def verdict_words(verdict: Verdict) -> str:
     return f"{words} ({verdict.rule}): {verdict.reason}"
 
 
+def proposal_words(note: ProposalNote) -> str:
+    """`market-db memory 256Mi → 320Mi (branch uici/propose-…)`."""
+    changed = f"{note.field.rpartition('/')[2]} {note.old} → {note.new}"
+    return f"{short_name(note.target)} {changed} (branch {note.branch})"
+
+
 # ── the whole run ───────────────────────────────────────────────────────────────
 
 
@@ -258,24 +320,23 @@ def _left(report: RunReport) -> Iterator[str]:
         yield f"{report.comparison.own_alerts[0].name} fires about UICI itself: a person is needed"
     if report.desired.refused_revision:
         yield "the desired state was refused"
+    if report.proposals:
+        more = len(report.proposals) - 1
+        yield f"a proposal waits: {proposal_words(report.proposals[0])}" + (
+            f"; +{more} more" if more else ""
+        )
     yield from _unsettled(report)
 
 
 def _unsettled(report: RunReport) -> Iterator[str]:
     """What the next run has to look at again, or what is left alone by order."""
-    dependents = [
-        short_name(check.target)
-        for incident in report.incidents
-        for check in (incident.verification.checks if incident.verification else ())
-        if check.name == "dependent" and check.state is not CheckState.PASSED
-    ]
-    if dependents:
-        yield f"{names(dependents)} not well yet, the next run looks again"
+    if dependents := [name for incident in report.incidents for name in not_well(incident)]:
+        yield f"the next run looks at {names(dependents)} again"
     told = {target for incident in report.incidents for target in incident.incident.targets}
     differing = {drift.target for drift in report.comparison.drifts} - told
     for target, state in report.comparison.states.items():
         if target in differing:
-            why = state.held or "told before, or its back-off runs"
+            why = state.held or report.left_alone.get(target) or "the next run looks again"
             yield f"{short_name(target)} still differs, left alone: {why}"
     pending = dict.fromkeys(
         f"{short_name(d.target)} {d.kind.value}" for d in report.comparison.pending

@@ -11,16 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from flows.approvals.ledger import Ledger
 from flows.learning.shelf import Shelf
 from flows.reporting.proposal_note import ProposalNote
 from infrastructure.observed import empty
 from infrastructure.pause import PauseFile
-from infrastructure.service import Document
+from infrastructure.service import Document, Moment
+
+# Far above what the loop writes.
+_Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class ConditionType(StrEnum):
@@ -39,7 +42,7 @@ class Condition(Document):
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str
-    last_transition_time: datetime
+    last_transition_time: Moment
 
 
 class Step(Document):
@@ -55,7 +58,7 @@ class TriedPlan(Document):
     remedy: str
     planner: str
     steps: tuple[Step, ...]
-    at: datetime
+    at: Moment
     result: str
 
 
@@ -66,9 +69,9 @@ class Attempts(Document):
     """
 
     spec_digest: str
-    count: int
-    last_at: datetime
-    not_before: datetime
+    count: _Count
+    last_at: Moment
+    not_before: Moment
     tried: tuple[TriedPlan, ...] = ()
 
 
@@ -76,9 +79,11 @@ class PastIncident(Document):
     """One incident of the target that was worked on: the loop's memory of what helps.
 
     `seconds` from the start of the run to the verified recovery; None: it did not recover.
+    `approval`: the request that a person approved it by; None: it ran alone. `by_itself`: a
+    fault of the service's own (`flows.learning.relapse`).
     """
 
-    at: datetime
+    at: Moment
     run_id: str
     spec_digest: str
     incident_class: str  # name in `knowledge/`
@@ -88,7 +93,9 @@ class PastIncident(Document):
     planner: str
     steps: tuple[Step, ...]
     result: str
-    seconds: float | None = None
+    seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    approval: str | None = None
+    by_itself: bool = False
 
 
 class LastIncident(Document):
@@ -99,9 +106,13 @@ class LastIncident(Document):
     plan_digest: str
     planner: str
     result: str
-    at: datetime
+    at: Moment
     escalated: bool = False
+    flapping: bool = False  # told because it recovers and fails again; over when it rests
+    severity: str = ""  # of the alert that tells people
+    told: str = ""  # its summary
     summary: str = ""  # what came of the newest try; telling a person is none
+    diagnosis: str = ""  # what was held to be wrong, in a sentence
 
 
 class TargetStatus(Document):
@@ -150,6 +161,8 @@ class OpenIntent:
     """An intent without an outcome: its run ended before it could report.
 
     What it meant to do may have happened or not; `targets` are to be looked at again.
+    `by` is the installation whose run it is, empty where an older UICI wrote it. Until
+    `until`, its run's deadline, that run may still be at work. `planned` are its steps.
     """
 
     run_id: str
@@ -157,6 +170,9 @@ class OpenIntent:
     at: datetime | None = None
     desired_revision: str = ""
     targets: tuple[str, ...] = ()
+    by: str = ""
+    until: datetime | None = None
+    planned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +181,8 @@ class Reported:
 
     `refused_revision` is the refused desired state that people were told about already.
     `damaged` names files that could not be read, and why; they count as absent.
-    `knowledge` is what was learned, read when it is asked for.
+    `knowledge` is what was learned, read when it is asked for. `tip` is the commit that
+    tells all this; empty: there is none.
     """
 
     statuses: Mapping[str, TargetStatus] = field(default_factory=empty)
@@ -174,5 +191,6 @@ class Reported:
     damaged: tuple[str, ...] = ()
     knowledge: Shelf = field(default_factory=Shelf)
     proposals: Mapping[str, ProposalNote] = field(default_factory=empty)  # by branch
-    pause: PauseFile | None = None  # by `uici pause`
+    pauses: tuple[PauseFile, ...] = ()  # by `uici pause`
     approvals: Ledger = field(default_factory=Ledger)
+    tip: str = ""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
+from flows.comparison.drift import Drift
 from flows.guard import Verdict
 from flows.reporting.values import IncidentReport, IncidentResult
 from infrastructure.operations import OperationOutcome, OutcomeStatus
@@ -96,6 +97,11 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes} min"
 
 
+def count(number: int, what: str) -> str:
+    """`1 request`, `2 requests`, `1,546 tokens`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def moment(at: datetime | None) -> str:
     """UTC to the second, as in the reports' paths."""
     return at.strftime("%Y-%m-%d %H:%M:%SZ") if at else ""
@@ -120,13 +126,24 @@ def _call(verdict: Verdict) -> tuple[str, str]:
     return verdict.step.operation, verdict.step.target
 
 
+def root_drifts(report: IncidentReport) -> tuple[Drift, ...]:
+    """What is wrong with the root itself; a dependent's fault may be older, and outlast it."""
+    drifts = report.incident.drifts
+    return tuple(d for d in drifts if d.target == report.incident.root) or drifts
+
+
+def fault_began(report: IncidentReport) -> datetime | None:
+    """The earliest moment that the engine or an alert tells of the root's fault."""
+    return min((d.since for d in root_drifts(report) if d.since is not None), default=None)
+
+
 def begins_known(report: IncidentReport) -> bool:
-    """Whether the engine or an alert tells when the fault began."""
-    return any(drift.since is not None for drift in report.incident.drifts)
+    """Whether the engine or an alert tells when the root's fault began."""
+    return fault_began(report) is not None
 
 
 def fault_seconds(report: IncidentReport) -> float | None:
-    """From the earliest known beginning of the fault to its verified recovery.
+    """From the earliest known beginning of the root's fault to its verified recovery.
 
     Where nothing says when it began (configuration changed by hand), from the first
     operation. None: not recovered.
@@ -136,6 +153,6 @@ def fault_seconds(report: IncidentReport) -> float | None:
         return None
     verified = report.verification.seconds if report.verification else 0.0
     end = max(outcome.finished_at for outcome in outcomes)
-    known = [d.since for d in report.incident.drifts if d.since is not None]
-    start = min([*known, min(outcome.started_at for outcome in outcomes)])
+    first = min(outcome.started_at for outcome in outcomes)
+    start = min(fault_began(report) or first, first)
     return max(0.0, (end - start).total_seconds() + verified)

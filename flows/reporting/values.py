@@ -18,21 +18,22 @@ from flows.guard import Verdict
 from flows.learning.learn import Lessons
 from flows.observe import SourceFailure
 from flows.plan import Evidence, Plan
+from flows.reporting.incident_result import IncidentResult
+from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredState
 from flows.verify import Verification
 from infrastructure.observed import empty
+from infrastructure.operations import OperationOutcome
 
-
-class IncidentResult(StrEnum):
-    """How an incident stands at the end of the run."""
-
-    RECOVERED = "recovered"
-    FAILED = "failed"  # tried and not recovered; tried again after its back-off
-    WAITING = "waiting"  # a person has to approve, or a back-off or window has to pass
-    HELD = "held"  # suspended, silenced, observe mode, breaker, budget of the run spent
-    ESCALATED = "escalated"  # a person has to act
-    UNKNOWN = "unknown"  # an operation's or verification's result was never seen
+__all__ = [
+    "IncidentReport",
+    "IncidentResult",
+    "InterruptedRun",
+    "RunReport",
+    "RunResult",
+    "Stage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ class IncidentReport:
     result: IncidentResult
     summary: str  # one sentence: what was wrong, what was done, what waits for a person
     stopped: str = ""  # why the run was ended before a step of it; empty: it was not
+    undone: tuple[OperationOutcome, ...] = ()  # what took back the steps that did not help
+    not_sent: str = ""  # why telling people of it reaches nobody: no Alertmanager; empty: it does
 
 
 class Stage(StrEnum):
@@ -67,6 +70,21 @@ class RunResult(StrEnum):
     CONVERGED = "converged"
     DRIFT_REMAINS = "drift_remains"
     ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptedRun:
+    """A run that ended before it could say what it had done; its outcome is what was found.
+
+    `planned` are its steps, which may have been done or not, `found` its targets as this
+    run has seen them.
+    """
+
+    run_id: str
+    at: datetime | None
+    desired_revision: str
+    planned: tuple[str, ...]
+    found: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +109,7 @@ class RunReport:
     lessons: Lessons = field(default_factory=Lessons)
     paused: Mapping[str, str] = field(default_factory=empty)  # environment → by whom and why
     approvals: ApprovalNews = field(default_factory=ApprovalNews)
+    interrupted: tuple[InterruptedRun, ...] = ()
+    held_off: Mapping[str, str] = field(default_factory=empty)  # target → whose work it is
+    left_alone: Mapping[str, str] = field(default_factory=empty)  # target → why, and until when
+    proposals: tuple[ProposalNote, ...] = ()  # open ones, as the run's start found them

@@ -93,11 +93,16 @@ class Durability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """A commit on the reports branch. `error` says why it was not pushed."""
+    """A commit on the reports branch. `error` says why it was not pushed.
+
+    `onto` is the commit that it stands on, empty for the branch's first; None: to be looked
+    up, because others have written meanwhile.
+    """
 
     sha: str
     durability: Durability
     error: str = ""
+    onto: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

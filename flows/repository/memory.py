@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from flows.approvals.ledger import Ledger, read_ledger
 from flows.approvals.request import APPROVAL_FOLDER
@@ -31,11 +31,13 @@ from flows.reporting.status import (
 )
 from flows.repository.contract import Listing, Repository
 from infrastructure.errors import NotFoundError
-from infrastructure.pause import PAUSE_PATH, PauseFile, damaged_pause, read_pause
+from infrastructure.pause import PAUSE_PATH, PauseFile, damaged_pause, read_pauses
+from infrastructure.service import Moment
 
 _RUN_ID = 8  # characters of a run id's end in a report's name
 _LISTED = 20
 _NAMED = 10
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
 def read_memory(listing: Listing, repository: Repository, limit: int) -> Reported:
@@ -58,7 +60,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
     learned: dict[str, bytes] = {}
     asked: dict[str, bytes] = {}
     refused: str | None = None
-    pause = _pause_without_content(listing, limit)
+    pauses = _pauses_without_content(listing, limit)
     for path, sha in sorted(shas.items()):
         folder = path.partition("/")[0]
         try:
@@ -75,7 +77,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
             elif folder == APPROVAL_FOLDER:
                 asked[path] = contents[sha]
             elif path == PAUSE_PATH:
-                pause = read_pause(path, contents[sha], max_bytes=limit)
+                pauses = read_pauses(path, contents[sha], max_bytes=limit)
             elif path == REFUSED_PATH:
                 refused = _text(_json_object(contents[sha]).get("revision"))
         except (ValueError, RecursionError) as exc:
@@ -89,18 +91,20 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
         approvals=approvals,
         proposals=proposals,
         knowledge=Shelf(learned),
-        pause=pause,
+        pauses=pauses,
     )
 
 
-def _pause_without_content(listing: Listing, limit: int) -> PauseFile | None:
-    """A pause file that is not read: a link, or too large. It pauses all the same."""
+def _pauses_without_content(listing: Listing, limit: int) -> tuple[PauseFile, ...]:
+    """A pause file that is not read: a link, a folder, too large. It pauses all the same."""
+    why = [e.why for e in listing.ignored if e.path == PAUSE_PATH]
     blob = listing.files.get(PAUSE_PATH)
     if blob is not None and blob.size > limit:
-        return damaged_pause(PAUSE_PATH, f"it has more than {limit} bytes")
-    return next(
-        (damaged_pause(e.path, e.why) for e in listing.ignored if e.path == PAUSE_PATH), None
-    )
+        why.append(f"it has more than {limit} bytes")
+    folder = f"{PAUSE_PATH}/"
+    if any(p.startswith(folder) for p in (*listing.files, *(e.path for e in listing.ignored))):
+        why.append("it is a folder")
+    return tuple(damaged_pause(PAUSE_PATH, each) for each in why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,22 +194,36 @@ def _intent(path: str, content: bytes) -> OpenIntent:
         return OpenIntent(run_id, path)
     at = data.get("at")
     incidents = data.get("incidents")
+    until = data.get("until")
     targets: list[str] = []
+    planned: list[str] = []
     for incident in incidents if isinstance(incidents, list) else []:
         named = incident.get("targets") if isinstance(incident, Mapping) else None
         targets += [t for t in named if isinstance(t, str)] if isinstance(named, list) else []
+        planned += _planned(incident)
     return OpenIntent(
         run_id=_text(data.get("runId")) or run_id,
         path=path,
         at=_moment(at) if isinstance(at, str) else None,
         desired_revision=_text(data.get("desired")) or "",
         targets=tuple(dict.fromkeys(targets)),
+        by=_text(data.get("by")) or "",
+        until=_moment(until) if isinstance(until, str) else None,
+        planned=tuple(planned),
     )
 
 
+def _planned(incident: Any) -> list[str]:
+    """`restart local/shop` for each step."""
+    steps = incident.get("steps") if isinstance(incident, Mapping) else None
+    found = [step for step in steps if isinstance(step, Mapping)] if isinstance(steps, list) else []
+    return [f"{step.get('operation')} {step.get('target')}" for step in found]
+
+
 def _moment(text: str) -> datetime | None:
+    """None: it is no moment that can be compared with others."""
     try:
-        return datetime.fromisoformat(text)
+        return _MOMENT.validate_python(datetime.fromisoformat(text))
     except ValueError:
         return None
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,8 @@ from infrastructure.errors import TemporaryError
 
 _log = structlog.get_logger("uici")
 
+_STATUSES = "status/"
+_RUN = re.compile(rb"^UICI-Run: (\S+)$", re.MULTILINE)
 _SEARCH_DEPTH = 500  # commits that are searched for one that was replayed
 # What a remote answers when somebody else was faster: worth a replay.
 _RACE = re.compile(
@@ -125,14 +128,15 @@ class ReportsBranch:
         known = {path: blob.sha for path, blob in self._plumbing.tree(tip).files.items()}
         learned = _Learned(self._plumbing, base, known)
         kept: list[tuple[str, tuple[Edit, ...]]] = []
+        raw = self._plumbing.objects(shas)
         for sha, edits in self._plumbing.edits(shas).items():
-            mended = [merged for edit in edits if (merged := learned.merged(edit)) is not None]
+            run = _run_of(raw[sha])
+            mended = [m for edit in edits if (m := learned.merged(edit, run)) is not None]
             news = tuple(edit for edit in mended if known.get(edit.path) != _identity(edit))
             known |= {edit.path: _identity(edit) or "" for edit in news}
             kept += [(sha, news)] if news else []
         if not kept:
             return tip
-        raw = self._plumbing.objects([sha for sha, _ in kept])
         commits = [_again(raw[sha], edits) for sha, edits in kept]
         name = hashlib.sha256(self._branch.encode()).hexdigest()[:12]
         scratch = f"refs/uici/replay/{name}"
@@ -198,17 +202,27 @@ class ReportsBranch:
 
 
 class _Learned:
-    """Files of knowledge in a replay: what others wrote or deleted meanwhile has its say."""
+    """Files that others may have written meanwhile, in a replay: they have their say.
+
+    Knowledge is merged. A status that another has written stands, unless ours tells what this
+    very run has done there: what was only looked at, or never begun, was overtaken.
+    """
 
     def __init__(self, plumbing: Plumbing, base: str | None, known: Mapping[str, str]) -> None:
         self._plumbing = plumbing
         self._base = base
         self._known = known
         self._made: dict[str, bytes] = {}  # by identity; not in the repository yet
-        self._before: frozenset[str] | None = None
+        self._ours: set[str] = set()  # statuses that an earlier commit of the replay has made
+        self._before: Mapping[str, str] | None = None
 
-    def merged(self, edit: Edit) -> Edit | None:
-        """The edit as it is to be made on the newer tip; None: not at all."""
+    def merged(self, edit: Edit, run: str) -> Edit | None:
+        """The edit as it is to be made on the newer tip; None: not at all.
+
+        `run` is the one whose commit it is of.
+        """
+        if edit.path.startswith(_STATUSES):
+            return None if self._overtaken(edit, run) else edit
         if edit.blob is None or not is_knowledge(edit.path):
             return edit
         theirs = self._known.get(edit.path)
@@ -220,15 +234,42 @@ class _Learned:
         self._made[blob_id(content)] = content
         return Edit(edit.path, content=content)
 
-    def _stood_before(self) -> frozenset[str]:
+    def _overtaken(self, edit: Edit, run: str) -> bool:
+        theirs, stood = self._known.get(edit.path), self._stood_before().get(edit.path)
+        if not theirs or theirs in (stood, edit.blob) or theirs in self._ours:
+            if edit.blob is not None:
+                self._ours.add(edit.blob)
+            return False
+        told = edit.blob is not None and _tells_of(self._read(edit.blob), run)
+        if told and edit.blob is not None:
+            self._ours.add(edit.blob)
+        return not told
+
+    def _stood_before(self) -> Mapping[str, str]:
         if self._before is None:
-            files = self._plumbing.tree(self._base, (KNOWLEDGE_FOLDER,)).files if self._base else ()
-            self._before = frozenset(files)
+            folders = (KNOWLEDGE_FOLDER, _STATUSES.rstrip("/"))
+            files = self._plumbing.tree(self._base, folders).files if self._base else {}
+            self._before = {path: blob.sha for path, blob in files.items()}
         return self._before
 
     def _read(self, sha: str) -> bytes:
         made = self._made.get(sha)
         return self._plumbing.read([sha])[sha] if made is None else made
+
+
+def _run_of(raw: bytes) -> str:
+    """The run whose commit it is, as its trailer says; empty: of none."""
+    found = _RUN.findall(raw.partition(b"\n\n")[2])
+    return found[-1].decode(errors="replace") if found else ""
+
+
+def _tells_of(status: bytes, run: str) -> bool:
+    """Whether a status tells of what this run has done."""
+    try:
+        last = json.loads(status).get("lastIncident")
+    except (ValueError, RecursionError, AttributeError):
+        return False
+    return bool(run) and isinstance(last, dict) and last.get("runId") == run
 
 
 def _identity(edit: Edit) -> str | None:

@@ -172,12 +172,13 @@ class Revisions:
         return (*found, *self._ignored_pauses(listing))
 
     def _ignored_pauses(self, listing: Listing) -> tuple[PauseFile, ...]:
-        """A link in the pause file's place: somebody wanted a pause."""
-        return tuple(
-            damaged_pause(entry.path, entry.why)
-            for entry in listing.ignored
-            if self._is_pause(entry.path)
-        )
+        """A link or a folder in the pause file's place: somebody wanted a pause."""
+        found = {e.path: e.why for e in listing.ignored if self._is_pause(e.path)}
+        for path in (*listing.files, *(entry.path for entry in listing.ignored)):
+            for folder in PurePosixPath(path).parents:
+                if self._is_pause(str(folder)):
+                    found[str(folder)] = "it is a folder"
+        return tuple(damaged_pause(path, why) for path, why in found.items())
 
     def _is_pause(self, path: str) -> bool:
         return PurePosixPath(path).name == self._settings.pause_file

@@ -86,6 +86,7 @@ class LlmSettings(Document):
     abilities: LlmAbilities
     circuit_breaker: CircuitBreaker
     isolation: IsolationSettings
+    nothing_to_do_for: Period  # a model's word that a service works as declared holds so long
 
 
 class LearningSettings(Document):
@@ -94,9 +95,12 @@ class LearningSettings(Document):
     `trust_after`: verified recoveries in a row, without a failure, after which a class is
     planned without a model. `history`: past incidents kept in a target's status.
     `classes`: how many classes are kept; the longest unused goes first.
+    `relapse_within`: a fault of a service's own that comes back so soon after a verified
+    recovery has not been mended by it.
     """
 
     trust_after: int = Field(ge=1)
+    relapse_within: Period
     history: int = Field(ge=1, le=200)
     classes: int = Field(ge=1, le=10_000)
 

@@ -261,8 +261,15 @@ class EnvironmentPolicy(Document):
     prune: Prune | None = None  # null: what Git no longer names is told, and never removed
 
 
+class FlappingSettings(Document):
+    """A target that has recovered `recoveries` times within `within` and fails again flaps."""
+
+    recoveries: int = Field(ge=2, le=100)
+    within: Period
+
+
 class GuardSettings(Document):
-    """The platform-wide guard."""
+    """The platform-wide guard. `flapping` null: a target is repaired however often it fails."""
 
     policy: Policy
     blast_radius: BlastRadius
@@ -273,6 +280,7 @@ class GuardSettings(Document):
     # Paths and addresses that lead to an engine: in a target that has one of them mounted or
     # among its variables, no command is executed.
     engine_access: tuple[Regex, ...]
+    flapping: FlappingSettings | None
 
 
 class VerifySettings(Document):

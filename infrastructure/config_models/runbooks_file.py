@@ -30,7 +30,7 @@ class ErrorPattern(Document):
     name: Name
     regex: Annotated[Regex, AfterValidator(_quick)]
     meaning: str
-    cause: CauseKind
+    cause: CauseKind = CauseKind.UNKNOWN
 
 
 class RunbookCondition(Document):
@@ -77,8 +77,8 @@ class Runbook(Document):
     name: Name
     when: RunbookCondition
     diagnosis: str
-    cause: CauseKind
-    suffices: bool
+    cause: CauseKind = CauseKind.UNKNOWN
+    suffices: bool = False
     steps: tuple[RunbookStep, ...]
 
 

@@ -106,6 +106,7 @@ class Ground:
             "dataDirectory": str(self.scratch / f"{name}-data"),
             "git/remote": str(remote),
             "llm/apiKey": "",
+            "guard/flapping": None,  # the same service is broken again and again
             **{key.replace("__", "/"): value for key, value in platform.items()},
         }
         set_values(folder / "platform.yml", values)

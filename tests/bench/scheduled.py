@@ -2,7 +2,8 @@
 
 The process is the one that users start, with an embedded Prefect server as its child. It
 is watched from outside by /proc. What polling costs while nothing is due is measured
-afterwards in the same process, with the schedule paused. `-X importtime` makes the
+afterwards in the same process, with the schedule paused, and after it how soon an alert that
+is posted has had its run. `-X importtime` makes the
 interpreter itself write down every module that the process imports.
 """
 
@@ -31,6 +32,8 @@ NAME = "scheduled run"
 _AIM = Aim(0.5)
 _NOT_IN_USE = ("kubernetes", "oci", "openai")
 _INTERVAL = 5
+_ALERTS = 5
+_TOKEN = "of-the-bench"
 _IMPORTS = 3
 _WINDOWS = 5  # of idle time; one with a burst of housekeeping in it does not decide
 _COMMAND_LINE = "from flows.cli import main; main()"
@@ -60,14 +63,15 @@ def measure(ground: Ground, *, services: int, runs: int, idle: float) -> Iterato
     remote = ground.remote(
         "scheduled", *(ground.service(ground.name(number)) for number in range(services))
     )
-    port = local_stack.free_port()
+    port, listening = local_stack.free_port(), local_stack.free_port()
     config = ground.config(
         "scheduled",
         remote,
         reconcile__interval=f"{_INTERVAL}s",
         prefect__apiUrl=f"http://127.0.0.1:{port}/api",
         prefect__server__port=port,
-        serve__http__port=local_stack.free_port(),
+        serve__http__port=listening,
+        serve__webhook__token=_TOKEN,
     )
     argv = [sys.executable, "-X", "importtime", "-c", _COMMAND_LINE]
     argv += ["serve", "--config", str(config)]
@@ -83,9 +87,17 @@ def measure(ground: Ground, *, services: int, runs: int, idle: float) -> Iterato
         windows = [_watch(log, agent, server, seconds=idle / _WINDOWS) for _ in range(_WINDOWS)]
         if any(window.runs for window in windows):
             raise RuntimeError("a run began while the schedule was paused")
+        looks = [_alerted(log, listening, number) for number in range(_ALERTS)]
         peaks = agent.peak_memory, server.peak_memory
     shipped = UniversalConfigLoader().load().platform.reconcile.interval.total_seconds()
     yield from _rows(busy, windows, shipped, services)
+    yield Row(
+        NAME,
+        "alert posted to the webhook → its run ended",
+        median(looks),
+        "s",
+        note=f"{_ALERTS} alerts, schedule paused; the longest: {max(looks):.2f} s",
+    )
     yield Row(NAME, "agent: peak memory", peaks[0], "B")
     yield Row(NAME, "Prefect server: peak memory", peaks[1], "B")
     imported = set(_IMPORT.findall(log.read_text(errors="replace")))
@@ -183,6 +195,28 @@ def _events(log: Path) -> list[dict[str, Any]]:
 
 def _ended(log: Path) -> list[dict[str, Any]]:
     return [event for event in _events(log) if event["event"] == "run_finished"]
+
+
+def _alerted(log: Path, port: int, number: int) -> float:
+    """Seconds from an alert that cuts others off, so that all are looked at, to its run's end."""
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "Bench"},
+        "startsAt": "2026-01-01T00:00:00Z",
+        "fingerprint": f"bench-{number}",
+    }
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/alerts",
+        data=json.dumps({"version": "4", "truncatedAlerts": 1, "alerts": [alert]}).encode(),
+        headers={"Authorization": f"Bearer {_TOKEN}"},
+    )
+    before, begin = len(_ended(log)), time.monotonic()
+    with urllib.request.urlopen(request, timeout=30):
+        pass
+    wait_for(lambda: len(_ended(log)) > before, timeout=60, what="its run", interval=0.02)
+    taken = time.monotonic() - begin
+    time.sleep(1)  # what comes after the last line of a run belongs to it
+    return taken
 
 
 def _pause(api: str, deployment: str) -> None:

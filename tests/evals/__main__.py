@@ -1,6 +1,7 @@
 """`python -m tests.evals`: every incident, every planner that is asked for, one table.
 
-Without options: the runbooks, then the local model that models.yml calls the default.
+Without options: the runbooks, then the local model that models.yml calls the default. Ended
+before its end (Ctrl-C, SIGTERM), what is done so far is shown and kept, as what it is.
 """
 
 from __future__ import annotations
@@ -8,21 +9,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.table import Table
 
 from flows.plan import PlannerKind
 from infrastructure.errors import InvalidInputError, UiciError
-from tests.evals.incident_file import Incident, chosen, dataset_hash, load
+from tests.evals.incident_file import Incident, chosen, dataset_hash, load, sampled
 from tests.evals.local_model import known_models, local_model
 from tests.evals.run import Score, run_incident
-from tests.evals.table import COLUMNS, PAGE, Setting, cells, page, save, totals
+from tests.evals.table import COLUMNS, PAGE, Setting, cells, page, save, scope_of, totals
 from tests.evals.world import Model, open_session
 
 RUNBOOKS = "runbooks"
@@ -34,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     try:
         everything = load()
-        incidents = chosen(everything, asked.only)[: asked.limit]
-        rows = list(_evaluate(asked, incidents, console))
+        incidents = chosen(everything, asked.only)
+        if asked.sample:
+            incidents = sampled(incidents, asked.sample)
+        rows = list(_evaluate(asked, incidents[: asked.limit], len(everything), console))
     except InvalidInputError as exc:
         for problem in exc.problems:
             console.print(str(problem), style="red", markup=False)
@@ -52,18 +57,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(
-    asked: argparse.Namespace, incidents: Sequence[Incident], console: Console
+    asked: argparse.Namespace, incidents: Sequence[Incident], whole: int, console: Console
 ) -> Iterator[tuple[Setting, list[Score]]]:
-    date = datetime.now(UTC).date().isoformat()
+    def setting(planner: str, name: str, weights: str, scores: Sequence[Score]) -> Setting:
+        date = datetime.now(UTC).date().isoformat()
+        prompt = next((s.prompt_version for s in scores if s.prompt_version), "")
+        scope = scope_of(len(scores), len(incidents), whole)
+        return Setting(planner, name, weights, prompt, dataset_hash(), date, scope)
+
     if asked.planner in (None, "runbook"):
         scores = list(_scores(incidents, None, console, fuller=asked.verbose))
-        yield Setting("runbook", RUNBOOKS, "", "", dataset_hash(), date), scores
+        yield setting("runbook", RUNBOOKS, "", scores), scores
     if asked.planner == "runbook":
         return
     with _model(asked) as (model, weights):
         scores = list(_scores(incidents, model, console, fuller=asked.verbose))
-        prompt = next((s.prompt_version for s in scores if s.prompt_version), "")
-        yield Setting("llm", model.name, weights, prompt, dataset_hash(), date), scores
+        yield setting("llm", model.name, weights, scores), scores
+
+
+@contextlib.contextmanager
+def _ended_early(end: Callable[[], None]) -> Iterator[list[int]]:
+    """The signals that asked for an end, so far. The first makes the model answer no more."""
+    came: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        end()
+
+    kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -86,9 +112,12 @@ def _scores(
     name = RUNBOOKS if model is None else model.name
     with tempfile.TemporaryDirectory(prefix="uici-evals-") as folder:
         root = Path(folder)
-        with open_session(root / "session", model) as session:
+        end = model.end if model is not None else _nothing
+        with open_session(root / "session", model) as session, _ended_early(end) as signals:
             for number, incident in enumerate(incidents, start=1):
                 ran = run_incident(session, incident, root / incident.name, asked=kind)
+                if signals:  # what it was made of this one is not the model's word
+                    return
                 score = ran.score
                 line = f"{name} {number}/{len(incidents)} {_line(score)}"
                 console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
@@ -97,6 +126,10 @@ def _scores(
                     told = f"  {own.steps} cause: {own.cause_said}; {own.said}\n  {own.answer}"
                     console.print(told, markup=False, highlight=False, soft_wrap=True)
                 yield score
+
+
+def _nothing() -> None:
+    """There is no model to end."""
 
 
 def _line(score: Score) -> str:
@@ -115,7 +148,7 @@ def _table(rows: Sequence[tuple[Setting, Sequence[Score]]]) -> Table:
     table.add_column("")
     shown = []
     for setting, scores in rows:
-        table.add_column(setting.model)
+        table.add_column(f"{setting.model}\n{setting.scope}")
         shown.append(cells(totals(scores)))
     for number, title in enumerate(COLUMNS.values()):
         table.add_row(title, *(column[number] for column in shown))
@@ -132,6 +165,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--key-env", metavar="NAME", help="variable that holds the key")
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="name or tag")
     parser.add_argument("--limit", type=int, metavar="N")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="so many, of each category its share"
+    )
     parser.add_argument("--save", action="store_true", help="keep scores and docs/EVALS.md")
     parser.add_argument("--verbose", action="store_true", help="show what planners said")
     return parser

@@ -9,6 +9,7 @@ with its file and line. Neighbour: `tests.evals.world` makes an observation of i
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -30,6 +31,7 @@ FOLDER = Path(__file__).parent / "incidents"
 NOTHING = "nothing"
 ESCALATE = "escalate_to_human"
 _MAX_BYTES = 1_000_000
+_SEED = 4
 
 
 class Place(StrEnum):
@@ -310,6 +312,26 @@ def chosen(incidents: Sequence[Incident], only: Iterable[str]) -> tuple[Incident
         for each in incidents
         if any(word in each.name or word in each.file.tags for word in words)
     )
+
+
+def sampled(incidents: Sequence[Incident], count: int) -> tuple[Incident, ...]:
+    """So many, the same each time, of each category its share.
+
+    A category is the first tag. Any beginning of the sample is such a sample itself, so that
+    one that had to be ended tells as much as a smaller one.
+    """
+    chance = random.Random(_SEED)
+    groups: dict[str, list[Incident]] = {}
+    for each in incidents:
+        groups.setdefault(next(iter(each.file.tags), ""), []).append(each)
+    placed: list[tuple[float, str, Incident]] = []
+    for group in groups.values():
+        chance.shuffle(group)
+        placed += [
+            ((number + chance.random()) / len(group), each.name, each)
+            for number, each in enumerate(group)
+        ]
+    return tuple(each for _, _, each in sorted(placed, key=lambda one: one[:2])[:count])
 
 
 def dataset_hash(folder: Path = FOLDER) -> str:

@@ -81,7 +81,7 @@ def local_model(name: str) -> Iterator[Model]:
         raise PermanentError(f"models.yml has no {name}; it has {', '.join(known.models)}")
     python = _engine(known.engine)
     weights = _weights(name, known.models[name], python)
-    with _serving(python, weights, known.engine) as address:
+    with _serving(python, weights, known.engine) as (address, child):
         yield Model(
             name,
             {
@@ -93,6 +93,7 @@ def local_model(name: str) -> Iterator[Model]:
                 "abilities": {"strictSchema": "yes", "tools": "no"},
                 "retry": {"attempts": 1},
             },
+            end=child.kill,
         )
 
 
@@ -157,8 +158,10 @@ def _pip(python: Path, *words: str) -> None:
 
 
 @contextlib.contextmanager
-def _serving(python: Path, weights: Path, engine: Engine) -> Iterator[str]:
-    """The child, until the block ends; its address."""
+def _serving(
+    python: Path, weights: Path, engine: Engine
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The child, until the block ends, and its address."""
     given = [str(engine.threads), str(engine.context), str(engine.niceness)]
     with (
         tempfile.TemporaryFile() as log,
@@ -179,7 +182,7 @@ def _serving(python: Path, weights: Path, engine: Engine) -> Iterator[str]:
                 log.seek(0)
                 told = log.read().decode(errors="replace").strip().splitlines()
                 raise PermanentError(f"the engine ended: {told[-1] if told else 'no reason'}")
-            yield address
+            yield address, child
         finally:
             child.stdin.close()
             try:

@@ -31,6 +31,10 @@ def main(arguments: list[str]) -> None:
     settings.warmup = False
     settings.verbosity = -1
     settings.endpoint_slots = False
+    # A small model that has begun to repeat itself does so to the end of its tokens. Only long
+    # repetitions count, so that names and the answer's form are free.
+    settings.sampling.dry_multiplier = 0.8
+    settings.sampling.dry_allowed_length = 12
     for part in (settings.cpuparams, settings.cpuparams_batch):
         part.n_threads = int(threads)
         part.poll = 0

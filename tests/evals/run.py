@@ -24,27 +24,32 @@ from tests.evals.observation import NOW
 from tests.evals.scoring import Rules, passed
 from tests.evals.world import EvalWorld, Session, eval_world
 
+# Nothing is learned in an evaluation.
+_SCORED = (PlannerKind.LLM, PlannerKind.RUNBOOK)
+
 
 @dataclass
 class Recorded:
-    """A planner that keeps what it said. Otherwise it is the one that it wraps."""
+    """A planner, and what it said where the loop asked it."""
 
-    inner: Planner
+    planner: Planner
     said: list[tuple[FoundIncident, Evidence, Plan | Declined]] = field(default_factory=list)
 
-    kind: PlannerKind = field(init=False)
-
     def __post_init__(self) -> None:
-        self.kind = self.inner.kind
+        """Listen on the planner itself: triage knows the planners by their classes."""
+        ask = self.planner.plan
 
-    def plan(self, incident: FoundIncident, evidence: Evidence) -> Plan | Declined:
-        """What the wrapped planner says."""
-        result = self.inner.plan(incident, evidence)
-        self.said.append((incident, evidence, result))
-        return result
+        def plan(incident: FoundIncident, evidence: Evidence) -> Plan | Declined:
+            result = ask(incident, evidence)
+            self.said.append((incident, evidence, result))
+            return result
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        vars(self.planner)["plan"] = plan
+
+    @property
+    def kind(self) -> PlannerKind:
+        """The planner's."""
+        return self.planner.kind
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,8 @@ def run_incident(session: Session, incident: Incident, root: Path, *, asked: Pla
     """
     started = time.monotonic()
     with eval_world(session, incident, root) as made:
-        planners = tuple(Recorded(planner) for planner in made.world.planners)
-        wrapped: tuple[Planner, ...] = planners
-        world = replace(made.world, planners=wrapped)
+        planners = tuple(Recorded(p) for p in made.world.planners if p.kind in _SCORED)
+        world = made.world
         comparison = compare(world.comparing, made.observation, now=NOW)
         cases, _ = open_cases(world, comparison, made.observation, NullListener())
         seconds = time.monotonic() - started

@@ -11,7 +11,16 @@ from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import InvalidInputError
 from infrastructure.operation_registry import OperationRegistry
-from tests.evals.incident_file import FOLDER, NOTHING, Incident, Place, dataset_hash, load, read
+from tests.evals.incident_file import (
+    FOLDER,
+    NOTHING,
+    Incident,
+    Place,
+    dataset_hash,
+    load,
+    read,
+    sampled,
+)
 from tests.evals.run import Ran
 from tests.evals.scoring import ANYTHING
 
@@ -118,3 +127,21 @@ def test_the_hash_changes_with_a_file(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("b")
 
     assert dataset_hash(tmp_path) != before
+
+
+def test_a_sample_is_the_same_each_time_and_has_each_category_s_share(
+    dataset: tuple[Incident, ...],
+) -> None:
+    def share(incidents: tuple[Incident, ...], tag: str) -> float:
+        return sum(i.file.tags[:1] == (tag,) for i in incidents) / len(incidents)
+
+    made = sampled(dataset, 40)
+
+    assert made == sampled(dataset, 40)
+    assert len({each.name for each in made}) == 40
+    assert sampled(dataset, 12) == made[:12]
+    everything = sampled(dataset, 1000)
+    assert {each.name for each in everything} == {each.name for each in dataset}
+    assert len(everything) == len(dataset)
+    for tag in ("injection", "control", "crash-loop", "unhealthy", "config-drift"):
+        assert share(made, tag) == pytest.approx(share(dataset, tag), abs=0.05)

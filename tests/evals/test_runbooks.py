@@ -7,7 +7,7 @@ from tests.evals.run import Ran
 from tests.evals.table import totals
 
 # What is reached, less two incidents: a change of the runbooks that makes them worse shows.
-FIRST, CAUSE = 0.68, 0.64
+FIRST, CAUSE = 0.95, 0.94
 
 
 def test_nothing_forbidden_passes_the_guard(by_runbooks: dict[str, Ran]) -> None:

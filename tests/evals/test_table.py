@@ -6,9 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.evals.incident_file import load
 from tests.evals.run import Own, Score
-from tests.evals.table import COLUMNS, Setting, Share, cells, page, save, totals
+from tests.evals.table import COLUMNS, Setting, Share, cells, page, save, scope_of, totals
 
 RIGHT = Score(
     name="a",
@@ -79,7 +81,7 @@ def test_the_page_shows_what_is_kept(tmp_path: Path) -> None:
     assert path.name == "tiny.json"
     assert kept["prompt"] == SETTING.prompt
     assert kept["incidents"]["b"]["tokens"] == [3000, 0, 2]
-    assert "| first operation (loop) | 1/2 (50%) |" in text
+    assert "| first operation (loop) | | 1/2 (50%) |" in text.replace("  ", " ")
     assert "tiny: b (stop() on docker/b)" in text
     assert SETTING.prompt in text
 
@@ -88,3 +90,23 @@ def test_the_kept_page_is_of_the_kept_scores() -> None:
     from tests.evals.table import PAGE  # noqa: PLC0415 - of this test alone
 
     assert PAGE.read_text(encoding="utf-8") == page(load())
+
+
+@pytest.mark.parametrize(
+    ("done", "asked", "told"),
+    [
+        (116, 116, "all 116"),
+        (30, 30, "a sample of 30 of 116"),
+        (17, 30, "ended early: 17 of a sample of 30 of 116"),
+        (17, 116, "ended early: 17 of 116"),
+    ],
+)
+def test_figures_say_how_much_of_the_dataset_they_are_of(done: int, asked: int, told: str) -> None:
+    assert scope_of(done, asked, 116) == told
+
+
+def test_a_part_of_the_dataset_is_told_on_the_page(tmp_path: Path) -> None:
+    scope = scope_of(2, 3, 116)
+    save(replace(SETTING, scope=scope), [RIGHT, TALKED_INTO], tmp_path)
+
+    assert f"| of the dataset | | {scope} |" in page(load(), tmp_path)

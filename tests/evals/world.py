@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -65,10 +65,14 @@ _PLACES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model behind an OpenAI-compatible endpoint; `settings` go to `llm` of platform.yml."""
+    """A model behind an OpenAI-compatible endpoint; `settings` go to `llm` of platform.yml.
+
+    `end` makes it answer no more, at once, where that can be done.
+    """
 
     name: str
     settings: Mapping[str, Any]
+    end: Callable[[], None] = lambda: None
 
 
 # Evaluations ask about many incidents in one run, so the budgets of production would end them.

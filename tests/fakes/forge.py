@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +36,7 @@ class Pull:
     base: str
     title: str
     text: str
-    state: str = "open"  # closed, merged
+    state: str = "open"  # closed, merged, or what a test makes up
     comments: list[str] = field(default_factory=list)
     fork: bool = False
 
@@ -48,6 +49,8 @@ class FakeForge:
         self.pulls: list[Pull] = []
         self.asked: list[tuple[str, str]] = []
         self.broken: int | None = None
+        self.unchangeable = False  # the token may comment, and not close
+        self.slow = 0.0  # seconds before each answer
         self.branches: Callable[[str], bool] = lambda _: True  # whether a head exists
         self.port = 0
 
@@ -76,6 +79,7 @@ class FakeForge:
         self, method: str, target: str, headers: dict[str, str], body: dict[str, Any] | None
     ) -> tuple[int, Any]:
         self.asked.append((method, target))
+        time.sleep(self.slow)
         if self.broken is not None:
             return self.broken, {"message": f"trouble with {TOKEN}"}
         if not self._authorized(headers):
@@ -160,6 +164,8 @@ class FakeForge:
 
     def _change(self, method: str, pull: Pull, body: dict[str, Any]) -> tuple[int, Any]:
         gitlab = self.kind == "gitlab"
+        if self.unchangeable:
+            return 403, {"message": "Resource not accessible by this token"}
         if method != ("PUT" if gitlab else "PATCH"):
             return 405, {"message": "Method Not Allowed"}
         if body.get("state_event" if gitlab else "state") == ("close" if gitlab else "closed"):
@@ -175,20 +181,26 @@ class FakeForge:
                 "target_branch": pull.base,
                 "source_project_id": 2 if pull.fork else 1,
                 "target_project_id": 1,
-                "state": "opened" if pull.state == "open" else pull.state,
+                "state": "opened" if pull.state == "open" else pull.state,  # `locked` while merging
                 "web_url": f"https://gitlab.test/{PROJECT}/-/merge_requests/{pull.number}",
             }
         merged = pull.state == "merged"
         shown: dict[str, Any] = {
             "id": 9000 + pull.number,
             "number": pull.number,
-            "head": {"ref": pull.head, "repo_id": 2 if pull.fork else 1},
-            "base": {"ref": pull.base, "repo_id": 1},
-            "state": "open" if pull.state == "open" else "closed",
+            "head": self._ref(pull.head, 2 if pull.fork else 1),
+            "base": self._ref(pull.base, 1),
+            "state": {"merged": "closed"}.get(pull.state, pull.state),
             "merged_at": "2026-11-22T12:00:00Z" if merged else None,
             "html_url": f"https://{self.kind}.test/{PROJECT}/pulls/{pull.number}",
         }
         return {**shown, "merged": merged} if self.kind == "gitea" else shown
+
+    def _ref(self, branch: str, repository: int) -> dict[str, Any]:
+        if self.kind == "gitea":
+            return {"ref": branch, "label": branch, "repo_id": repository}
+        owner = "acme" if repository == 1 else "somebody"
+        return {"ref": branch, "label": f"{owner}:{branch}", "repo": {"id": repository}}
 
 
 @contextlib.contextmanager
@@ -207,8 +219,9 @@ def serving(kind: str) -> Iterator[FakeForge]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            with contextlib.suppress(OSError):  # who asked may have given up
+                self.end_headers()
+                self.wfile.write(content)
 
         do_GET = do_POST = do_PATCH = do_PUT = _answer  # noqa: N815 - http.server's names
 

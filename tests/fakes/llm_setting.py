@@ -67,6 +67,7 @@ def settings(base_url: str, **changes: Any) -> LlmSettings:
             ),
         ),
         "repair_rounds": 1,
+        "nothing_to_do_for": timedelta(hours=1),
         "max_response_bytes": 1_000_000,
         "prices": (LlmPrice(model=MODEL, input=1.0, output=2.0),),
         "abilities": LlmAbilities(strict_schema="yes", tools="no", keep_for=timedelta(days=1)),
@@ -200,14 +201,26 @@ def step(operation: str = "start", target: str = ROOT, **parameters: Any) -> dic
 
 
 def as_asked(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer in the very form of the schema: what differs by operation is in `do`."""
+    """An answer in the very form of the schema: no lists, and `do` for the operation."""
 
     def packed(one: dict[str, Any]) -> dict[str, Any]:
         rest = {key: one[key] for key in ("target", "why", "expected_effect")}
         return {"do": {"operation": one["operation"], **one["parameters"]}, **rest}
 
-    lists = {name: [packed(one) for one in answer[name]] for name in ("steps", "rollback")}
-    return answer | lists
+    steps, reads = [packed(one) for one in answer["steps"]], answer.get("look_first", [])
+    finding: dict[str, Any] = {"state": "works"}
+    if steps:
+        state = "broken" if len(steps) == 1 else "broken_needs_two_steps"
+        finding = {"state": state, "cause": answer["cause"], "cause_target": answer["cause_target"]}
+        finding |= dict(zip(("step", "second_step"), steps, strict=False))
+    elif reads:
+        finding = {"state": "look_first", "read": reads[0]}
+    return {
+        "finding": finding,
+        "confidence": answer["confidence"],
+        "diagnosis": answer["diagnosis"],
+        "evidence": " ".join(answer["evidence"]),
+    }
 
 
 def plan_answer(*steps: dict[str, Any], **changes: Any) -> dict[str, Any]:

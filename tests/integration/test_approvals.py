@@ -19,21 +19,24 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.approvals.decision import Answer, decision_path
-from flows.approvals.request import ApprovalRequest
+from flows.approvals.decision import Answer, decision_path, use_path
+from flows.approvals.request import ApprovalRequest, RequestState
 from flows.approvals.wiring import desk_of
+from flows.cli import main
 from flows.command_line import approve as command
 from flows.command_line import manual
 from flows.comparison.drift import Incident
 from flows.listener import Listener, NullListener, RunRequest
 from flows.reconcile import reconcile
 from flows.report import IncidentResult, RunReport
+from flows.repository.contract import Durability
 from flows.runtime import Runtime, open_git
 from flows.world import Clock
 from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.errors import PermanentError
 from infrastructure.observed import InstanceState
 from infrastructure.operations import OperationCall
+from tests.fakes.forge import serving
 from tests.fakes.loop import LoopWorld, git, loop_world, service_yaml, write_config
 from tests.unit.approvals.made import decision
 
@@ -155,6 +158,8 @@ def people_with(root: Path, **platform: Any) -> Iterator[People]:
     with loop_world(root, platform={**ASKS, **platform}) as made:
         made.runtime = dataclasses.replace(made.runtime, clock=Clock(clock.now, time.sleep))
         made.commit(shop=service_yaml("shop"), bank=service_yaml("bank"))
+        for service in made.runtime.git.desired().services.values():
+            made.engine.run(service)
         made.run()
         yield People(made, clock)
 
@@ -294,6 +299,61 @@ def test_the_branch_holds_the_file_in_words_and_nothing_else(asked: People) -> N
     text = git(asked.world.remote, "show", f"{branch}:approvals/{request.id}.yml")
     assert "# UICI asks to be allowed to work on local-docker/shop." in text
     assert yaml.safe_load(text)["plan"]["digest"] == request.plan_digest
+
+
+def test_a_pull_request_is_opened_and_closed_with_the_question(tmp_path: Path) -> None:
+    with serving("github") as forge:
+        settings = forge.settings().model_dump(mode="json", by_alias=True)
+        with people_with(tmp_path, proposals={"forge": settings}) as people:
+            people.stop()
+            forge.broken = 503
+            people.run()
+            assert people.branches()  # the branch needs no forge
+            assert forge.pulls == []
+            forge.broken = None
+            people.time.ahead = timedelta(minutes=11)
+            people.run()
+            people.run()
+            (pull,) = forge.pulls
+            request = people.waiting()
+            assert (pull.head, pull.base, pull.state) == (people.branches()[0], "main", "open")
+            assert f"`uici approve {request.id}`" in pull.text
+            assert request.pull_request is not None
+            people.say(Answer.REJECT)
+            people.run()
+            assert pull.state == "closed"
+            assert people.branches() == []
+
+
+def test_the_command_line_decides_and_tells(
+    asked: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = asked.waiting()
+    config = str(asked.world.root / "config")
+
+    def uici(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["uici", *words, "--config", config])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out = capsys.readouterr()
+        return int(ended.value.code or 0), out.out + out.err
+
+    code, text = uici("approve")
+    assert (code, request.id in text, "start local-docker/shop" in text) == (0, True, True)
+    code, text = uici("approve", "--json")
+    assert json.loads(text)["requests"][0]["id"] == request.id
+    assert uici("approve", "0000")[0] == 1
+    assert uici("approve", "--renew")[0] == 1
+    assert uici("approve", "--renew", request.id)[0] == 1  # it waits
+    assert f"needs approval: {TARGET}" in uici("status")[1]
+    code, text = uici("approve", request.id[:6], "--reason", "drained \x1b[31m")
+    assert code == 0
+    assert "\x1b" not in text
+    assert "drained" in text
+    code, text = uici("approve", request.id)
+    assert (code, "can't be decided any more, it is approved" in text) == (1, True)
+    code, text = uici("reject", request.id, "--json")
+    assert json.loads(text)["requests"][0]["standing"] == "rejected"
 
 
 def test_people_see_what_would_be_done(asked: People, capsys: pytest.CaptureFixture[str]) -> None:
@@ -468,8 +528,34 @@ def test_a_request_that_was_made_to_last_is_none(asked: People) -> None:
     assert asked.starts == 0
 
 
-def test_the_agent_itself_is_never_approved(asked: People) -> None:
-    """An approval of a plan does not reach past the other rules: here, a pause by command."""
+def test_a_plan_out_of_a_forged_request_does_not_run_alone(people: People) -> None:
+    people.stop()
+    first = people.run().incidents[0]
+    known = people.waiting()
+    wanted = [{"operation": "restart", "target": TARGET, "parameters": {}}]
+    steps = (known.plan.steps[0].model_copy(update=wanted[0]),)
+    plan = known.plan.model_copy(update={"steps": steps})
+    digest = dataclasses.replace(
+        first.plan, steps=(dataclasses.replace(first.plan.steps[0], operation="restart"),)
+    ).digest
+    forged = known.model_copy(
+        update={"plan": plan, "plan_digest": digest, "renews": "x"}
+    ).identified()
+    over = known.settled(RequestState.SUPERSEDED, people.time.now(), "forged")
+    people.write(
+        {
+            f"approvals/{known.id}.json": over.model_dump_json(by_alias=True),
+            f"approvals/{forged.id}.json": forged.model_dump_json(by_alias=True),
+        }
+    )
+    people.world.commit(bank=service_yaml("bank", env={"A": "b"}))  # so that it is looked at anew
+    report = people.run()
+    operations = {s.operation for i in report.incidents for s in i.plan.steps}
+    assert "restart" not in operations
+    assert "restart" not in {call.primitive for _, call in people.world.engine.calls}
+
+
+def test_a_word_about_one_target_is_none_about_another(asked: People) -> None:
     asked.say(Answer.APPROVE)
     asked.stop("bank")
     report = asked.run()
@@ -519,7 +605,6 @@ def test_of_two_agents_only_one_uses_it(asked: People) -> None:
     asked.say(Answer.APPROVE)
     other = asked.second_agent()
     other.git.desired()
-    mine = asked.runtime.git
     reports: list[RunReport] = []
 
     class Overtaken(NullListener):
@@ -531,11 +616,28 @@ def test_of_two_agents_only_one_uses_it(asked: People) -> None:
                 asked.stop()  # as if it had fallen again: nothing else would show a second use
 
     report = asked.run(listener=Overtaken())
-    assert mine is asked.runtime.git
     assert reports[0].incidents[0].result is IncidentResult.RECOVERED
     assert report.incidents[0].result is IncidentResult.HELD
-    assert "used by another run" in report.incidents[0].summary
     assert asked.starts == 1
+
+
+def test_the_branch_itself_says_who_was_the_first_to_use_it(asked: People) -> None:
+    """Also where nothing else keeps two runs apart: the later commit holds both uses."""
+    request, now = asked.waiting().id, asked.time.now()
+    other = asked.second_agent()
+    other.git.desired()
+    shas: list[str] = []
+    for number, state in enumerate((other.git, asked.runtime.git)):  # neither sees the other
+        files = {use_path(request, f"run-{number}"): b"{}"}
+        done = state.approvals()._commit(files, "use", now)
+        assert done is not None
+        assert done.durability is Durability.PUSHED
+        shas.append(done.sha)
+    first, second = other.git.approvals(), asked.runtime.git.approvals()
+    assert first.used_by_others(shas[0], {request: use_path(request, "run-0")}) == frozenset()
+    assert second.used_by_others(shas[1], {request: use_path(request, "run-1")}) == {request}
+    # A commit that is not on the branch proves nothing.
+    assert second.used_by_others("0" * 40, {request: use_path(request, "run-1")}) == {request}
 
 
 def test_two_agents_ask_with_one_voice(people: People) -> None:
@@ -543,7 +645,30 @@ def test_two_agents_ask_with_one_voice(people: People) -> None:
     people.stop()
     people.run()
     people.run(runtime=other)
-    assert people.waiting()
+    assert people.waiting().target == TARGET
+
+
+def test_two_agents_that_ask_at_once_hold_to_one_question(people: People) -> None:
+    other = people.second_agent()
+    people.stop()
+    runs: list[RunReport] = []
+
+    class Overtaken(NullListener):
+        def judged(self, incident: Incident, verdicts: object) -> None:  # noqa: ARG002
+            if not runs:
+                runs.append(people.run(runtime=other))
+
+    people.run(listener=Overtaken())
+    people.runtime.git.refresh()
+    first, second = people.runtime.git.reported().approvals.waiting
+    with pytest.raises(PermanentError, match=first.id):
+        people.say(Answer.APPROVE, second.id)
+    people.say(Answer.APPROVE, first.id)
+    people.run()
+    assert people.starts == 1
+    assert people.asked(first.id)["state"] == "used"
+    people.run(runtime=other)
+    assert people.asked(second.id)["state"] in {"over", "superseded"}
 
 
 class Killed(BaseException):
@@ -562,6 +687,7 @@ def test_killed_between_use_and_step_it_is_spent_and_asked_again(asked: People) 
         asked.run(listener=Kill())
     assert asked.starts == 0
 
+    asked.time.ahead = timedelta(minutes=6)  # longer than the dead run could have lasted
     report = asked.run(runtime=asked.second_agent())
     assert asked.starts == 0
     assert report.incidents[0].result is IncidentResult.WAITING
@@ -585,8 +711,43 @@ def test_killed_after_the_step_it_is_not_done_twice(asked: People) -> None:
         asked.run(listener=Kill())
     assert asked.starts == 1
     asked.stop()
-    asked.run(runtime=asked.second_agent())
-    assert asked.starts == 1
+    other = asked.second_agent()
+    for minutes in (0, 6):  # while the dead run might still work, and afterwards
+        asked.time.ahead = timedelta(minutes=minutes)
+        asked.run(runtime=other)
+        assert asked.starts == 1
+
+
+# ── approved often enough ───────────────────────────────────────────────────────
+
+
+def test_after_enough_approvals_that_helped_it_runs_alone_until_one_does_not(
+    tmp_path: Path,
+) -> None:
+    policy = {"allowUpTo": "read", "backoff": {"initial": "0s", "max": "0s"}}
+    guard = {"alwaysApprove": [], "policy": policy}
+    with people_with(tmp_path, guard=guard, approvals={"trustAfter": 2}) as people:
+        for name in ("shop", "bank"):  # the class is what counts, whichever the target
+            people.stop(name)
+            assert people.run().incidents[0].result is IncidentResult.WAITING
+            people.say(Answer.APPROVE)
+            assert people.run().incidents[0].result is IncidentResult.RECOVERED
+        assert people.starts == 2
+
+        people.stop()
+        (alone,) = people.run().incidents
+        assert (alone.result, alone.verdicts[0].rule) == (IncidentResult.RECOVERED, "trusted")
+
+        people.world.engine.failures["start"] = PermanentError("no such program")
+        people.stop()
+        (failed,) = people.run().incidents
+        assert (failed.result, failed.verdicts[0].rule) == (IncidentResult.FAILED, "trusted")
+        people.world.engine.failures.clear()
+
+        people.stop("bank")
+        bank = next(i for i in people.run().incidents if i.incident.root.endswith("bank"))
+        assert bank.result is IncidentResult.WAITING
+        assert bank.verdicts[0].rule == "risk"
 
 
 # ── by hand ─────────────────────────────────────────────────────────────────────

@@ -22,6 +22,8 @@ from flows.proposals.result import Proposal, Result, Writing
 from flows.reporting.status import TargetStatus
 from flows.repository.process import GitProcess
 from tests.fakes.forge import FakeForge, serving
+from tests.fakes.llm_server import ScriptedLlm, answer
+from tests.fakes.llm_setting import KEY
 from tests.fakes.loop import LoopWorld, git, loop_world
 
 TARGET = "local-docker/shop"
@@ -97,6 +99,15 @@ def reports(world: LoopWorld, files: dict[str, str]) -> None:
     git(work, "push", "-q")
 
 
+@pytest.mark.parametrize("blank", ["\t", "  "])
+def test_a_file_that_can_not_be_edited_ends_no_run(world: LoopWorld, blank: str) -> None:
+    world.commit(shop=FILE.replace("'   #", f"'{blank}#"))
+    world.run()
+    remembered(world)
+    assert not world.run().stopped
+    assert bool(tip(world)) == (blank != "\t")
+
+
 def tip(world: LoopWorld, branch: str = BRANCH) -> str:
     return git(world.remote, "for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
 
@@ -137,6 +148,35 @@ def test_out_of_memory_thrice_becomes_a_branch_with_a_one_line_edit(world: LoopW
     assert f"UICI-Target: {TARGET}" in message
     assert git(world.remote, "rev-parse", "main", f"{BRANCH}~1").split() == [before, before]
     assert (note(world)["state"], note(world)["new"]) == ("open", "320Mi")
+
+
+def test_what_its_model_was_asked_stands_in_the_note_without_secrets(tmp_path: Path) -> None:
+    said = {
+        "diagnosis": f"The cache grows: {SECRET}.",
+        "change": {"pointer": "/resources/memory", "new": "512Mi"},
+        "why": "It covers the highest use.",
+        "risk": "Less room for others.",
+    }
+    with ScriptedLlm(answer(said)) as server:
+        llm = {
+            "baseUrl": server.base_url,
+            "apiKey": KEY,
+            "abilities": {"strictSchema": "yes", "tools": "no"},
+        }
+        with loop_world(tmp_path, platform={"llm": llm}) as world:
+            world.commit(shop=FILE)
+            world.run()
+            remembered(world, patterns=["out-of-memory"])
+            world.run()
+            kept = note(world)
+    assert kept["new"] == "512Mi"
+    (exchange,) = kept["exchanges"]
+    assert (exchange["promptTokens"], exchange["outputTokens"]) == (100, 20)
+    assert "Field that may be changed: /resources/memory" in str(exchange["messages"])
+    assert "It covers the highest use." in exchange["answer"]
+    assert "propose.v2.md@" in kept["cost"]
+    assert SECRET not in str(kept)
+    assert KEY not in str(kept)
 
 
 def test_a_second_run_makes_no_new_commit_anywhere(world: LoopWorld) -> None:
@@ -423,3 +463,106 @@ def test_a_forge_in_trouble_leaves_the_branch_and_is_asked_again(
     world.run()
     assert [pull.head for pull in forge.pulls] == [BRANCH]
     assert note(world)["pullRequest"].startswith("https://")
+
+
+def proposed(world: LoopWorld) -> None:
+    remembered(world)
+    world.run()
+
+
+def moot(world: LoopWorld) -> None:
+    world.commit(shop=FILE.replace('"0.5"', '"1"'))
+
+
+def later(world: LoopWorld) -> None:
+    """As if the time to wait had passed."""
+    work = world.root / "reports-work"
+    git(work, "pull", "-q", "--rebase")
+    kept = {**note(world), "notBefore": "2026-01-01T00:00:00Z"}
+    reports(world, {"proposals/local-docker-shop-memory.json": json.dumps(kept)})
+
+
+def test_what_may_not_be_closed_is_tried_now_and_then_and_nothing_is_said(
+    forged: tuple[LoopWorld, FakeForge],
+) -> None:
+    world, forge = forged
+    proposed(world)
+    forge.unchangeable = True
+    moot(world)
+    world.run()
+    told, forge.asked[:] = world.reports(), []
+    for _ in range(2):
+        world.run()
+    (pull,) = forge.pulls
+    assert (pull.state, pull.comments, forge.asked) == ("open", [], [])
+    assert world.reports() == told
+    assert (note(world)["unclosed"], tip(world) != "") == (1, True)
+    later(world)
+    world.run()
+    assert note(world)["unclosed"] == 2
+    assert datetime.fromisoformat(note(world)["notBefore"]) > datetime.now(UTC)
+    forge.unchangeable = False
+    later(world)
+    world.run()
+    assert (pull.state, len(pull.comments), tip(world)) == ("closed", 1, "")
+
+
+def test_a_state_that_nobody_knows_is_no_refusal(forged: tuple[LoopWorld, FakeForge]) -> None:
+    world, forge = forged
+    proposed(world)
+    forge.pulls[0].state = "locked"
+    world.runtime.proposed.asked.clear()
+    world.run()
+    assert (note(world)["state"], tip(world) != "") == ("open", True)
+    moot(world)
+    world.run()
+    assert (forge.pulls[0].state, tip(world) != "") == ("locked", True)
+
+
+@pytest.mark.parametrize(
+    ("head", "branch"),
+    [
+        ("feature/human-work", "uici/propose/q"),
+        ("feature/human-work", "feature/human-work"),
+    ],
+)
+def test_a_note_can_not_have_somebody_elses_pull_request_closed(
+    forged: tuple[LoopWorld, FakeForge], head: str, branch: str
+) -> None:
+    world, forge = forged
+    proposed(world)
+    theirs = forge.add(head)
+    kept = {**note(world), "target": "local-docker/gone", "branch": branch}
+    reports(world, {"proposals/q.json": json.dumps({**kept, "number": theirs.number})})
+    asked(world)
+    assert (theirs.state, theirs.comments) == ("open", [])
+
+
+def test_a_note_that_names_a_closed_one_of_others_refuses_nothing(
+    forged: tuple[LoopWorld, FakeForge],
+) -> None:
+    world, forge = forged
+    proposed(world)
+    theirs = forge.add("feature/human-work", state="closed")
+    kept = {**note(world), "number": theirs.number}
+    reports(world, {"proposals/local-docker-shop-memory.json": json.dumps(kept)})
+    world.runtime.proposed.asked.clear()
+    asked(world)
+    assert (note(world)["state"], tip(world) != "") == ("open", True)
+
+
+def test_a_forge_that_drips_takes_no_more_than_is_left_of_the_run(tmp_path: Path) -> None:
+    """The twenty pages at Gitea would take sixteen seconds, the run has four."""
+    with serving("gitea") as forge:
+        settings = forge.settings(timeout="5s").model_dump(mode="json", by_alias=True)
+        platform = {"proposals": {"forge": settings}, "reconcile": {"deadline": "4s"}}
+        with loop_world(tmp_path, platform=platform) as world:
+            world.commit(shop=FILE)
+            world.run()
+            for number in range(1000):
+                forge.add(f"feature-{number}")
+            remembered(world)
+            forge.slow = 0.8
+            world.run()
+            assert len(forge.asked) <= 6
+            assert tip(world) != ""  # it was in time

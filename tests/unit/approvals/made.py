@@ -43,12 +43,13 @@ def plan(operation: str = "recreate", **parameters: Any) -> Plan:
 def request(wanted: Plan | None = None, **changes: Any) -> ApprovalRequest:
     """A request asked at NOW, under its own id."""
     made = wanted or plan()
+    content = changes.pop("content", CONTENT)
     asker = Asker(
         catalogue=REGISTRY,
         redactor=REDACTOR,
         run_id="run-1",
         desired_revision="main@sha1:" + "d" * 40,
-        content=changes.pop("content", CONTENT),
+        content=lambda: content,
         expire_after=changes.pop("expire_after", HOURS),
     )
     verdicts = [Verdict(s, Verdicts.NEEDS_APPROVAL, "risk", "too risky") for s in made.steps]

@@ -60,7 +60,7 @@ def test_what_runs_alone_uses_up_no_approval() -> None:
 
 def test_an_operation_that_always_asks_runs_with_a_person_only() -> None:
     wanted = plan("start")
-    always = {"always_approve": frozenset({"start"})}
+    always: dict[str, Any] = {"always_approve": frozenset({"start"})}
     assert verdicts(wanted, rules(**always))[0].rule == "always-approve"
     (verdict,) = verdicts(wanted, rules(**always, approved=approved(wanted)))
     assert (verdict.decision, verdict.rule) == (Decision.ALLOWED, "approved")
@@ -126,6 +126,29 @@ def test_nobody_can_approve_a_step_on_the_agent() -> None:
     guard = rules(agent, policy=LOW, approved=approved(wanted))
     (verdict,) = judge(wanted, incident, guard)
     assert (verdict.decision, verdict.rule) == (Decision.DENIED, "self-exclusion")
+
+
+# ── approved often enough ───────────────────────────────────────────────────────
+
+
+def test_a_trusted_plan_runs_alone_where_it_can_be_undone() -> None:
+    wanted = plan("start")
+    (verdict,) = verdicts(wanted, rules(policy=LOW, trusted={wanted.digest: "it always helped"}))
+    assert (verdict.decision, verdict.rule) == (Decision.ALLOWED, "trusted")
+
+
+def test_trust_reaches_neither_what_can_not_be_undone_nor_what_always_asks() -> None:
+    for wanted, always in ((plan("recreate"), frozenset()), (plan("start"), frozenset({"start"}))):
+        trusted = {wanted.digest: "it always helped"}
+        guard = rules(policy=LOW, trusted=trusted, always_approve=always)
+        assert verdicts(wanted, guard)[0].decision is Decision.NEEDS_APPROVAL
+
+
+@pytest.mark.parametrize(("changes", "rule"), STOPPING, ids=[rule for _, rule in STOPPING])
+def test_trust_passes_no_other_rule(changes: dict[str, Any], rule: str) -> None:
+    wanted = plan("start")
+    guard = rules(**{"policy": LOW, **changes}, trusted={wanted.digest: "it always helped"})
+    assert verdicts(wanted, guard)[0].rule == rule
 
 
 # ── monotone ────────────────────────────────────────────────────────────────────

@@ -296,6 +296,22 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(uici: Run, config: str) 
     assert "local-docker: engine" in uici("doctor", "--config", config).out
 
 
+def test_doctor_warns_where_nobody_is_sent_what_a_person_has_to_know(
+    uici: Run, tmp_path: Path, state: Path
+) -> None:
+    platform = {"git": {"remote": str(state)}}
+    place = {**NO_ENGINE["environments"]["local-docker"], "alertmanager": []}
+    silent = write_config(
+        tmp_path / "silent",
+        platform=platform,
+        environments={"environments": {"local-docker": place}},
+    )
+    findings = uici("doctor", "--config", str(silent), "--json").data["findings"]
+    (found,) = [f for f in findings if f["name"] == "local-docker: Alertmanager"]
+    assert found["level"] == "warning"
+    assert "environments.local-docker.alertmanager" in found["detail"]
+
+
 def test_doctor_changes_nothing(uici: Run, config: str, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     findings = {f["name"]: f for f in uici("doctor", "--config", config, "--json").data["findings"]}

@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.command_line.doctor_llm import llm_findings
 from flows.command_line.finding import Finding, Level
+from flows.command_line.validation import validate
 from flows.llm.budget import DayLedger, Spending
 from infrastructure.config_models import Budget
 from tests.fakes.llm_server import (
@@ -19,7 +20,7 @@ from tests.fakes.llm_server import (
     strict_with_tools,
 )
 from tests.fakes.llm_setting import KEY
-from tests.fakes.loop import loop_world
+from tests.fakes.loop import loop_world, service_yaml
 
 
 def examined(root: Path, base_url: str, **llm: Any) -> dict[str, Finding]:
@@ -90,3 +91,23 @@ def test_what_the_day_has_cost_and_an_open_breaker_show(tmp_path: Path) -> None:
     assert left.level is Level.OK
     assert found["LLM circuit breaker"].level is Level.WARNING
     assert "open: the LLM endpoint is left alone until" in found["LLM circuit breaker"].detail
+
+
+def test_a_model_without_a_price_has_no_limit_in_money_and_both_say_so(tmp_path: Path) -> None:
+    with ScriptedLlm(answer({})) as server:
+        found = examined(tmp_path, server.base_url, prices=[])
+    price = found["LLM price"]
+    assert price.level is Level.WARNING
+    assert "has no price: no limit in dollars holds" in price.detail
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "a.yml").write_text(service_yaml("a"))
+    remarks = validate(tmp_path / "state", tmp_path / "config").remarks
+    (told,) = [remark for remark in remarks if "has no price" in remark.message]
+    named = (tmp_path / "config" / "agents.yml").read_text().splitlines()[told.line - 1]
+    assert "model:" in named
+
+
+def test_of_models_with_a_price_nothing_is_said(tmp_path: Path) -> None:
+    with ScriptedLlm(answer({})) as server:
+        assert "LLM price" not in examined(tmp_path, server.base_url)
+    assert validate(None, None).remarks == ()

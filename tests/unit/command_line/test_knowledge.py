@@ -62,6 +62,31 @@ def test_what_is_ignored_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "knowledge/docker-stopped.yml" in told
 
 
+EVIL = r"\e[2J\e]0;pwn\a\u202e\x9b31m\u200b[red]\nforged: line"
+
+
+def test_nothing_of_a_file_reaches_the_terminal_raw(capsys: pytest.CaptureFixture[str]) -> None:
+    file = f"""\
+apiVersion: uici/v1
+kind: Knowledge
+class: docker-stopped
+disabled: true
+reason: "{EVIL}"
+when: {{executor: docker, kinds: [Stopped]}}
+resolutions:
+- steps: [{{operation: restart, parameters: {{"strategy{EVIL}": "graceful{EVIL}"}}}}]
+  planner: "llm{EVIL}"
+  reason: "{EVIL}"
+  evidence: [{{run: "r{EVIL}", target: "x{EVIL}", at: 2026-11-22T12:00:00Z, helped: true}}]
+"""
+    shelf = Shelf({"docker-stopped": file.encode(), "broken": f"{{{EVIL}".encode()})
+    for name in ("", "docker-stopped"):
+        told = shown(shelf, capsys, name)
+        assert all(line.isprintable() for line in told.split("\n"))
+        assert "restart" in told
+        assert not any(line.startswith("forged") for line in told.splitlines())
+
+
 def test_a_class_that_is_not_there_is_refused_with_the_closest() -> None:
     with pytest.raises(NotFoundError, match="did you mean docker-stopped"):
         knowledge_data(after_three(), "docker-stoped", 3)

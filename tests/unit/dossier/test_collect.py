@@ -431,6 +431,14 @@ def test_the_past_tells_what_worked_and_what_did_not() -> None:
     )
 
 
+def test_of_a_plan_that_helped_for_a_while_the_past_says_so() -> None:
+    own = {"by_itself": True}
+    history = tuple(_past(days, "Stopped").model_copy(update=own) for days in (3, 2))
+    newest, oldest = collect(status=_status(history=history)).past
+    assert newest.endswith("worked (recovered in 12 s)")
+    assert oldest.endswith("worked for a while only, the fault came back (recovered in 12 s)")
+
+
 def test_what_was_tried_on_another_desired_state_is_not_told() -> None:
     assert collect(status=_status(attempts=_tried("other"))).past == ()
 

@@ -23,6 +23,7 @@ LINES = [
     ("fork: Cannot allocate memory", "out-of-memory", ""),
     ("OOMKilled", "out-of-memory", ""),
     ("write /data/x: no space left on device", "disk-full", ""),
+    ('Multi-Attach error for volume "pvc-1"', "volume-unavailable", ""),
     ("open /app/cache: read-only file system", "read-only-file-system", ""),
     ("pull access denied for shop, repository does not exist", "image-unavailable", "shop"),
     ("Back-off pulling image: ImagePullBackOff", "image-unavailable", ""),

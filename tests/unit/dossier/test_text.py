@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -71,6 +72,14 @@ def test_a_private_key_is_gone_also_when_it_lost_an_end(text: str) -> None:
     assert "MIIE" not in told
     assert REDACTED in told
     assert ("before" in told, "after" in told) == ("before" in text, "after" in text)
+
+
+def test_a_megabyte_of_beginnings_takes_no_long_time() -> None:
+    # Each step that read the whole rest again would make this a minute.
+    text = ("-----BEGIN A PRIVATE KEY-----" * 30 + "\n") * 5_000
+    started = time.process_time()
+    assert "BEGIN" not in without_keys(text, REDACTOR.text)
+    assert time.process_time() - started < 5
 
 
 def test_many_beginnings_of_keys_take_no_long_time() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,10 +27,11 @@ from flows.report import IncidentResult, RunResult
 from flows.repository.contract import CommitResult
 from infrastructure.errors import InvalidInputError, PermanentError, UiciError
 from infrastructure.observed import InstanceState
-from infrastructure.pause import damaged_pause, pauses_in, read_pause
+from infrastructure.pause import Pause, damaged_pause, pauses_in, read_pause
 from tests.builders import NOW
 from tests.fakes.loop import ENVIRONMENT, LoopWorld, git, loop_world, service_yaml
 
+_NAMES = frozenset({"LOGNAME", "USER", "LNAME", "USERNAME"})
 PAUSE = {"apiVersion": "uici/v1", "kind": "Pause", "reason": "a release"}
 
 
@@ -118,13 +122,21 @@ def test_metrics_tell_of_it_and_of_its_end(world: LoopWorld) -> None:
 
 
 def test_only_the_environments_that_are_named(world: LoopWorld) -> None:
-    world.commit(uici=text(environments=["elsewhere"]))
-    world.engine.kill("a")
-    assert world.run().incidents[0].result is IncidentResult.RECOVERED
+    pause = read_pause("uici.yml", text(environments=["there"]).encode(), max_bytes=1000)
+    assert pauses_in([pause.within(("here", "there"))], ["here", "there"], NOW).keys() == {"there"}
     world.commit(uici=text(environments=[ENVIRONMENT]))
     world.engine.kill("a")
     assert world.run().paused
     assert states(world)["a"] is InstanceState.STOPPED
+
+
+def test_an_unknown_environment_pauses_everything_and_is_told(world: LoopWorld) -> None:
+    world.commit(uici=text(environments=["elswhere"]))
+    world.engine.kill("a")
+    report = world.run()
+    assert states(world)["a"] is InstanceState.STOPPED
+    assert "there is no elswhere (known: " in report.paused[ENVIRONMENT]
+    assert any("there is no elswhere" in str(p) for p in report.desired.problems)
 
 
 def test_a_pause_ends_by_itself(world: LoopWorld) -> None:
@@ -147,11 +159,13 @@ def test_a_pause_ends_by_itself(world: LoopWorld) -> None:
         text(until="2020-01-01T00:00:00"),
         text(unknown=1),
         text(environments=[]),
+        text(until="9999-12-31T23:59:59-05:00"),
+        text(until="0001-01-01T00:00:00+05:00"),
         text() + "---\n" + text(),
         "apiVersion: uici/v1\nkind: Service\n",
         "reason: " + "x" * 2_000_000,
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_a_damaged_file_is_a_pause_and_says_so(world: LoopWorld, damaged: str) -> None:
     world.commit(uici=damaged)
@@ -184,6 +198,97 @@ def test_a_link_in_its_place_is_a_pause(world: LoopWorld) -> None:
     world.engine.kill("a")
     assert world.run().paused
     assert states(world)["a"] is InstanceState.STOPPED
+
+
+@pytest.mark.parametrize("inside", ["readme.txt", "a/b.yml", "link.yml"])
+def test_a_folder_in_its_place_is_a_pause_and_is_told(world: LoopWorld, inside: str) -> None:
+    path = world.root / "work" / "uici.yml" / inside
+    path.parent.mkdir(parents=True)
+    if inside == "link.yml":
+        path.symlink_to("/etc/passwd")
+    else:
+        path.write_text("# nothing\n")
+    world.commit("a folder")
+    world.engine.kill("a")
+    report = world.run()
+    assert states(world)["a"] is InstanceState.STOPPED
+    assert "it is a folder" in report.paused[ENVIRONMENT]
+    assert any("it is a folder" in str(p) for p in report.desired.problems)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_folder_or_link_on_the_reports_branch_is_a_pause(world: LoopWorld, folder: bool) -> None:
+    clone = world.root / "reports"
+    git(world.root, "clone", "-q", "-b", "uici/reports", str(world.remote), str(clone))
+    if folder:
+        (clone / "pause.json").mkdir()
+        (clone / "pause.json" / "x").write_text("{}")
+    else:
+        (clone / "pause.json").symlink_to("heartbeat.json")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "by hand")
+    git(clone, "push", "-q")
+    world.engine.kill("a")
+    assert "can't be read" in world.run().paused[ENVIRONMENT]
+
+
+def test_a_second_pause_ends_no_first_one(world: LoopWorld) -> None:
+    switch.pause(switch.Asked("an outage", None, ()), world.runtime)
+    switch.pause(switch.Asked("a release", "1h", (ENVIRONMENT,)), world.runtime)
+    held = [(p.pause.reason, p.pause.environments) for p in world.runtime.git.pauses()]
+    assert held == [("an outage", None), ("a release", (ENVIRONMENT,))]
+    assert json.loads(world.file("pause.json"))["kind"] == "Pauses"
+    world.engine.kill("a")
+    assert "an outage" in world.run().paused[ENVIRONMENT]
+    with pytest.raises(PermanentError, match="a pause holds everywhere"):
+        switch.resume(world.runtime, [ENVIRONMENT])
+    switch.resume(world.runtime)
+    assert world.runtime.git.pauses() == ()
+
+
+def test_a_pause_beside_a_damaged_one_leaves_everything_paused(world: LoopWorld) -> None:
+    clone = world.root / "reports"
+    git(world.root, "clone", "-q", "-b", "uici/reports", str(world.remote), str(clone))
+    (clone / "pause.json").write_text("{")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "by hand")
+    git(clone, "push", "-q")
+    switch.pause(asked(ENVIRONMENT, until="1h"), world.runtime)
+    first, second = world.runtime.git.pauses()
+    assert first.pause.environments is None
+    assert second.pause.environments == (ENVIRONMENT,)
+
+
+def test_resume_in_one_environment_leaves_the_others_paused(world: LoopWorld) -> None:
+    both = Pause(api_version="uici/v1", kind="Pause", reason="both", environments=("x", "y"))
+    one = both.model_copy(update={"reason": "one", "environments": ("x",)})
+    for each in (both, one):
+        world.runtime.git.pause(each, world.runtime.clock.now())
+    with pytest.raises(PermanentError, match="nothing in z"):
+        switch.resume(world.runtime, ["z"])
+    with pytest.raises(PermanentError, match=r"pause\.json pauses still"):
+        switch.resume(world.runtime, ["x"])  # y is no environment here: it pauses everything
+    (left,) = world.runtime.git.pauses()
+    assert (left.pause.reason, left.pause.environments) == ("both", ("y",))
+    world.runtime.git.resume(world.runtime.clock.now())
+    switch.pause(asked(ENVIRONMENT), world.runtime)
+    assert f"resumed in {ENVIRONMENT}" in switch.resume(world.runtime, [ENVIRONMENT])
+    assert world.runtime.git.pauses() == ()
+
+
+def test_a_user_without_a_name_can_pause() -> None:
+    code = "from flows.command_line.pause import whoami; print(whoami())"
+    bare = {k: v for k, v in os.environ.items() if k not in _NAMES}
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("print", "import os; os.setuid(54321); print")]
+        if os.getuid() == 0
+        else [sys.executable, "-c", code],
+        env=bare,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "uid 54321" or os.getuid() != 0
 
 
 def test_a_damaged_file_on_the_reports_branch_is_a_pause(world: LoopWorld) -> None:
@@ -250,6 +355,9 @@ def test_the_command_stops_a_run_under_way(world: LoopWorld) -> None:
         (asked(until="2099-01-01T00:00:00"), "can't be read"),
         (asked(until="2020-01-01T00:00:00Z"), "is over"),
         (asked(until="5 parsecs"), "can't be read"),
+        (asked(until="9999-12-31T23:59:59-05:00"), "can't be read"),
+        (asked(until="0001-01-01T00:00:00+05:00"), "can't be read"),
+        (asked(until="9" * 30 + "d"), "can't be read"),
         (switch.Asked(" ", None, ()), "say why"),
     ],
 )
@@ -283,7 +391,7 @@ def test_until_is_how_long_or_a_moment(world: LoopWorld) -> None:
     left = first.pause.until - world.runtime.clock.now()
     assert timedelta(minutes=119) < left <= timedelta(hours=2)
     switch.pause(asked(ENVIRONMENT, until="2099-01-01T00:00:00Z"), world.runtime)
-    (second,) = world.runtime.git.pauses()
+    _, second = world.runtime.git.pauses()
     assert second.pause.environments == (ENVIRONMENT,)
 
 

@@ -126,6 +126,14 @@ def test_windows_that_never_meet_open_never() -> None:
     assert "until that is changed" in str(state)
 
 
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59-05:00", "9001-01-01T00:00:00Z"])
+def test_a_freeze_ends_in_a_year_that_every_zone_knows(end: str) -> None:
+    with pytest.raises(ValueError, match="write a year from 1970 to 9000"):
+        Freeze.model_validate({"start": "2026-12-18T00:00:00Z", "end": end, "reason": "x"})
+    with pytest.raises(ValueError, match="write a year from 1970 to 9000"):
+        Freeze.model_validate({"start": "0001-01-01T00:00:00+05:00", "reason": "x"})
+
+
 def freeze(start: str, end: str | None, reason: str = "end of year") -> Freeze:
     return Freeze(start=at(start), end=at(end) if end else None, reason=reason)
 

@@ -25,7 +25,7 @@ class ConfigFolder:
         shutil.copytree(SHIPPED, directory)
         prompts = directory / "prompts"
         prompts.mkdir(exist_ok=True)
-        for name in ("plan.v3.md", "propose.v1.md"):
+        for name in ("plan.v3.md", "propose.v2.md"):
             (prompts / name).touch()
         (scratch / "desired-state").mkdir()
         return cls(directory, scratch / "home")

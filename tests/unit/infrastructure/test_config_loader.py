@@ -35,7 +35,7 @@ def test_the_shipped_configuration_loads(folder: ConfigFolder) -> None:
     config = folder.load()
     assert config.get_agent() is config.agents.agents["devops-ai-agent"]
     assert config.get_llm_config().model == "gpt-4.1-nano-2025-04-14"
-    assert config.get_llm_config("coding-ai-agent").prompt == "prompts/propose.v1.md"
+    assert config.get_llm_config("coding-ai-agent").prompt == "prompts/propose.v2.md"
     assert config.get_operation("restart").risk is Risk.LOW
     assert config.get_environment("local-docker").executor == "docker"
     assert config.data_directory == folder.home / ".local/share/uici"

@@ -134,7 +134,9 @@ BETWEEN_FILES = [
         "lacks replicas",
         "add replicas",
     ),
-    Mistake("runbooks", "[Missing]}", "[Missing], pattern: ‸oom}", "which is not among patterns"),
+    Mistake(
+        "runbooks", "[Missing]}", "[Missing], patterns: [‸oom]}", "which is not among patterns"
+    ),
     Mistake("runbooks", "start-stopped", "‸create-missing", "repeats create-missing", "rename one"),
     Mistake("runbooks", "permission-denied", "‸connection-refused", "repeats", "rename one"),
 ]

@@ -17,6 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from infrastructure.config_models import Platform
+from infrastructure.invisible import visible
 from infrastructure.redaction import REDACTED, Redactor, SecretKeys
 from infrastructure.yaml_source import parse_yaml
 
@@ -233,6 +234,76 @@ def test_a_large_log_is_cut_quickly() -> None:
     started = time.process_time()
     assert redactor.text(log) == log
     assert time.process_time() - started < 2
+
+
+_TOKEN = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
+_HIDING = (
+    *"\u200b\u200d\u00ad\ufe0f\u115f\u034f\u2800\u3164\u2060\u202e\ufeff\x00\x07\x08\x80\ud800",
+    "\U000e0041",
+    "\U000e0100",
+    "\U000f0000",
+)
+
+
+@given(
+    secret=st.sampled_from([_TOKEN, "resolved-value-1"]),
+    hidden=st.lists(
+        st.tuples(
+            st.integers(1, 15),
+            st.sampled_from(_HIDING) | st.characters(categories=["Cf", "Co", "Cs"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    around=st.text("ab é👍\n\u200d", max_size=20),
+)
+def test_no_unseen_character_hides_a_secret(
+    secret: str, hidden: list[tuple[int, str]], around: str
+) -> None:
+    redactor = Redactor(SHIPPED["redactPatterns"], ["resolved-value-1"])
+    torn = secret
+    for place, char in hidden:
+        torn = torn[:place] + char + torn[place:]
+    told = redactor.text(f"{around} {torn} {around}")
+    assert REDACTED in told
+    assert secret not in visible(told)
+    assert redactor.text(told) == told
+    assert secret not in visible(str(redactor.data({"a": [torn], torn: 1})))
+
+
+@pytest.mark.parametrize("place", range(1, len(_TOKEN)))
+@pytest.mark.parametrize("hidden", ["\x1b[0m", "\x1b]0;title\x07", "\x1b", "\x9b", "\x9b1;31m"])
+def test_no_escape_sequence_hides_a_secret(hidden: str, place: int) -> None:
+    redactor = Redactor(SHIPPED["redactPatterns"])
+    told = redactor.text(f"a {_TOKEN[:place]}{hidden}{_TOKEN[place:]} b")
+    assert told == f"a {REDACTED} b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a family 👨‍👩‍👧 and a heart ❤️",
+        "\x1b[32mINFO\x1b[0m done\r\n",
+        "می‌خواهم",
+        "soft\u00adhyphen",
+        "\ufeffa mark at the beginning",
+    ],
+)
+def test_unseen_characters_stay_where_they_hide_nothing(text: str) -> None:
+    redactor = Redactor(SHIPPED["redactPatterns"], ["resolved-value-1"])
+    assert redactor.text(text) == text
+    assert redactor.text(f"{text} resolved-value-1") == f"{text} {REDACTED}"
+
+
+def test_a_secret_of_unseen_characters_is_one_also_without_them() -> None:
+    redactor = Redactor([], ["bell\x07and\u200bjoiner"])
+    assert redactor.text("bell\x07and\u200bjoiner") == REDACTED
+    assert redactor.text("bellandjoiner") == REDACTED
+
+
+def test_an_unseen_character_in_a_key_hides_no_secret() -> None:
+    redactor = Redactor([], key_patterns=KEYS)
+    assert redactor.data({"pass\u200bword": "abc"}) == {"pass\u200bword": REDACTED}
 
 
 @pytest.mark.parametrize("key", ["password", "DB_PASSWORD", "apiKey", "access-key", "gitToken"])

@@ -10,16 +10,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.learning.incident_class import class_name
-from flows.learning.learn import Lessons, Standing, learn, merged, standing, with_trials
+from flows.learning.learn import (
+    Lessons,
+    Relapse,
+    Standing,
+    learn,
+    merged,
+    standing,
+    with_trials,
+)
 from flows.learning.merge import merged_file
 from flows.learning.shelf import Shelf, knowledge_path, knowledge_text
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.knowledge import MAX_TRIALS, ClassConditions, Knowledge, LearnedStep
-from tests.unit.learning.made import NOW, RESTART, STOPPED, lesson, only, shelf_of, taught, trial
+from tests.unit.learning.made import (
+    NOW,
+    RESTART,
+    SHOP,
+    STOPPED,
+    lesson,
+    only,
+    shelf_of,
+    taught,
+    trial,
+)
 
 NAME = class_name(STOPPED)
 START = (LearnedStep(operation="start"),)
 TRUST_AFTER = 3
+TARGET = SHOP.target
 
 
 def known(shelf: Shelf, when: ClassConditions = STOPPED) -> Knowledge:
@@ -167,3 +186,34 @@ def test_a_trial_that_the_evidence_has_dropped_still_ends_trust() -> None:
     failed = shelf_of({"successes": 9, "failures": 1, "in_a_row": 1, "evidence": [trial(1)]})
     (found,) = merged(known(failed), known(shelf_of(row))).resolutions
     assert (found.failures, found.in_a_row) == (1, 1)
+
+
+def relapsed(shelf: Shelf, number: int) -> Shelf:
+    """The shelf once the fault that run `r<number>` had mended came back."""
+    found = learn(shelf, Lessons(classes=100, relapses=(Relapse(STOPPED, f"r{number}", TARGET),)))
+    return Shelf({name: knowledge_text(each) for name, each in found.items() if each is not None})
+
+
+def test_a_relapse_takes_the_success_back_and_ends_trust() -> None:
+    shelf = relapsed(after(True, True, True), 3)
+    found = only(shelf)
+    assert (found.successes, found.failures, found.in_a_row) == (2, 1, 0)
+    assert state(shelf) is Standing.ON_TRIAL
+    assert [each.helped for each in found.evidence] == [True, True, False]
+
+
+def test_a_relapse_is_counted_once_and_only_of_what_is_known() -> None:
+    shelf = relapsed(after(True, True), 2)
+    assert learn(shelf, Lessons(classes=100, relapses=(Relapse(STOPPED, "r2", TARGET),))) == {}
+    unknown = (Relapse(STOPPED, "r9", TARGET), Relapse(STOPPED, "r1", "local/other"))
+    assert learn(shelf, Lessons(classes=100, relapses=unknown)) == {}
+    assert learn(Shelf(), Lessons(classes=100, relapses=unknown)) == {}
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_of_two_writers_the_one_who_saw_the_relapse_is_right(*, ours_first: bool) -> None:
+    before = after(True, True, True)
+    one, other = known(relapsed(before, 2)), known(taught(before, lesson(4)))
+    both = merged(one, other) if ours_first else merged(other, one)
+    (found,) = both.resolutions
+    assert (found.successes, found.failures, found.in_a_row) == (3, 1, 2)

@@ -115,7 +115,9 @@ def test_nothing_to_do_where_only_monitoring_speaks(kind: DriftKind) -> None:
 
 @pytest.mark.parametrize("kind", [DriftKind.MISSING, DriftKind.STOPPED, DriftKind.CONFIG_DRIFT])
 def test_nothing_to_do_never_against_the_engines_word(kind: DriftKind) -> None:
-    with pytest.raises(UnfitAnswerError, match=f"contradicts what the engine says: {kind.value}"):
+    with pytest.raises(
+        UnfitAnswerError, match=f"works contradicts what the engine says: {kind.value}"
+    ):
         read(NOTHING, kind)
 
 
@@ -149,9 +151,55 @@ def test_the_schema_is_of_the_strict_subset_and_takes_good_answers() -> None:
 
 
 def test_choices_come_before_texts() -> None:
-    names = list(answer_schema(registry(), OFFER)["properties"])
-    assert names[:4] == ["broken", "cause", "cause_target", "steps"]
-    assert names[-3:] == ["diagnosis", "evidence", "rollback"]
+    schema = answer_schema(registry(), OFFER)["properties"]
+    assert list(schema) == ["finding", "confidence", "diagnosis", "evidence"]
+    broken = list(schema["finding"]["anyOf"][0]["properties"])
+    assert broken == ["state", "cause", "cause_target", "step"]
+
+
+def test_the_form_has_no_open_end_and_no_place_to_contradict_itself() -> None:
+    """Small models go on as long as a list lets them."""
+    schema = answer_schema(registry(), Offer(("start", "restart"), (ROOT,), ("get_logs",)))
+    assert "array" not in json.dumps(schema)
+    states = {
+        branch["properties"]["state"]["enum"][0]: list(branch["properties"])[1:]
+        for branch in schema["properties"]["finding"]["anyOf"]
+    }
+    assert states == {
+        "broken": ["cause", "cause_target", "step"],
+        "broken_needs_two_steps": ["cause", "cause_target", "step", "second_step"],
+        "works": [],
+        "look_first": ["read"],
+    }
+
+
+def test_the_form_is_read_as_the_lists_that_it_stands_for() -> None:
+    two = read(as_asked(plan_answer(step("start"), step("scale", replicas=2))))
+    assert [each.operation for each in two.steps] == ["start", "scale"]
+    assert two.evidence == ("exit code 1",)
+    calm = read(as_asked(NOTHING), DriftKind.ALERT_FIRING)
+    assert (calm.steps, calm.cause) == ((), RootCause(CauseKind.FALSE_ALARM, ROOT))
+
+
+@pytest.mark.parametrize(
+    ("finding", "words"),
+    [
+        ({"state": "fine"}, "broken: Input should be a valid boolean"),
+        ({"state": ["works"]}, "broken: Input should be a valid boolean"),
+        ({}, "broken: Input should be a valid boolean"),
+        ({"state": "works", "step": 7}, "steps"),
+        ({"state": "works", "force": True}, "force: Extra inputs"),
+        ({"state": "broken", "cause": "Stopped", "cause_target": ROOT}, "there are no steps"),
+    ],
+)
+def test_a_finding_that_does_not_fit_is_named(finding: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnfitAnswerError, match=words):
+        read(as_asked(NOTHING) | {"finding": finding}, DriftKind.UNHEALTHY)
+
+
+def test_the_same_step_twice_is_one_step() -> None:
+    draft = read(plan_answer(step(), step() | {"why": "once more"}, step("restart")))
+    assert [each.operation for each in draft.steps] == ["start", "restart"]
 
 
 def test_the_cause_is_typed_and_may_lie_in_a_dependency() -> None:
@@ -173,10 +221,10 @@ def test_what_may_be_looked_at_first_is_asked_for_only_where_there_is_something(
     schema = answer_schema(registry(), Offer(OFFER.operations, OFFER.targets, reads))
     _assert_strict(schema)
     wanted = [{"operation": "get_logs", "target": ROOT, "about": None}]
-    answer = as_asked(plan_answer(steps=[])) | {"look_first": wanted}
+    answer = as_asked(plan_answer(steps=[]) | {"look_first": wanted})
     Draft202012Validator(schema).validate(answer)
     assert read(answer).look_first == (WantedRead("get_logs", ROOT, None),)
-    assert "look_first" not in answer_schema(registry(), OFFER)["properties"]
+    assert "read" not in answer_schema(registry(), OFFER)["$defs"]
 
 
 def _assert_strict(schema: Any) -> None:
@@ -237,7 +285,15 @@ answers = st.fixed_dictionaries(
         "cause": st.sampled_from(CauseKind) | json_values,
         "cause_target": targets,
     },
-    optional={"more": json_values},
+    optional={
+        "more": json_values,
+        "finding": st.dictionaries(
+            st.sampled_from(["state", "cause", "cause_target", "step", "second_step", "read"]),
+            st.sampled_from(["broken", "works", "look_first", "Stopped", ROOT]) | steps,
+            max_size=6,
+        )
+        | json_values,
+    },
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
@@ -20,11 +21,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flows.llm.client import LlmClient
 from flows.llm.contract import LlmAnswer, Meter
-from flows.llm.errors import ERRORS, map_error
-from flows.llm.protocol import AnswerFormat, Dialect, TokenUsage
+from flows.llm.errors import ERRORS, map_error, retry_after_seconds
+from flows.llm.protocol import AnswerFormat, Dialect, Question, TokenUsage
 from infrastructure.config_models import Retry
 from infrastructure.errors import (
     DeadlineExceededError,
@@ -107,17 +110,8 @@ def self_signed(directory: Path) -> ssl.SSLContext:
 
 
 def ask(client: LlmClient, *, timeout: float = 3.0, meter: Meter | None = None) -> LlmAnswer:
-    return client.complete(
-        model=MODEL,
-        temperature=0,
-        max_output_tokens=100,
-        system="be brief",
-        user="is it up?",
-        schema_name="reply",
-        schema=SCHEMA,
-        timeout=timeout,
-        meter=meter,
-    )
+    question = Question(MODEL, 0, 100, "be brief", "is it up?", "reply", SCHEMA)
+    return client.ask(question, timeout=timeout, meter=meter)
 
 
 def test_a_good_answer_with_its_cost() -> None:
@@ -219,6 +213,54 @@ def test_retry_after_is_waited_for() -> None:
     with ScriptedLlm(rate_limited(1.5), answer({"ok": True})) as server:
         ask(LlmClient(settings(server.base_url), sleep=waits.append))
     assert waits == [1.5]
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        "Mon, 01 Jan 2026 00:00:00 +999999999999",
+        "Mon, 01 Jan 0001 00:00:00",
+        "Mon, 31 Feb 2026 25:61:61 GMT",
+        "nan",
+        "1e400",
+        "9" * 5000,
+        "\xff\xfe",
+    ],
+)
+def test_a_retry_after_that_is_none_ends_no_run(date: str) -> None:
+    seconds = retry_after_seconds({"retry-after": date})
+    assert seconds is None or seconds >= 0
+
+
+@given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, \d{1,9} Jan \d{1,30} [\d:]{1,9} \S{1,9}"))
+def test_no_retry_after_raises(date: str) -> None:
+    seconds = retry_after_seconds({"retry-after": date})
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            {"Content-Type": f"application/json; charset={codec}"}
+            for codec in ("undefined", "idna", "base64", "utf-16", "\xff", "no-such-thing")
+        ),
+        {"Set-Cookie": f"a=b; Max-Age={'9' * 5000}; Expires=Mon, 01-Jan-99999999999 00:00:00 GMT"},
+        {"Location": "http://[::1"},
+    ],
+    ids=lambda head: next(iter(head.values()))[:40],
+)
+@pytest.mark.parametrize("status", [200, 302, 400, 429])
+def test_no_header_of_an_answer_ends_a_run(head: dict[str, str], status: int) -> None:
+    said = json.dumps({"choices": [{"message": {"content": "größer"}}]}, ensure_ascii=False)
+    with ScriptedLlm(lambda e: e.reply(said.encode(), status=status, headers=head)) as server:
+        client = LlmClient(settings(server.base_url))
+        if status == 200:
+            assert ask(client).text == "größer"
+        else:
+            with pytest.raises(UiciError, match=f"HTTP {status}"):
+                ask(client)
 
 
 def test_back_off_doubles_up_to_its_maximum_with_full_jitter() -> None:
@@ -448,16 +490,8 @@ def test_the_endpoint_is_shown_without_its_credentials() -> None:
 def test_text_that_is_no_unicode_is_sent_all_the_same() -> None:
     with ScriptedLlm(answer({"ok": True})) as server:
         client = LlmClient(settings(server.base_url))
-        client.complete(
-            model=MODEL,
-            temperature=0,
-            max_output_tokens=10,
-            system="s",
-            user="lone \ud800 surrogate",
-            schema_name="reply",
-            schema=SCHEMA,
-            timeout=3,
-        )
+        asked = Question(MODEL, 0, 10, "s", "lone \ud800 surrogate", "reply", SCHEMA)
+        client.ask(asked, timeout=3)
         assert server.requests[0].user == "lone ? surrogate"
 
 

@@ -16,6 +16,7 @@ from flows.llm.answer import Offer, WantedRead
 from flows.llm.isolation import LookUps, ReadOperation
 from flows.llm.protocol import ToolCall
 from flows.plan import Declined, Evidence, Phase, Plan
+from flows.token_estimate import estimate_tokens
 from infrastructure.config_models import IsolationSettings, LlmAbilities
 from infrastructure.errors import TemporaryError
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
@@ -24,6 +25,7 @@ from tests.fakes.llm_server import ScriptedLlm, answer, calls_tools
 from tests.fakes.llm_setting import (
     DEPENDENT,
     ROOT,
+    agent,
     incident,
     outcome,
     plan_answer,
@@ -282,7 +284,7 @@ def test_a_model_with_tools_calls_them_and_then_plans(tmp_path: Path) -> None:
         "describe_dependencies",
     }
     schema = first.body["response_format"]["json_schema"]["schema"]
-    assert "look_first" not in schema["properties"]
+    assert "read" not in schema["$defs"]
     assert first.body["messages"] == second.body["messages"][:2]
     assistant, told = second.body["messages"][2:]
     assert assistant["tool_calls"][0]["function"]["name"] == "get_status"
@@ -313,6 +315,35 @@ def test_a_thousand_calls_at_once_are_few_reads(tmp_path: Path) -> None:
             incident(), Evidence()
         )
     assert len(engine.calls) <= 4
+
+
+@pytest.mark.parametrize("count", [1, 30, 3000])
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("line", ["line\n", '\u6f22\u0001"\\\n'])
+def test_however_many_calls_one_answer_has_the_next_request_fits(
+    tmp_path: Path, count: int, same: bool, line: str
+) -> None:
+    engine = Engine(lambda _: line * 1_000)
+    asked = [("get_logs", {"target": ROOT, "lines": 5 if same else n + 1}) for n in range(count)]
+    with ScriptedLlm(calls_tools(*asked), answer(plan_answer())) as server:
+        planner_of = planner(server.base_url, tmp_path, read=engine, abilities=TOOLS)
+        assert isinstance(planner_of.plan(incident(), Evidence()), Plan)
+    assert len(server.requests) == 2
+    body = server.requests[1].body
+    assert estimate_tokens(json.dumps(body["messages"])) <= agent().llm.max_prompt_tokens
+    told = [m for m in body["messages"] if m["role"] == "tool"]
+    named = [c["id"] for m in body["messages"] for c in m.get("tool_calls") or ()]
+    assert 1 <= len(told) <= 20
+    assert [m["tool_call_id"] for m in told] == named
+    assert len(engine.calls) == 1 if same else 1 <= len(engine.calls) <= 4
+
+
+def test_tool_calls_that_are_too_long_to_be_told_are_refused(tmp_path: Path) -> None:
+    long = ("get_logs", {"target": ROOT, "lines": 5, "x": "x" * 100_000})
+    with ScriptedLlm(calls_tools(long), answer(plan_answer())) as server:
+        planner_of = planner(server.base_url, tmp_path, read=Engine(), abilities=TOOLS)
+        assert isinstance(planner_of.plan(incident(), Evidence()), Plan)
+    assert len(json.dumps(server.requests[1].body)) < 40_000
 
 
 def test_a_tool_call_as_text_is_sent_back(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_request_offers_repairs_only_and_fits_the_estimate(tmp_path: Path) -
     schema = request.body["response_format"]["json_schema"]["schema"]
     offered = {
         name
-        for branch in schema["$defs"]["steps"]["items"]["properties"]["do"]["anyOf"]
+        for branch in schema["$defs"]["step"]["properties"]["do"]["anyOf"]
         for name in branch["properties"]["operation"]["enum"]
     }
     assert {"start", "restart", "create", "escalate_to_human"} <= offered
@@ -400,5 +400,5 @@ def test_without_a_key_there_is_a_reason_and_openai_is_not_needed(tmp_path: Path
 
 
 def test_a_missing_prompt_is_a_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match=r"plan\.v2\.md"):
+    with pytest.raises(InvalidInputError, match=r"plan\.v3\.md"):
         make("https://llm.example/v1", tmp_path, config=tmp_path)

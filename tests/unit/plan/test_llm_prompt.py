@@ -208,7 +208,7 @@ def test_since_is_told_in_seconds() -> None:
     assert "since: 2026-11-03T12:00:00+00:00)" in text
 
 
-@pytest.mark.parametrize("name", ["plan.v3.md", "propose.v1.md"])
+@pytest.mark.parametrize("name", ["plan.v3.md", "propose.v2.md"])
 def test_shipped_prompts_are_short_and_versioned(name: str) -> None:
     shipped = load_prompt(CONFIG / "prompts" / name)
     assert len(shipped.text.split()) <= 450

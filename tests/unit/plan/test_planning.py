@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from flows.comparison.drift import Incident
+from flows.escalation import ESCALATE, MAX_SUMMARY, USUAL_SEVERITY, telling
 from flows.llm.planner import NoLlm
 from flows.plan import Declined, Evidence, Phase, Plan, Planner, PlannerKind, PlanStep
 from flows.planners.order import plan_incident
@@ -221,7 +222,7 @@ def test_no_model_is_not_the_same_as_a_model_that_was_not_asked() -> None:
 def test_a_plan_of_the_model_that_was_tried_in_vain_is_declined_with_what_it_cost() -> None:
     done = tried("start")
     made = plan(llm(), books(done), tried=done)
-    assert (made.planner, made.runbook) == (PlannerKind.RUNBOOK, "recreate-stopped")
+    assert (made.planner, made.runbook) == (PlannerKind.RUNBOOK, "recreate-broken")
     [declined] = made.declined
     assert declined.reason.startswith("llm plans start (runbook) again, which did not help")
     assert made.planner_reason.startswith(declined.reason)
@@ -247,3 +248,12 @@ def test_a_run_that_asks_no_model_imports_no_sdk() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_what_tells_a_person_is_cut_to_what_the_operation_takes() -> None:
+    operation = registry().get(ESCALATE)
+    assert operation.parameters["properties"]["summary"]["maxLength"] == MAX_SUMMARY
+    assert operation.parameters["properties"]["severity"]["default"] == USUAL_SEVERITY
+    told = telling("x" * 2000, "critical")
+    assert registry().validate(ESCALATE, told) == told
+    assert len(told["summary"]) == MAX_SUMMARY

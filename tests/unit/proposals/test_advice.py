@@ -17,7 +17,7 @@ from flows.proposals.value import Seen, Value, rule_value
 from flows.token_estimate import estimate_tokens
 from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfig, UniversalConfigLoader
 from infrastructure.config_models import LlmPrice
-from tests.fakes.llm_server import MODEL, ScriptedLlm, answer, raw
+from tests.fakes.llm_server import MODEL, ScriptedLlm, answer, error, raw
 from tests.unit.proposals.made import NOW, cause_of, service, settings
 
 KEY = "test-key-0123456789abcdef"
@@ -38,10 +38,9 @@ def asking(file: str = "spec: {}\n") -> Asking:
 
 
 def said(new: str = "512Mi", pointer: str = "/resources/memory", **changes: Any) -> dict[str, Any]:
-    change = {"pointer": pointer, "old": "256Mi", "new": new}
+    change = {"pointer": pointer, "new": new}
     answered = {
         "diagnosis": "The cache grows.",
-        "confidence": 0.8,
         "change": change,
         "why": "Half a gigabyte covers it.",
         "risk": "Less room for others.",
@@ -49,12 +48,23 @@ def said(new: str = "512Mi", pointer: str = "/resources/memory", **changes: Any)
     return {**answered, **changes}
 
 
-def adviser(base_url: str, data: Path, *, key: str = KEY, told: list[Any] | None = None) -> Adviser:
+def adviser(
+    base_url: str,
+    data: Path,
+    *,
+    key: str = KEY,
+    told: list[Any] | None = None,
+    strict_schema: str = "yes",
+) -> Adviser:
     llm = config().platform.llm.model_copy(
         update={
             "base_url": base_url,
             "api_key": key,
             "timeout": timedelta(seconds=3),
+            # What the endpoint can do is not what is counted here.
+            "abilities": config().platform.llm.abilities.model_copy(
+                update={"strict_schema": strict_schema, "tools": "no"}
+            ),
             "prices": (LlmPrice(model=MODEL, input=1.0, output=2.0),),
         }
     )
@@ -87,7 +97,7 @@ def test_a_value_within_bounds_is_taken_with_its_words_and_cost(tmp_path: Path) 
     assert advice.risk == "Less room for others."
     assert "100 + 20 tokens" in advice.cost
     assert "0.000140 dollars" in advice.cost
-    assert "propose.v1.md@" in advice.cost
+    assert "propose.v2.md@" in advice.cost
     assert told == [(MODEL, TokenUsage(100, 20), pytest.approx(0.00014))]
     assert len(server.requests) == 1
 
@@ -110,7 +120,7 @@ def test_anything_else_leaves_the_rules_own_value(tmp_path: Path, content: Any) 
 
 
 @pytest.mark.parametrize(
-    "content", ["no JSON", {"diagnosis": "x"}, said(extra=1), said(confidence=7), []]
+    "content", ["no JSON", {"diagnosis": "x"}, said(extra=1), said(risk=7), []]
 )
 def test_an_answer_that_does_not_fit_is_no_use(tmp_path: Path, content: Any) -> None:
     advice, _ = advised(tmp_path, content)
@@ -153,3 +163,49 @@ def test_the_endpoint_is_told_no_secret_and_no_forged_marker(tmp_path: Path) -> 
 def test_the_question_stays_within_its_room_whatever_the_files_size(size: int) -> None:
     text = question(asking("x" * size), marker="abc", redact=str, room=1_500)
     assert estimate_tokens(text) <= 1_500
+
+
+def test_a_fenced_answer_is_read_as_the_planner_reads_it(tmp_path: Path) -> None:
+    fenced = f"Here you are:\n```json\n{json.dumps(said())}\n```"
+    advice, _ = advised(tmp_path, fenced)
+    assert advice.value == "512Mi"
+
+
+def test_what_was_asked_and_answered_is_kept_without_secrets(tmp_path: Path) -> None:
+    with ScriptedLlm(answer(said(diagnosis=f"token {SECRET}"))) as server:
+        advice = adviser(server.base_url, tmp_path).advise(asking(f"spec: {{}} # {SECRET}\n"))
+        where = server.base_url
+    (kept,) = advice.exchanges
+    assert (kept.model, kept.endpoint) == (MODEL, where)
+    assert (kept.prompt_tokens, kept.output_tokens) == (100, 20)
+    assert [role for role, _ in kept.messages] == ["system", "schema", "user"]
+    assert "Field that may be changed: /resources/memory" in kept.messages[2][1]
+    assert "512Mi" in kept.answer
+    assert SECRET not in str(kept)
+
+
+def test_a_request_without_an_answer_is_kept_too(tmp_path: Path) -> None:
+    with ScriptedLlm(raw(b"{}", status=401)) as server:
+        advice = adviser(server.base_url, tmp_path).advise(asking())
+    (kept,) = advice.exchanges
+    assert kept.answer.startswith("[no answer: ")
+
+
+def test_an_endpoint_that_keeps_failing_is_left_alone_by_every_agent(tmp_path: Path) -> None:
+    with ScriptedLlm(error(503)) as server:
+        for _ in range(config().platform.llm.circuit_breaker.failures):
+            adviser(server.base_url, tmp_path).advise(asking())
+        asked = len(server.requests)
+        advice = adviser(server.base_url, tmp_path).advise(asking())
+        assert len(server.requests) == asked
+    assert "left alone" in advice.told
+    assert (advice.cost, advice.exchanges) == ("", ())
+
+
+def test_what_the_endpoint_can_do_is_found_out_and_kept_for_all_agents(tmp_path: Path) -> None:
+    with ScriptedLlm(answer(said())) as server:
+        for _ in range(2):
+            advice = adviser(server.base_url, tmp_path, strict_schema="auto").advise(asking())
+            assert advice.value == "512Mi"
+        assert len(server.checks) == 1
+    assert (tmp_path / "llm" / "abilities.json").exists()

@@ -115,6 +115,12 @@ def test_what_is_not_one_plain_scalar_is_refused(text: str, pointer: str) -> Non
         edit(text.encode(), service(), pointer, "320Mi", file="shop.yml")
 
 
+def test_a_tab_before_a_comment_is_refused_with_its_line() -> None:
+    text = FILE.partition("---\n")[0].replace("'   # as tested", "'\t# as tested")
+    with pytest.raises(UneditableError, match="line 7: it is not plain YAML"):
+        edit(text.encode(), service(), MEMORY, "2Mi", file="shop.yml")
+
+
 def test_replicas_are_not_put_into_a_flow_mapping() -> None:
     text = FILE.replace("spec:\n  image: 'shop:2.0'   # as tested", "spec: {image: shop:2.0}\nx:")
     with pytest.raises(UneditableError, match="block"):

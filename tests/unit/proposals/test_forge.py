@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from flows.proposals.forge import ForgeClient, PullState
+from flows.proposals.forge import ForgeClient, OutOfTimeError, PullState
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 from tests.fakes.forge import TOKEN, FakeForge, serving
 from tests.fakes.http_server import FakeServer, silent, slow_drip, text
@@ -34,7 +36,7 @@ def test_a_pull_request_is_opened_as_it_was_asked_for(forge: FakeForge) -> None:
     (pull,) = forge.pulls
     assert (pull.number, pull.head, pull.base) == (number, HEAD, "main")
     assert (pull.title, pull.text) == ("propose: shop", "why\n- a\n")
-    found = client(forge).get(number)
+    found = client(forge).get(number, HEAD)
     assert found is not None
     assert found.state is PullState.OPEN
     assert found.url.startswith("https://")
@@ -83,7 +85,7 @@ def test_another_who_was_faster_is_believed(forge: FakeForge) -> None:
 def test_closing_says_why_and_happens_once(forge: FakeForge) -> None:
     number = opened(forge)
     for _ in range(2):
-        client(forge).close(number, "moot")
+        client(forge).close(number, HEAD, "moot")
     (pull,) = forge.pulls
     assert (pull.state, pull.comments) == ("closed", ["moot"])
 
@@ -91,15 +93,72 @@ def test_closing_says_why_and_happens_once(forge: FakeForge) -> None:
 @pytest.mark.parametrize("state", ["merged", "closed"])
 def test_the_state_that_a_person_gave_it_is_told(forge: FakeForge, state: str) -> None:
     pull = forge.add(HEAD, state=state)
-    found = client(forge).get(pull.number)
+    found = client(forge).get(pull.number, HEAD)
     assert found is not None
     assert found.state == state
-    client(forge).close(pull.number, "moot")
+    client(forge).close(pull.number, HEAD, "moot")
     assert pull.comments == []
 
 
+@pytest.mark.parametrize("state", ["locked", "", "draft"])
+def test_a_state_that_nobody_knows_is_neither_open_nor_closed(forge: FakeForge, state: str) -> None:
+    pull = forge.add(HEAD, state=state)
+    found = client(forge).get(pull.number, HEAD)
+    assert found is not None
+    assert found.state is PullState.UNKNOWN
+    with pytest.raises(TemporaryError, match="no known state"):
+        client(forge).close(pull.number, HEAD, "moot")
+    assert (pull.state, pull.comments) == (state, [])
+
+
+@pytest.mark.parametrize(("head", "fork"), [("feature/human-work", False), (HEAD, True)])
+def test_another_branchs_number_is_never_closed(forge: FakeForge, head: str, fork: bool) -> None:
+    pull = forge.add(head)
+    pull.fork = fork
+    assert client(forge).get(pull.number, HEAD) is None
+    client(forge).close(pull.number, HEAD, "moot")
+    assert (pull.state, pull.comments) == ("open", [])
+
+
+def test_what_does_not_say_whose_branch_it_is_is_not_ours() -> None:
+    body = json.dumps({"number": 1, "state": "open", "head": {"ref": HEAD}})
+    with FakeServer(text(body)) as server:
+        settings = FakeForge("github").settings(apiUrl=server.url)
+        assert ForgeClient(settings, redact=str).get(1, HEAD) is None
+
+
+def test_where_it_may_not_be_closed_nothing_is_said(forge: FakeForge) -> None:
+    number = opened(forge)
+    forge.unchangeable = True
+    with pytest.raises(PermanentError, match="403"):
+        client(forge).close(number, HEAD, "moot")
+    assert forge.pulls[0].comments == []
+
+
+def test_many_slow_pages_are_bounded_together() -> None:
+    with serving("gitea") as forge:
+        for number in range(1000):
+            forge.add(f"feature-{number}")
+        forge.slow = 0.15
+        slow = client(forge, timeout="200ms")
+        with pytest.raises(TemporaryError):
+            slow.find_open(HEAD)
+        assert len(forge.asked) < 10  # of 20 pages
+        forge.asked.clear()
+        with pytest.raises(OutOfTimeError):
+            slow.find_open(HEAD)
+        assert forge.asked == []
+
+
+def test_nothing_is_asked_after_the_run_has_to_end(forge: FakeForge) -> None:
+    late = ForgeClient(forge.settings(), redact=str, until=time.monotonic())
+    with pytest.raises(OutOfTimeError):
+        late.find_open(HEAD)
+    assert forge.asked == []
+
+
 def test_one_that_is_not_there_is_none(forge: FakeForge) -> None:
-    assert client(forge).get(7) is None
+    assert client(forge).get(7, HEAD) is None
 
 
 def test_a_wrong_token_is_refused_and_never_told(forge: FakeForge) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flows.command_line.knowledge import knowledge_data
-from flows.learning.lessons import INTERRUPTED
 from flows.plan import Phase, PlannerKind
 from flows.report import IncidentReport, IncidentResult, RunResult
 from flows.reporting.status import TargetStatus
@@ -173,7 +172,11 @@ def test_a_run_that_is_killed_counts_neither_as_success_nor_is_it_lost(tmp_path:
         world.engine.call = original  # type: ignore[method-assign]  # the next process
         assert world.file(FILE) == before
         past = status(world).history[-1]
-        assert (past.result, past.planner, past.seconds) == (INTERRUPTED, "learned", None)
+        assert (past.result, past.planner, past.seconds) == (
+            IncidentResult.INTERRUPTED,
+            "learned",
+            None,
+        )
         attempts = status(world).attempts
         assert attempts is not None
         assert (attempts.count, attempts.tried) == (1, ())
@@ -182,7 +185,7 @@ def test_a_run_that_is_killed_counts_neither_as_success_nor_is_it_lost(tmp_path:
         assert known(world)["restart"].in_a_row == 4
         assert len(server.requests) == asked
         results = [past.result for past in status(world).history]
-        assert results == ["recovered"] * 3 + [INTERRUPTED, "recovered"]
+        assert results == ["recovered"] * 3 + ["interrupted", "recovered"]
 
 
 def test_the_history_of_a_target_is_kept_and_bounded(tmp_path: Path) -> None:

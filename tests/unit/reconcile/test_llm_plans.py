@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from flows.command_line.output import preview_data
+from flows.command_line.preview import preview
+from flows.listener import RunRequest
 from flows.plan import PlannerKind
 from flows.report import IncidentResult, RunResult, report_path
+from flows.reporting.status import TargetStatus
+from infrastructure.observed import EngineHealth, InstanceState
 from tests.fakes.llm_server import Behaviour, ScriptedLlm, answer, error, refusal
-from tests.fakes.llm_setting import KEY, plan_answer
+from tests.fakes.llm_setting import KEY, nothing_to_do, plan_answer
 from tests.fakes.llm_setting import step as model_step
 from tests.fakes.loop import ENVIRONMENT, LoopWorld, loop_world, service_yaml
 
@@ -145,4 +150,87 @@ def test_nothing_is_asked_while_nothing_differs(tmp_path: Path) -> None:
         asked = len(server.requests)
         for _ in range(3):
             assert world.run().result is RunResult.CONVERGED
+        assert len(server.requests) == asked
+
+
+def sick(world: LoopWorld) -> None:
+    """It runs, and the engine's own check of it fails: a soft drift, which may be no fault."""
+    container = world.engine.named("a")
+    container.state, container.exit_code = InstanceState.RUNNING, None
+    container.health = EngineHealth.UNHEALTHY
+
+
+def test_what_the_model_holds_for_no_fault_is_left_alone_and_not_counted(tmp_path: Path) -> None:
+    with (
+        ScriptedLlm(answer(nothing_to_do(cause_target=TARGET))) as server,
+        planned_by(server, tmp_path) as world,
+    ):
+        sick(world)
+        (told,) = world.run().incidents
+        assert told.result is IncidentResult.NOTHING_TO_DO
+        assert "the model sees nothing to do: It works." in told.summary
+        asked = len(server.requests)
+        again = world.run()
+        assert (again.incidents, again.result) == ((), RunResult.DRIFT_REMAINS)
+        assert (operations(world), len(server.requests)) == ([], asked)
+        status = TargetStatus.model_validate_json(world.file(f"status/{TARGET}.json"))
+        assert status.attempts is None
+        assert status.last_incident is not None
+        assert status.last_incident.result == "nothing_to_do"
+        assert "It works." in status.last_incident.summary
+        world.engine.kill("a")  # another fault, so another fingerprint
+        assert len(world.run().incidents) == 1
+
+
+def test_its_word_holds_for_a_time_only_and_each_time_anew(tmp_path: Path) -> None:
+    # No abilities to find out: each request is a question about the incident.
+    llm = {"nothingToDoFor": "1ms", "abilities": {"strictSchema": "yes", "tools": "no"}}
+    with ScriptedLlm(answer(nothing_to_do(cause_target=TARGET))) as server:
+        connected = {"baseUrl": server.base_url, "apiKey": KEY, **llm}
+        with planned_by(server, tmp_path, llm=connected) as world:
+            sick(world)
+            times = set()
+            for _ in range(2):
+                (told,) = world.run().incidents
+                assert told.result is IncidentResult.NOTHING_TO_DO
+                status = TargetStatus.model_validate_json(world.file(f"status/{TARGET}.json"))
+                assert status.last_incident is not None
+                times.add(status.last_incident.at)
+            assert len(server.requests) == len(times) == 2
+
+
+def test_a_model_that_is_not_sure_that_nothing_is_wrong_is_not_believed(tmp_path: Path) -> None:
+    unsure = answer(nothing_to_do(confidence=0.2, cause_target=TARGET))
+    with ScriptedLlm(unsure) as server, planned_by(server, tmp_path) as world:
+        sick(world)
+        (told,) = world.run().incidents
+        assert told.plan.planner is PlannerKind.RUNBOOK
+        assert "it sees nothing to do, and is only 20% sure" in told.plan.planner_reason
+        assert operations(world) == ["restart"]
+
+
+PREVIEW = RunRequest(None, None, None, "plan")
+
+
+def test_a_preview_shows_what_it_cost_and_asks_nobody_if_told_so(tmp_path: Path) -> None:
+    planned = answer(plan_answer(step()), usage=(1500, 100))
+    with ScriptedLlm(planned) as server, planned_by(server, tmp_path) as world:
+        quiet = preview(PREVIEW, world.runtime, ask_model=False)
+        assert quiet.cases[0].plan.planner is PlannerKind.RUNBOOK
+        assert "--no-llm" in quiet.cases[0].plan.planner_reason
+        assert (server.requests, server.checks) == ([], [])
+        (told,) = preview_data(preview(PREVIEW, world.runtime))["incidents"]
+        assert told["planner"] == "llm"
+        assert [(u["promptTokens"], u["outputTokens"]) for u in told["usage"]] == [(1500, 100)]
+        assert operations(world) == []
+
+
+def test_a_preview_does_not_ask_again_about_what_is_unchanged(tmp_path: Path) -> None:
+    calm = answer(nothing_to_do(cause_target=TARGET))
+    with ScriptedLlm(calm) as server, planned_by(server, tmp_path) as world:
+        sick(world)
+        world.run()
+        asked = len(server.requests)
+        (left,) = preview(PREVIEW, world.runtime).left
+        assert "the model sees nothing to do: It works." in left.reason
         assert len(server.requests) == asked

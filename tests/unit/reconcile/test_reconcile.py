@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from flows.command_line.output import print_status
-from flows.report import IncidentResult, RunResult
+from flows.listener import RunRequest
+from flows.reconcile import open_proposals
+from flows.report import IncidentResult, RunResult, render_markdown
+from flows.reporting.proposal_note import ProposalNote, ProposalState
 from flows.reporting.sentences import remains, waits
 from flows.reporting.status import TargetStatus
 from infrastructure.drift_kinds import DriftKind
@@ -185,15 +189,19 @@ def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(
         waiting = (
             "2 of 2 attempts have failed; the last one: recreate: did not help: no such device"
         )
-        assert results[2].incidents[0].summary == waiting
-        assert waits(results[2].incidents[0]) == f"a person has to look: {waiting}"
+        stopped = "is stopped, exit code 137"
+        assert results[2].incidents[0].summary == f"local-docker/a: a {stopped}; {waiting}"
+        told = waits(results[2].incidents[0])
+        assert told.startswith(f"{stopped}; {waiting} (not sent: no Alertmanager in local-docker")
         status = json.loads(world.file("status/local-docker/a.json"))
         assert "Stalled" in [c["type"] for c in status["conditions"]]
         monkeypatch.setenv("COLUMNS", "300")
         statuses = {"local-docker/a": TargetStatus.model_validate(status)}
         now = datetime.now(UTC)
         print_status(world.runtime.git.desired(), statuses, statuses, now=now)
-        assert "Stalled, a person must look (uici report); Stopped" in capsys.readouterr().out
+        told = capsys.readouterr().out
+        assert "Stalled, a person must look (uici report); Stopped" in told
+        assert "; cause: a is stopped, exit code 137" in told
         quiet = world.reports()
         world.run()
         assert world.reports() == quiet
@@ -230,8 +238,36 @@ def test_within_the_back_off_nothing_is_tried(world: LoopWorld) -> None:
     told = world.reports()
     report = world.run()
     assert (report.incidents, report.result) == ((), RunResult.DRIFT_REMAINS)
+    assert report.left_alone[PREDICTOR].startswith("backing off until 20")
+    title = render_markdown(report).splitlines()[0]
+    assert "market-predictor still differs, left alone: backing off until 20" in title
     assert operations(world).count("start") == 1
     assert world.reports() == told
+
+
+def test_proposals_that_were_open_at_the_start_are_in_the_report(world: LoopWorld) -> None:
+    def note(target: str, state: ProposalState) -> ProposalNote:
+        return ProposalNote(
+            target=target,
+            field="/resources/memory",
+            old="256Mi",
+            new="320Mi",
+            spec_digest="0" * 16,
+            branch=f"uici/propose/{target.rpartition('/')[2]}-{state}",
+            commit="c" * 40,
+            state=state,
+            at=datetime.now(UTC),
+            run_id="r",
+        )
+
+    notes = [
+        note(PREDICTOR, ProposalState.OPEN),
+        note(PREDICTOR, ProposalState.REFUSED),
+        note(GATEWAY, ProposalState.OPEN),
+    ]
+    opened = world.runtime.open_world(RunRequest(None, ("market-predictor",), None, "r"))
+    known = replace(opened, proposals={each.branch: each for each in notes})
+    assert open_proposals(known) == (notes[0],)
 
 
 def test_an_unknown_outcome_is_looked_at_and_told_with_its_remedy(world: LoopWorld) -> None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from flows.plan import Declined, Exchange, LlmUsage, Phase, PhaseRecord, PlannerKind, RootCause
+import pytest
+
+from flows.plan import (
+    Declined,
+    Evidence,
+    Exchange,
+    LlmUsage,
+    Phase,
+    PhaseRecord,
+    PlannerKind,
+    RootCause,
+)
 from flows.reporting.as_json import report_to_dict
-from flows.reporting.asked import Told
+from flows.reporting.asked import Told, run_cost
 from flows.reporting.markdown import render_markdown
+from flows.reporting.sentences import told_people
 from infrastructure.cause_kinds import CauseKind
-from tests.unit.report.made import TARGET, incident_report, plan, run_report
+from tests.unit.report.made import TARGET, incident_report, plan, run_report, step
 
 SYSTEM = "instructions\n" * 200
 USAGE = LlmUsage("gpt-x", "https://api", 1, 900, 80, 0.01, 3.2, "plan.v3.md@0123abcd")
@@ -69,7 +82,8 @@ def test_what_was_asked_in_vain_costs_and_shows() -> None:
     assert found["exchanges"][0]["answer"]["text"] == "prose"
     page = render_markdown(report)
     assert "Asked in vain gpt-x (prompt plan.v3.md" in page
-    assert "1 requests, 900 + 80 tokens, 0.010000 US dollars" in page
+    assert "1 request, 900 + 80 tokens, 1.00 ct" in page
+    assert page.splitlines()[2] == "Cost: 980 tokens in 1 request, 1.00 ct"
     assert "gpt-x was asked (plan, 900 + 80 tokens, 1.5 s) and said: prose" in page
     assert page.count("<details>") == page.count("</details>")
 
@@ -80,3 +94,50 @@ def test_the_page_is_brief_about_long_answers() -> None:
     assert "zzz" in page
     assert "z" * 700 not in page
     assert SYSTEM[:12] not in page
+
+
+def test_a_model_s_claims_are_called_so_and_facts_are_not() -> None:
+    evidence = Evidence({}, (), ("exit code 137",))
+    made = plan(
+        planner=PlannerKind.LLM,
+        usage=USAGE,
+        diagnosis="it leaks",
+        evidence=("the limit is too low",),
+        cause=RootCause(CauseKind.OUT_OF_MEMORY, TARGET),
+    )
+    page = render_markdown(
+        run_report("r", incidents=[incident_report(made=made, evidence=evidence)])
+    )
+    assert "The model says: it leaks (the model's own estimate: 100 %)\n" in page
+    assert f"\n\nCause, the model says: OutOfMemory at {TARGET}\n" in page
+    assert "- the model says: the limit is too low\n- exit code 137\n" in page
+    told = replace(made, steps=(step("escalate_to_human", parameters={"summary": "it leaks"}),))
+    assert told_people(told) == "the model says: it leaks"
+    rules = plan(cause=RootCause(CauseKind.OUT_OF_MEMORY, TARGET))
+    page = render_markdown(run_report("r", incidents=[incident_report(made=rules)]))
+    assert f"\n\nCause: OutOfMemory at {TARGET}\n" in page
+    assert "model says" not in page
+
+
+@pytest.mark.parametrize(
+    ("usage", "text"),
+    [
+        (replace(USAGE, dollars=0.000018), "980 tokens in 1 request, less than 0.01 ct"),
+        (replace(USAGE, dollars=0.00021), "980 tokens in 1 request, 0.02 ct"),
+        (replace(USAGE, dollars=0.0, requests=2), "980 tokens in 2 requests, 0.00 ct"),
+        (replace(USAGE, dollars=1234.5), "980 tokens in 1 request, 1,234.50 US dollars"),
+        (
+            replace(USAGE, dollars=None, prompt_tokens=9000),
+            "9,080 tokens in 1 request, price unknown",
+        ),
+        (None, "no model asked"),
+    ],
+)
+def test_cost_is_said_as_people_read_it(usage: LlmUsage | None, text: str) -> None:
+    assert run_cost([plan(usage=usage)]) == text
+
+
+def test_cost_adds_up_over_plans_and_those_who_declined() -> None:
+    declined = Declined(PlannerKind.LLM, "refused", replace(USAGE, dollars=None))
+    found = run_cost([plan(usage=USAGE), plan(declined=(declined,))])
+    assert found == "1,960 tokens in 2 requests, 1.00 ct and more of unknown price"

@@ -10,12 +10,14 @@ from datetime import timedelta
 
 import pytest
 
-from flows.comparison.drift import Drift
+from flows.compare import Comparison
+from flows.comparison.drift import Drift, HealthStatus, Sync, TargetState
 from flows.execute import Execution
 from flows.guard import Decision
 from flows.observe import SourceFailure
 from flows.plan import Evidence, LlmUsage, PlannerKind
 from flows.report import (
+    IncidentReport,
     IncidentResult,
     commit_message,
     intent_files,
@@ -27,6 +29,8 @@ from flows.report import (
     report_to_dict,
     same_news,
 )
+from flows.reporting.proposal_note import ProposalNote, ProposalState
+from flows.reporting.run_summary import run_name
 from flows.reporting.sentences import came_of_it, planner, waits
 from flows.reporting.status import Attempts, OpenIntent, Reported
 from flows.reporting.text import fault_seconds
@@ -63,6 +67,12 @@ REFUSED = DesiredState(
 )
 
 
+def escalated(summary: str) -> IncidentReport:
+    """Nothing was done but to tell people."""
+    made = plan(step("escalate_to_human", parameters={"summary": summary}))
+    return incident_report(IncidentResult.ESCALATED, made=made, rule="read-only")
+
+
 def config_drift(
     field: str = "/resources/memory", desired: str = "64Mi", observed: str = "32Mi"
 ) -> Drift:
@@ -91,10 +101,9 @@ def test_what_waits_for_a_person_stands_first() -> None:
     page = render_markdown(run_report("run-0001", incidents=[told]))
     assert page.splitlines()[0].endswith("→ nothing done → not allowed alone → a person is needed")
     assert (
-        "**Waits for you:** market-predictor: UICI may not start it alone (risk low): do it by"
-        " hand, or raise allowUpTo in the policy\n" in page
+        "**Waits for you:** market-predictor: UICI may not start it alone (risk low): uici"
+        " approve shows and allows it\n" in page
     )
-    assert "approve" not in page
 
 
 def test_several_incidents_are_named_and_counted() -> None:
@@ -119,7 +128,6 @@ def test_several_incidents_are_named_and_counted() -> None:
             "still broken; UICI tries again after its back-off",
         ),
         (IncidentResult.HELD, "suspended: moving", "still broken, left alone: suspended: moving"),
-        (IncidentResult.ESCALATED, "", "a person is needed"),
         (IncidentResult.UNKNOWN, "", "a person is needed"),
         (IncidentResult.WAITING, "backing off", "still broken: backing off"),
         (IncidentResult.RECOVERED, "", "nothing waits for a person"),
@@ -146,7 +154,7 @@ def test_a_dependent_that_is_not_well_yet_is_told() -> None:
     told = incident_report(of=incident(targets=[TARGET, GATEWAY]))
     assert told.verification is not None
     for state, tail in (
-        (CheckState.PENDING, "market-gateway not well yet, the next run looks again"),
+        (CheckState.PENDING, "the next run looks at market-gateway again"),
         (CheckState.PASSED, "nothing waits for a person"),
     ):
         check = Check(GATEWAY, "dependent", state, "it needs market-predictor")
@@ -154,6 +162,103 @@ def test_a_dependent_that_is_not_well_yet_is_told() -> None:
         page = render_markdown(run_report("r", incidents=[replace(told, verification=checked)]))
         assert "market-predictor (also hit: market-gateway): " in page.splitlines()[0]
         assert page.splitlines()[0].endswith(f"→ {tail}")
+        sick = state is CheckState.PENDING
+        assert ("recovered in 1.7 s; market-gateway not well yet" in page) is sick
+        name = run_name(run_report("r", incidents=[replace(told, verification=checked)]))
+        assert name == "healed market-predictor: start" + (
+            " (market-gateway not well yet)" if sick else ""
+        )
+        assert ("**Not well yet:** market-gateway: it needs market-predictor" in page) is sick
+
+
+def test_people_told_is_said_once_and_with_what_they_were_told() -> None:
+    told = escalated("local-docker/market-predictor can't work: it refuses its configuration")
+    page = render_markdown(run_report("r", incidents=[told]))
+    title, _, rest = page.partition("\n")
+    assert title == "# market-predictor: exited (137) → people told"
+    assert "**Waits for you:** market-predictor: can't work: it refuses its configuration\n" in rest
+    both = render_markdown(run_report("r", incidents=[incident_report(), told]))
+    assert both.splitlines()[0].endswith(" → a person is needed")
+    assert "escalated to" not in page + both
+    assert run_name(run_report("r", incidents=[told])) == "people told of market-predictor"
+    assert "uici run OPERATION" not in page
+
+
+def test_what_was_sent_to_nobody_is_not_called_told() -> None:
+    told = replace(escalated("it is full"), not_sent="no Alertmanager in local-docker")
+    report = run_report("r", incidents=[told])
+    page = render_markdown(report)
+    assert run_name(report) == "not sent (no Alertmanager in local-docker): market-predictor"
+    assert page.splitlines()[0] == (
+        "# market-predictor: exited (137) → not sent: no Alertmanager in local-docker"
+        " → a person is needed"
+    )
+    assert "people told" not in page
+    assert "| not sent: no Alertmanager in local-docker |" in page
+    assert "it is full (not sent: no Alertmanager in local-docker: it stands in" in page
+    assert report_to_dict(report)["incidents"][0]["notSent"] == "no Alertmanager in local-docker"
+
+
+def test_a_fault_that_stays_is_not_called_broken_twice() -> None:
+    attempts = Attempts(spec_digest="0" * 16, count=1, last_at=NOW, not_before=NOW)
+    known = {TARGET: status().model_copy(update={"attempts": attempts})}
+    told = incident_report(IncidentResult.FAILED, summary="start: did not help")
+    page = render_markdown(run_report("r", incidents=[told], statuses=known))
+    assert (
+        "**Still broken:** market-predictor: UICI tries again after its back-off"
+        " at 2026-11-22 12:00:00Z\n" in page
+    )
+    assert "Still broken:** market-predictor: still" not in page
+
+
+def test_a_quiet_run_says_what_is_left_alone_and_until_when() -> None:
+    state = TargetState(TARGET, "0" * 16, Sync.SYNCED, HealthStatus.DEGRADED, "Stopped", "ended")
+    seen = Comparison({TARGET: state}, (drift(),), (), (incident(),))
+    why = "backing off until 2026-11-22T12:05:00+00:00"
+    report = replace(run_report("r"), comparison=seen, left_alone={TARGET: why})
+    assert render_markdown(report).splitlines()[0] == (
+        f"# drift on 1 of 1 target → market-predictor still differs, left alone: {why}"
+    )
+    assert report_to_dict(report)["leftAlone"] == {TARGET: why}
+
+
+def test_an_open_proposal_waits_for_a_person() -> None:
+    note = ProposalNote(
+        target=TARGET,
+        field="/resources/memory",
+        old="256Mi",
+        new="320Mi",
+        spec_digest="0" * 16,
+        branch="uici/propose/market-predictor-memory",
+        commit="c" * 40,
+        state=ProposalState.OPEN,
+        at=NOW,
+        run_id="r",
+        pull_request="https://forge.example/pr/7",
+    )
+    report = replace(healed("r"), proposals=(note,))
+    page = render_markdown(report)
+    words = "market-predictor memory 256Mi → 320Mi (branch uici/propose/market-predictor-memory)"
+    assert page.splitlines()[0].endswith(f" → a proposal waits: {words}")
+    assert f"- A proposal waits: {words}: `https://forge.example/pr/7`" in page
+    assert "nothing waits" not in page
+    assert report_to_dict(report)["proposals"][0]["new"] == "320Mi"
+
+
+def test_what_took_a_step_back_stands_among_the_operations() -> None:
+    told = incident_report(IncidentResult.FAILED, summary="start: did not help")
+    undone = outcome(step("scale"))
+    page = render_markdown(run_report("r", incidents=[replace(told, undone=(undone,))]))
+    assert f"| scale | {TARGET} | takes back | succeeded |" in page
+
+
+def test_every_table_names_a_target_alike() -> None:
+    several = incident(drift(), drift(instance="market-predictor-2"))
+    page = render_markdown(run_report("r", incidents=[incident_report(of=several)]))
+    rows = [line for line in page.splitlines() if "| Stopped |" in line or "| start |" in line]
+    assert rows[0].startswith(f"| {TARGET} | Stopped |")
+    assert rows[1].startswith(f"| {TARGET} (market-predictor-2) | Stopped |")
+    assert f"| start | {TARGET} |" in rows[2]
 
 
 def test_a_quiet_run_tells_of_drift_within_its_grace() -> None:
@@ -211,7 +316,8 @@ def test_what_the_service_said_stands_on_top_and_its_log_is_folded() -> None:
     log = "2026-11-22T11:59:58Z ERROR no route\n" * 2 + "2026-11-22T11:59:59Z ready\n"
     told = incident_report(evidence=Evidence({TARGET: log}, (), ("exit code 137",)))
     lines = render_markdown(run_report("r", incidents=[told])).splitlines()
-    assert lines[2] == "It said: 2026-11-22T11:59:58Z ERROR no route (2 times)"
+    assert lines[2] == "Cost: no model asked"
+    assert lines[4] == "It said: 2026-11-22T11:59:58Z ERROR no route (2 times)"
     shown = lines[lines.index("<details><summary>Evidence</summary>") :]
     assert shown[2:5] == [
         "- exit code 137",
@@ -256,6 +362,14 @@ def test_time_counts_from_the_earliest_known_fault() -> None:
     unknown = incident_report(of=incident(drift(since=None)))
     assert fault_seconds(unknown) == pytest.approx(0.7)
     assert fault_seconds(incident_report(IncidentResult.FAILED)) is None
+
+
+def test_a_dependent_s_older_fault_is_not_the_root_s() -> None:
+    older = drift(target=GATEWAY, since=NOW - timedelta(hours=3))
+    told = incident_report(of=incident(drift(), older, targets=[TARGET, GATEWAY]))
+    assert fault_seconds(told) == pytest.approx(1.7)
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert "From the fault at 2026-11-22 11:59:58Z" in page
 
 
 def test_files_of_an_incident() -> None:
@@ -393,6 +507,7 @@ def test_every_planner_and_result_has_its_words() -> None:
             page = render_markdown(run_report("r", incidents=[told]))
             assert f"Plan: {planner(told.plan)} (" in page
             assert came_of_it(told) in page.splitlines()[0]
+            assert told.plan.diagnosis in page
 
 
 def test_what_an_unknown_outcome_asks_of_a_person() -> None:
@@ -425,7 +540,8 @@ def test_what_was_not_seen_and_what_it_cost_stand_in_the_report() -> None:
         failures=(SourceFailure("local-docker", "prometheus", "connection refused"),),
     )
     page = render_markdown(report)
-    assert "2 requests, 900 + 80 tokens, unpriced" in page
+    assert "Cost: 980 tokens in 2 requests, price unknown\n" in page
+    assert "2 requests, 900 + 80 tokens, price unknown" in page
     assert "local-docker: prometheus: connection refused" in page
     assert "| Stale | remote away |" in page
     assert "| restart |" in page

@@ -55,7 +55,7 @@ FOLD = re.compile(
     r"^(<details><summary>(Evidence|How it was planned)</summary>|</details>)$", re.MULTILINE
 )
 OWN_COMMAND = re.compile(
-    r"`(docker logs --since 15m|docker inspect|uici run (get_logs|OPERATION)|uici status -t)"
+    r"`(docker logs --since 15m|docker inspect|uici run [a-z_]+|uici status -t)"
     r" [A-Za-z0-9][A-Za-z0-9_./-]*`"
 )
 texts = st.one_of(

@@ -268,6 +268,20 @@ def test_guessing_tokens_is_slowed_down_too() -> None:
         assert [made.post(b"{}", "guess") for _ in range(4)] == [401, 401, 401, 429]
 
 
+def test_a_flood_of_wrong_tokens_never_turns_the_right_one_away() -> None:
+    for made in _listening(settings(perMinute=1, burst=3)):
+        flood = [made.post(message(alert()), guess) for guess in ("a", "b", None, "d", "e")]
+        assert flood == [401, 401, 401, 429, 429]
+        assert made.post(message(alert())) == 202
+        assert made.asked == [CONCERNED]
+
+
+def test_alerts_leave_guesses_no_more_room() -> None:
+    for made in _listening(settings(perMinute=1, burst=2)):
+        assert [made.post(message(alert())) for _ in range(3)] == [202, 200, 429]
+        assert [made.post(b"{}", "guess") for _ in range(3)] == [401, 401, 429]
+
+
 def test_there_is_nothing_to_post_to_elsewhere(place: Place) -> None:
     assert place.post(message(alert()), path="/healthz") == 404
 

@@ -1,0 +1,101 @@
+"""Trust is earned by approvals that helped, one after the other, and lost by one that did not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.approvals.ladder import earned
+from flows.plan import Plan, PlannerKind, PlanStep
+from flows.reporting.status import PastIncident, Step, TargetStatus
+from tests.builders import NOW
+
+CLASS = "docker-stopped"
+PLAN = Plan("f", PlannerKind.RUNBOOK, "", "", 1.0, (), (PlanStep("start", "e/shop", {}, ""),))
+YES, ALONE, NO = ("recovered", "0" * 12), ("recovered", None), ("failed", "0" * 12)
+
+
+def past(at: int, result: str, approval: str | None, **changes: Any) -> PastIncident:
+    values: dict[str, Any] = {
+        "at": NOW + timedelta(minutes=at),
+        "run_id": f"run-{at}",
+        "spec_digest": "s",
+        "incident_class": CLASS,
+        "kinds": ("Stopped",),
+        "planner": "runbook",
+        "steps": (Step(operation="start", parameters={}),),
+        "result": result,
+        "approval": approval,
+    }
+    return PastIncident.model_validate(values | changes)
+
+
+def status(*history: PastIncident, target: str = "e/shop") -> TargetStatus:
+    return TargetStatus(
+        target=target,
+        observed_revision="main@none",
+        spec_digest="s",
+        sync="Synced",
+        health="Healthy",
+        conditions=(),
+        history=history,
+    )
+
+
+def told(*past_ones: tuple[str, str | None], after: int | None = 2) -> str | None:
+    history = [past(n, *each) for n, each in enumerate(past_ones)]
+    return earned(PLAN, CLASS, [status(*history)], after=after)
+
+
+@pytest.mark.parametrize(
+    ("history", "trusted"),
+    [
+        ((), False),
+        ((YES,), False),
+        ((YES, YES), True),
+        ((YES, ALONE, YES), True),
+        ((ALONE, ALONE, ALONE), False),
+        ((YES, YES, NO), False),
+        ((YES, NO, YES), False),
+        ((YES, YES, ("failed", None)), False),
+        ((YES, YES, ("interrupted", None)), False),
+        ((YES, YES, ("unknown", None)), False),
+        ((NO, YES, YES), True),
+    ],
+)
+def test_so_many_in_a_row(history: tuple[tuple[str, str | None], ...], *, trusted: bool) -> None:
+    assert (told(*history) is not None) is trusted
+
+
+def test_unset_nothing_is_ever_trusted() -> None:
+    assert told(*[YES] * 100, after=None) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"incident_class": "docker-missing"},
+        {"steps": (Step(operation="restart", parameters={}),)},
+        {"steps": (Step(operation="start", parameters={}),) * 2},
+    ],
+)
+def test_only_the_same_class_and_the_same_operations_count(changes: dict[str, Any]) -> None:
+    history = [past(n, *YES, **changes) for n in range(5)]
+    assert earned(PLAN, CLASS, [status(*history)], after=2) is None
+
+
+def test_the_order_is_that_of_time_across_targets() -> None:
+    shop = status(past(0, *YES), past(3, *NO))
+    bank = status(past(1, *YES), past(2, *YES), target="e/bank")
+    assert earned(PLAN, CLASS, [shop, bank], after=2) is None
+
+
+@given(st.lists(st.sampled_from([YES, ALONE, NO]), max_size=9), st.integers(1, 4))
+def test_one_more_failure_never_earns_trust(
+    history: list[tuple[str, str | None]], after: int
+) -> None:
+    assert told(*history, NO, after=after) is None

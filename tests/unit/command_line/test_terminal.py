@@ -1,0 +1,87 @@
+"""Nothing that a terminal would act upon comes out, whoever wrote what is shown."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from flows.cli import _print_json
+from flows.command_line import output
+from flows.command_line.propose import show, show_notes
+from flows.proposals.result import Proposal, Result
+from flows.reporting.proposal_note import ProposalNote, ProposalState
+from flows.reporting.status import Condition, ConditionType, TargetStatus
+from flows.repository.contract import DesiredState
+
+EVIL = "x\x1b[2J\x1b]0;pwn\x07\u202e\x9b31m\u200b\x7f"
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def quiet(capsys: pytest.CaptureFixture[str]) -> str:
+    told = capsys.readouterr().out
+    assert "x" in told
+    assert all(line.isprintable() for line in told.split("\n"))
+    return told
+
+
+def test_json_means_the_same_and_is_spelled_without_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = {"a": [EVIL, "Zoë → 日本"], EVIL: None}
+    _print_json(data)
+    told = quiet(capsys)
+    assert json.loads(told) == data
+    assert "Zoë → 日本" in told
+
+
+@pytest.mark.parametrize("answer", [EVIL, [EVIL], {EVIL: EVIL}])
+def test_an_operations_answer(capsys: pytest.CaptureFixture[str], answer: object) -> None:
+    output.print_outcome({"error": "", "output": answer})
+    quiet(capsys)
+
+
+def test_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_markdown(f"# {EVIL}\n\n- {EVIL}\n")
+    quiet(capsys)
+
+
+def test_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    ready = Condition(
+        type=ConditionType.READY,
+        status="False",
+        reason=EVIL,
+        message=EVIL,
+        last_transition_time=AT,
+    )
+    status = TargetStatus(
+        target=EVIL,
+        observed_revision=EVIL,
+        spec_digest=EVIL,
+        sync=EVIL,
+        health=f"{EVIL}[bold]",
+        conditions=(ready,),
+    )
+    desired = DesiredState("main@none", {})
+    output.print_status(desired, {EVIL: status}, [EVIL], now=AT)
+    assert "[bold]" in quiet(capsys)
+
+
+def test_proposals(capsys: pytest.CaptureFixture[str]) -> None:
+    show([Proposal(EVIL, EVIL, Result.WOULD_OPEN, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL)])
+    note = ProposalNote(
+        target=EVIL,
+        field=EVIL,
+        old=EVIL,
+        new=EVIL,
+        spec_digest=EVIL,
+        branch=EVIL,
+        commit=EVIL,
+        state=ProposalState.OPEN,
+        at=AT,
+        run_id=EVIL,
+        pull_request=EVIL,
+    )
+    show_notes({EVIL: note}, [EVIL])
+    quiet(capsys)
