@@ -202,10 +202,19 @@ def test_a_rejected_push_is_replayed_on_top(remote: Remote, tmp_path: Path) -> N
 
 def test_the_same_file_from_both_keeps_both_in_history(remote: Remote, tmp_path: Path) -> None:
     ours, theirs = agent(remote.path, tmp_path / "one"), agent(remote.path, tmp_path / "two")
+    theirs.push(REPORTS, committed(theirs, "reports/shop.md", b"theirs"))
+    ours.push(REPORTS, committed(ours, "reports/shop.md", b"ours"))
+    assert remote.files() == {"reports/shop.md": b"ours"}
+    assert git(remote.path, "show", f"{REPORTS}~1:reports/shop.md") == "theirs"
+
+
+def test_a_status_of_another_is_not_overwritten_by_a_mere_look(
+    remote: Remote, tmp_path: Path
+) -> None:
+    ours, theirs = agent(remote.path, tmp_path / "one"), agent(remote.path, tmp_path / "two")
     theirs.push(REPORTS, committed(theirs, "status/shop.json", b"theirs"))
     ours.push(REPORTS, committed(ours, "status/shop.json", b"ours"))
-    assert remote.files() == {"status/shop.json": b"ours"}
-    assert git(remote.path, "show", f"{REPORTS}~1:status/shop.json") == "theirs"
+    assert remote.files() == {"status/shop.json": b"theirs"}
 
 
 def test_unpushed_commits_survive_somebody_s_rewrite(remote: Remote, tmp_path: Path) -> None:

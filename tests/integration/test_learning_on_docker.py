@@ -49,7 +49,8 @@ def place(tmp_path: Path, docker_host: str, demo_image: str) -> Iterator[Place]:
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(ScriptedLlm(answer(plan_answer(step("restart", TARGET)))))
         platform = {
-            "learning": {"trustAfter": TRUST_AFTER},
+            # The same fault comes again and again here, from outside.
+            "learning": {"trustAfter": TRUST_AFTER, "relapseWithin": "1ms"},
             "llm": {"baseUrl": model.base_url, "apiKey": KEY, "isolation": {"rounds": 0}},
             "guard": {"policy": {"backoff": {"initial": "0s", "max": "0s"}}},
             "verify": {"deadline": "5s", "interval": "100ms"},
