@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from flows.comparison.drift import Sync
@@ -29,6 +30,12 @@ OWN_ALERT = Alert(
     state=AlertState.ACTIVE,
 )
 UNDECIDED = {"result": IncidentResult.HELD, "decision": Decision.DENIED}
+
+
+@pytest.fixture(autouse=True)
+def every_level() -> None:
+    """A test before this one may have configured the log of the process, without `debug`."""
+    structlog.reset_defaults()
 
 
 def logged(run: Any, **arguments: Any) -> list[dict[str, Any]]:
