@@ -120,6 +120,10 @@ class ReportsBranch:
     def _target(self, ours: str | None, base: str | None, tip: str) -> str:
         if ours is None or ours == base or self._plumbing.contains(tip, ours):
             return tip
+        if (base is None or self._plumbing.contains(tip, base)) and self._plumbing.contains(
+            ours, tip
+        ):
+            return ours  # what landed is ours: a commit was made while its push was under way
         return self._replay(ours, base, tip)
 
     def _replay(self, ours: str, base: str | None, tip: str) -> str:

@@ -200,6 +200,20 @@ def test_a_rejected_push_is_replayed_on_top(remote: Remote, tmp_path: Path) -> N
     )
 
 
+def test_a_commit_made_while_the_one_before_is_pushed_stays_as_it_is(
+    remote: Remote, tmp_path: Path
+) -> None:
+    """What landed is our own: it has overtaken nothing, not even a status of a mere look."""
+    ours = agent(remote.path, tmp_path / "one")
+    ours.push(REPORTS, committed(ours, "status/shop.json", b"0"))
+    first = committed(ours, "status/shop.json", b"1")
+    second = committed(ours, "status/shop.json", b"2")
+    git(ours.directory, "push", "--quiet", str(remote.path), f"{first}:refs/heads/{REPORTS}")
+    git(ours.directory, "update-ref", f"refs/remotes/origin/{REPORTS}", first)  # as Git notes it
+    assert ours.push(REPORTS, second).sha == second == remote.tip()
+    assert remote.files() == {"status/shop.json": b"2"}
+
+
 def test_the_same_file_from_both_keeps_both_in_history(remote: Remote, tmp_path: Path) -> None:
     ours, theirs = agent(remote.path, tmp_path / "one"), agent(remote.path, tmp_path / "two")
     theirs.push(REPORTS, committed(theirs, "reports/shop.md", b"theirs"))

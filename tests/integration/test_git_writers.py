@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,9 @@ THREADS = 4  # of each process: locks must hold between threads, too
 COMMITS = 3
 WRITERS = [f"w{process}-{thread}" for process in range(PROCESSES) for thread in range(THREADS)]
 
+# Each commit tells of its own run, so the last to land is the one whose status stands.
 _PROCESS = """
-import sys
+import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tests.integration.git_world import NOW, REPORTS, agent
@@ -28,18 +30,20 @@ def write(name):
     repository.fetch("main", REPORTS)
     landed = []
     for number in range(int(commits)):
-        text = f"{name} {number}"
-        files = {f"reports/{name}-{number}.md": b"x", "status/shared.json": text.encode()}
-        made = repository.commit(REPORTS, files, message=text, at=NOW)
+        run = f"{name}-{number}"
+        status = json.dumps({"lastIncident": {"runId": run}})
+        files = {f"reports/{run}.md": b"x", "status/shared.json": status.encode()}
+        message = f"{run}\\n\\nUICI-Run: {run}\\n"
+        made = repository.commit(REPORTS, files, message=message, at=NOW)
         pushed = repository.push(REPORTS, made.sha)
         assert pushed.error == "", pushed.error
         landed.append(pushed.sha)
     return landed
 
 with ThreadPoolExecutor(len(names)) as pool:
-    for landed in pool.map(write, names):
-        for sha in landed:
-            print("landed", sha)
+    told = [sha for landed in pool.map(write, names) for sha in landed]
+for sha in told:  # only now: log lines of the threads would stand between
+    print("landed", sha)
 """
 
 
@@ -64,13 +68,14 @@ def test_eight_writers_lose_nothing(tmp_path: Path, data: str) -> None:
         assert status == 0, err.decode()
         lines = out.decode().splitlines()
         told += [line.split()[1] for line in lines if line.startswith("landed ")]
-    wanted = [f"{name} {number}" for name in WRITERS for number in range(COMMITS)]
+    wanted = [f"{name}-{number}" for name in WRITERS for number in range(COMMITS)]
     assert sorted(remote.messages()) == sorted(wanted)
     files = {f"reports/{name}-{n}.md" for name in WRITERS for n in range(COMMITS)}
     assert set(remote.files()) == {*files, "status/shared.json"}
     # What each writer was told is what stands in the remote, replayed or not.
     assert sorted(told) == sorted(remote.shas())
-    assert remote.files()["status/shared.json"].decode() == remote.messages()[-1]
+    last = json.loads(remote.files()["status/shared.json"])["lastIncident"]["runId"]
+    assert last == remote.messages()[-1]
 
 
 def test_the_lock_is_freed_by_its_holder_s_death(tmp_path: Path) -> None:
