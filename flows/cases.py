@@ -30,6 +30,7 @@ from flows.guard import (
 from flows.guarding.flapping import flaps
 from flows.guarding.reach import engine_access
 from flows.learning.incident_class import class_name, class_of
+from flows.learning.relapse import RelapseWindow, by_itself
 from flows.learning.similar import SimilarClasses
 from flows.listener import Listener
 from flows.observe import Observation
@@ -75,6 +76,8 @@ def open_cases(
     world: World, comparison: Comparison, seen: Observation, listener: Listener
 ) -> tuple[tuple[Case, ...], tuple[LeftAlone, ...]]:
     """Plan and judge every incident, in dependency order."""
+    if not comparison.incidents:
+        return (), ()
     guard = guard_of(world, comparison, seen)
     left = [
         alone
@@ -132,16 +135,28 @@ def _verdicts(
 ) -> tuple[Verdict, ...]:
     """The guard's answers, with what people have said about this plan and others like it."""
     approved = world.approvals.of_plan(plan, incident)
-    trusted = _trusted(world, incident, evidence, plan)
+    trusted = _trusted(world, incident, evidence, plan, now=guard.now)
     return judge(plan, incident, replace(guard, approved=approved, trusted=trusted))
 
 
-def _trusted(world: World, incident: Incident, evidence: Evidence, plan: Plan) -> Mapping[str, str]:
+def _trusted(
+    world: World, incident: Incident, evidence: Evidence, plan: Plan, *, now: datetime
+) -> Mapping[str, str]:
     """Why people need not be asked about a plan any more, by its digest; empty: they are."""
     executor = world.executors.get(incident.environment, "unknown")
     named = class_name(class_of(incident, evidence, executor))
     after = world.approvals.settings.trust_after
-    why = earned(plan, named, world.statuses.values(), after=after)
+    window = RelapseWindow(world.config.platform.learning.relapse_within, now)
+    status, spec = world.statuses.get(incident.root), world.services[incident.root].spec_digest
+    history = status.history if status is not None and by_itself(incident) else ()
+    why = earned(
+        plan,
+        named,
+        world.statuses.values(),
+        after=after,
+        within=window.within,
+        relapsed=window.of(history, incident_class=named, spec_digest=spec),
+    )
     return {} if why is None else {plan.digest: why}
 
 

@@ -72,17 +72,15 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         listener.drifts_found(sight.comparison)
         laps.end(Stage.LOOK)
         cases, left = open_cases(world, sight.comparison, sight.seen, listener)
-        ready, held = admit(cases, left, acting(world, listener, sight, world.desired.stale))
-        ready = with_undo(
-            ready,
-            world,
-            acting(world, listener, sight, None).before,
-            guard_of(world, sight.comparison, sight.seen),
-        )
+        stage = acting(world, listener, sight, world.desired.stale)
+        ready, held = admit(cases, left, stage)
+        if ready:
+            guard = guard_of(world, sight.comparison, sight.seen)
+            ready = with_undo(ready, world, stage.before, guard)
         laps.end(Stage.DECIDE)
         intent = commit_intent(runtime, world, sight, ready, listener=listener)
         laps.end(Stage.INTENT)
-        done = act(intent.cases, acting(world, listener, sight, intent.unpushed))
+        done = act(intent.cases, replace(stage, hold=held_back(intent.unpushed)))
         laps.end(Stage.ACT)
         done = (*done, *held, *intent.spent)
         report = close(runtime, world, sight, Ending(started, intent, done, left))
@@ -268,9 +266,14 @@ def acting(world: World, listener: Listener, sight: Sight, unpushed: str | None)
         world=world,
         listener=listener,
         before=before,
-        hold=f"the Git remote can't be reached: {unpushed}" if unpushed else None,
+        hold=held_back(unpushed),
         up_to=world.config.platform.git.local_commit_suffices_up_to,
     )
+
+
+def held_back(unpushed: str | None) -> str | None:
+    """What keeps disruptive steps from running while the intent is on our own disk only."""
+    return f"the Git remote can't be reached: {unpushed}" if unpushed else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,39 @@ lies between the two is neither a drift (`flows.comparison`) nor out of bounds
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
 from pydantic.alias_generators import to_snake
 
 from infrastructure.service import ServiceSpec
 
+# What every target is asked for in every run.
+_OFTEN = {
+    "/replicas": attrgetter("replicas"),
+    "/resources/memory": attrgetter("resources.memory"),
+    "/resources/cpu": attrgetter("resources.cpu"),
+}
 
 def declared_at(spec: ServiceSpec, pointer: str) -> Any:
     """The typed value at a JSON pointer of camelCase names; None where nothing is."""
+    if (often := _OFTEN.get(pointer)) is not None:
+        return often(spec)
     value: Any = spec
-    for part in pointer[1:].split("/"):
+    for key, attribute in _parts(pointer):
         if isinstance(value, Mapping):
-            value = value.get(part)
+            value = value.get(key)
         else:
-            value = getattr(value, to_snake(part), None)
+            value = getattr(value, attribute, None)
     return value
+
+
+@functools.lru_cache(maxsize=256)
+def _parts(pointer: str) -> tuple[tuple[str, str], ...]:
+    return tuple((part, to_snake(part)) for part in pointer[1:].split("/"))
 
 
 def within_limit(spec: ServiceSpec, pointer: str, value: int | Decimal) -> bool:

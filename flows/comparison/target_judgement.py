@@ -6,6 +6,7 @@ can tell (breaker, incidents, strays).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -322,6 +323,8 @@ def _left_env(service: Service, seen: ObservedSpec) -> Iterator[tuple[str, str, 
 
 def _native(wanted: Any, seen: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
     """Subset comparison: only what is declared is looked at."""
+    if wanted == seen:
+        return
     if isinstance(wanted, Mapping):
         for key, value in wanted.items():
             below = seen.get(key) if isinstance(seen, Mapping) else None
@@ -330,10 +333,11 @@ def _native(wanted: Any, seen: Any, pointer: str) -> Iterator[tuple[str, str, st
         # Member by member: engines add defaults to members, too.
         for number, (value, below) in enumerate(zip(wanted, seen, strict=True)):
             yield from _native(value, below, f"{pointer}/{number}")
-    elif wanted != seen:
+    else:
         yield pointer, str(wanted), "not set" if seen is None else str(seen)
 
 
+@functools.lru_cache(maxsize=4096)  # the same ones in every run
 def normal_image(reference: str) -> str:
     """One spelling for one image: registry, `library/` and `latest` made explicit.
 
