@@ -134,10 +134,14 @@ def report_files(
 
 
 def report_path(report: RunReport) -> str:
-    """`reports/YYYY/MM/DD/<HHMMSS>-<end of run id>`, without the ending; UTC."""
+    """`reports/YYYY/MM/DD/HH/<HHMMSS>-<end of run id>`, without the ending; UTC.
+
+    A folder for each hour: Git writes all names of a folder anew with each report, which
+    would make a busy day's last report dearer than its first a hundred times over.
+    """
     at = report.finished_at.astimezone(UTC)
     # The end of a run id is random also where its beginning is a time (UUIDv7).
-    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H%M%S}-{file_name(report.run_id)[-8:].strip('-')}"
+    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H/%H%M%S}-{file_name(report.run_id)[-8:].strip('-')}"
 
 
 def news(report: RunReport, before: Reported) -> tuple[IncidentReport, ...]:
@@ -211,8 +215,9 @@ def _holds_since(last: LastIncident) -> datetime | None:
 
 
 def _status_bytes(status: TargetStatus, redactor: Redactor) -> bytes:
-    data = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return json_bytes(data, redactor.data, indent=1)
+    data = status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    head = {"apiVersion": status.api_version, "kind": status.kind}
+    return json_bytes({**head, **data}, redactor.data, indent=1)
 
 
 # ── messages ────────────────────────────────────────────────────────────────────

@@ -22,19 +22,32 @@ from infrastructure.errors import PermanentError
 settings.register_profile("uici", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("uici")
 
+_SHARED = frozenset({"docker_host", "prometheus_url", "alertmanager_url"})
+# Of tests that share real servers; "" is every other test, alone.
+_GROUPS = ("real", "prefect", "demo", "")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs the same real servers runs in one process, so that they are started once.
 
-    Where the tests run in one process anyway, the mark means nothing.
+    The long groups come first: one that began last would leave the other process idle.
+    Where the tests run in one process anyway, the marks mean nothing.
     """
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "prefect" in item.path.parts and "integration" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("prefect"))
-        elif "docker_host" in fixtures or {"integration", "e2e"} & set(item.path.parts):
-            item.add_marker(pytest.mark.xdist_group("real"))
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _GROUPS.index(groups[item]))
+
+
+def _group(item: pytest.Item) -> str:
+    parts = item.path.parts
+    if "e2e" in parts:
+        return "demo"
+    if "integration" in parts and "prefect" in parts:
+        return "prefect"
+    return "real" if _SHARED.intersection(getattr(item, "fixturenames", ())) else ""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""One Prefect server for the session; a `uici serve` of its own for each test that asks."""
+"""One Prefect server for the package; a `uici serve` of its own for each test that asks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.prefect_edge.server import prefect_server
 from tests.integration.prefect.service import Api, Service
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # an idle server still takes an eighth of a core
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with prefect_server(tmp_path_factory.mktemp("prefect"), ready_timeout=150) as server:
         api = Api(server.api_url)
@@ -25,7 +25,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def new_service(
     prefect_api: Api, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Service]]:
-    """Makes services on the session's server, each with a pool of its own. Not started."""
+    """Makes services on the package's server, each with a pool of its own. Not started."""
     made: list[Service] = []
 
     def make(**prefect: Any) -> Service:

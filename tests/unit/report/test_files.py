@@ -376,8 +376,8 @@ def test_files_of_an_incident() -> None:
     report = replace(healed("4e5f-0a1b2c3d"), intent_commit="c" * 40)
     files = report_files(report, NOTHING, redactor=REDACTOR)
     assert set(files) == {
-        "reports/2026/11/22/120000-0a1b2c3d.md",
-        "reports/2026/11/22/120000-0a1b2c3d.json",
+        "reports/2026/11/22/12/120000-0a1b2c3d.md",
+        "reports/2026/11/22/12/120000-0a1b2c3d.json",
         f"status/{TARGET}.json",
         "intents/4e5f-0a1b2c3d.json",
     }
@@ -387,7 +387,7 @@ def test_files_of_an_incident() -> None:
 
 @pytest.mark.parametrize("run_id", ["../../etc", "/", "", "a b\n", "." * 200])
 def test_a_run_id_stays_one_part_of_a_path(run_id: str) -> None:
-    assert report_path(run_report(run_id)).count("/") == 4
+    assert report_path(run_report(run_id)).count("/") == 5
     files = intent_files(run_id, NOW, "main@none", [case()], statuses={}, redactor=REDACTOR)
     [path] = files
     assert path.count("/") == 1
@@ -437,7 +437,7 @@ def test_a_refused_state_is_told_once_and_forgotten_when_repaired() -> None:
     told = json.loads(files["refused.json"] or b"")
     assert told["revision"] == REFUSED.refused_revision
     assert told["problems"][0]["remedy"] == "did you mean image?"
-    page = files["reports/2026/11/22/120000-r.md"] or b""
+    page = files["reports/2026/11/22/12/120000-r.md"] or b""
     assert b"shop.yml:3:1: unknown field imge" in page
     known = Reported(refused_revision=REFUSED.refused_revision)
     assert report_files(report, known, redactor=REDACTOR) == {}
