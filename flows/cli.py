@@ -279,6 +279,25 @@ def status(
 
 
 @app.command()
+def explain(
+    target: Annotated[str, typer.Argument(help="environment/name, or a name that is unique.")],
+    *,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Why a target is as it is, and what happens next. Changes nothing, asks no model."""
+    from flows.command_line import explain as explaining  # noqa: PLC0415 - see the module
+
+    with _loop(config, state) as opened:
+        explained = explaining.explain(target, opened.runtime, _run_id())
+        if as_json:
+            _print_json(explaining.as_data(explained))
+        else:
+            explaining.show(explained)
+
+
+@app.command()
 def report(
     run: Annotated[
         str,

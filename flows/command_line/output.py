@@ -352,6 +352,17 @@ def _short(at: datetime, now: datetime) -> str:
     return f"{at:%H:%M:%SZ}" if at.date() == today else f"{at:%Y-%m-%d}"
 
 
+def print_sections(headline: str, sections: Mapping[str, Iterable[str]]) -> None:
+    """A headline, then headings with their lines; a section without lines is left out."""
+    console = _console()
+    console.print(f"[bold]{escape(headline)}[/]")
+    for heading, lines in sections.items():
+        told = [f"  {escape(line)}" for line in lines]
+        if told:
+            console.print(f"\n[bold]{heading}[/]")
+            console.print("\n".join(told))
+
+
 def print_reports(reports: Iterable[StoredReport]) -> None:
     """`uici report --list`."""
     console = _console()

@@ -1,0 +1,280 @@
+"""`uici explain TARGET`: why a target is as it is, and what happens next, in plain words.
+
+It looks as `uici plan` does, without a model, and adds what Git remembers: what was tried,
+what waits for a person, what changed lately. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flows.cases import Case
+from flows.command_line import output
+from flows.command_line.preview import Preview, preview
+from flows.comparison.drift import Drift, HealthStatus, Sync
+from flows.guarding.verdict import Decision, Verdict
+from flows.listener import RunRequest
+from flows.reporting.proposal_note import ProposalState
+from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
+from flows.runtime import Runtime
+from flows.world import policies
+from infrastructure.errors import PermanentError
+from infrastructure.quantities import format_duration
+
+_PAST = 3  # incidents that are told of
+_CHANGES = 3  # commits that are told of
+_DRIFTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Sentences, in the order in which they are read; all of them redacted."""
+
+    target: str
+    state: str
+    now: tuple[str, ...]
+    before: tuple[str, ...]
+    next: tuple[str, ...]
+    waiting: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+def explain(name: str, runtime: Runtime, run_id: str) -> Explanation:
+    """Look at a target and say what there is to say.
+
+    Args:
+        name: inventory id, or a name that is unique.
+        runtime: of the process.
+        run_id: under which it looks; nothing is kept of it.
+
+    Raises:
+        PermanentError: there is no such target, or there are several.
+        TemporaryError: no desired state could be read.
+    """
+    desired = runtime.desired()
+    statuses = runtime.git.statuses()
+    target = _one(output.chosen({*desired.services, *statuses}, None, [name]), name)
+    place = target.partition("/")[0]
+    seen = preview(RunRequest((place,), None, None, run_id), runtime, ask_model=False)
+    teller = _Teller(target, seen, statuses.get(target), runtime)
+    redact = runtime.redactor.text
+    return Explanation(
+        target,
+        redact(teller.state()),
+        *(
+            tuple(redact(line) for line in lines)
+            for lines in (
+                teller.now(),
+                teller.before(),
+                teller.next(),
+                teller.waiting(),
+                teller.limits(),
+            )
+        ),
+    )
+
+
+def _one(found: list[str], name: str) -> str:
+    if len(found) != 1:
+        raise PermanentError(f"{name} is the name of several targets: {', '.join(found)}")
+    return found[0]
+
+
+class _Teller:
+    """Everything that is known of one target, as sentences."""
+
+    def __init__(
+        self, target: str, seen: Preview, status: TargetStatus | None, runtime: Runtime
+    ) -> None:
+        self._target = target
+        self._seen = seen
+        self._status = status
+        self._runtime = runtime
+        self._clock = runtime.clock.now()
+        self._service = seen.desired.services.get(target)
+
+    def state(self) -> str:
+        """The headline."""
+        found = self._seen.comparison.states.get(self._target)
+        if found is None:
+            return f"{self._target} is not in desired state any more"
+        since = self._since(found.health)
+        synced = "" if found.sync is Sync.SYNCED else f", {found.sync.value}"
+        return f"{self._target} is {found.health.value}{synced}{since}: {found.message}"
+
+    def _since(self, health: HealthStatus) -> str:
+        ready = self._condition(ConditionType.READY)
+        if self._status is None or ready is None or self._status.health != health.value:
+            return ""  # no run has told of it yet
+        return f" for {_ago(self._clock - ready.last_transition_time)}"
+
+    def now(self) -> Iterator[str]:
+        """What differs from Git now, and what is right of it."""
+        desired = self._seen.desired
+        image = f", image {self._service.spec.image}" if self._service is not None else ""
+        yield f"Git says {desired.revision}{image}"
+        if desired.stale:
+            yield f"that may be old: {desired.stale}"
+        drifts = [d for d in self._seen.comparison.drifts if d.target == self._target]
+        pending = [d for d in self._seen.comparison.pending if d.target == self._target]
+        for drift in (*drifts, *pending)[:_DRIFTS]:
+            grace = " (within its grace: not acted upon yet)" if drift in pending else ""
+            yield f"{_words(drift)}{grace}"
+        if not drifts and not pending:
+            yield "nothing differs from Git"
+        for failure in self._seen.failures:
+            yield f"not seen: {failure.source} of {failure.environment}: {failure.error}"
+
+    def before(self) -> Iterator[str]:
+        """What changed and what was tried, newest first."""
+        since = self._clock - self._runtime.config.platform.git.retention.reports
+        for change in self._runtime.git.changes(
+            self._seen.desired, [self._target], limit=_CHANGES, since=since
+        ):
+            ago = _ago(self._clock - change.at)
+            yield f"{ago} ago {change.author} changed its file: {change.subject}"
+        status = self._status
+        if status is None:
+            yield "no run has told of it yet"
+            return
+        for past in status.history[: -_PAST - 1 : -1]:
+            yield f"{_ago(self._clock - past.at)} ago {_past_words(past)}"
+        if status.attempts is not None:
+            yield f"{status.attempts.count} tries in a row have not helped"
+
+    def next(self) -> Iterator[str]:
+        """What the next run does about it."""
+        interval = self._runtime.config.platform.reconcile.interval
+        when = f"the next run, every {format_duration(interval)}"
+        state = self._seen.comparison.states.get(self._target)
+        if state is None:
+            yield "it is an orphan: reported, and removed only by uici run prune"
+        elif state.held is not None:
+            yield f"nothing while it lasts: {state.held}"
+        elif case := self._case():
+            if case.incident.root != self._target:
+                yield f"it suffers from {case.incident.root}, which is repaired first"
+            yield f"{when}, {_planned(case)}"
+            yield from (_verdict_words(verdict) for verdict in case.verdicts)
+        elif left := next((a for a in self._seen.left if self._about(a.incident.targets)), None):
+            yield f"nothing now: {left.reason}"
+        elif state.health is HealthStatus.UNKNOWN:
+            yield "nothing is done about what can't be seen: uici doctor"
+        elif state.health is HealthStatus.PROGRESSING:
+            yield f"{when}, looks again"
+        else:
+            yield "nothing to do"
+
+    def waiting(self) -> Iterator[str]:
+        """What waits for a person."""
+        reported = self._runtime.git.reported()
+        for request in reported.approvals.waiting:
+            if request.target == self._target:
+                steps = ", ".join(step.operation for step in request.plan.steps)
+                left = _ago(request.expires_at - self._clock)
+                yield f"uici approve {request.id}: {steps} (risk {request.risk.value}, {left} left)"
+        if self._condition(ConditionType.STALLED) is not None:
+            yield (
+                "it is stalled: uici report tells what was tried; change its desired state, or"
+                f" mend it by hand or by uici run OPERATION {self._target}"
+            )
+        for note in reported.proposals.values():
+            if note.target == self._target and note.state is ProposalState.OPEN:
+                where = note.pull_request or note.branch
+                yield f"proposed: {note.field} {note.old} → {note.new}: {where}"
+
+    def limits(self) -> Iterator[str]:
+        """How far UICI may go here."""
+        if self._service is None:
+            return
+        services = {self._target: self._service}
+        request = RunRequest(None, None, None, "")
+        policy = policies(self._runtime.config, services, request)[self._target]
+        yield (
+            f"mode {policy.mode.value}; alone up to risk {policy.allow_up_to.value}, with a"
+            f" person's word up to {policy.approve_up_to.value}; at most"
+            f" {policy.max_attempts} tries, then a person is told"
+        )
+        for freeze in policy.freezes:
+            end = freeze.end.isoformat() if freeze.end is not None else "for good"
+            yield f"frozen from {freeze.start.isoformat()} until {end}: {freeze.reason}"
+
+    def _case(self) -> Case | None:
+        return next((c for c in self._seen.cases if self._about(c.incident.targets)), None)
+
+    def _about(self, targets: tuple[str, ...]) -> bool:
+        return self._target in targets
+
+    def _condition(self, kind: ConditionType) -> Condition | None:
+        conditions = self._status.conditions if self._status is not None else ()
+        return next((c for c in conditions if c.type is kind), None)
+
+
+def _words(drift: Drift) -> str:
+    since = f", since {drift.since:%Y-%m-%d %H:%M:%SZ}" if drift.since else ""
+    return f"{drift.kind.value}: {drift.message}{since}"
+
+
+def _past_words(past: PastIncident) -> str:
+    steps = ", ".join(step.operation for step in past.steps) or "nothing done"
+    took = f" in {past.seconds:.0f} s" if past.seconds is not None else ""
+    return f"{'/'.join(past.kinds)}: {steps} ({past.planner}): {past.result}{took}"
+
+
+def _planned(case: Case) -> str:
+    return f"by {case.plan.planner.value}: {case.plan.diagnosis} ({case.plan.planner_reason})"
+
+
+def _verdict_words(verdict: Verdict) -> str:
+    step = verdict.step
+    doing = " ".join([step.operation, *(f"{k}={v}" for k, v in step.parameters.items())])
+    match verdict.decision:
+        case Decision.ALLOWED:
+            return f"does {doing}: {verdict.reason}"
+        case Decision.NEEDS_APPROVAL:
+            return f"asks a person before {doing}: {verdict.reason}"
+        case Decision.DENIED:
+            return f"does not {doing}: {verdict.reason}"
+
+
+def _ago(span: timedelta) -> str:
+    """Two units at most: 3 min, 2 h 5 min, 4 d."""
+    seconds = max(0, int(span.total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days:
+        return f"{days} d"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def as_data(explained: Explanation) -> dict[str, Any]:
+    """`uici explain --json`."""
+    return {
+        "apiVersion": "uici/v1",
+        "kind": "Explanation",
+        "target": explained.target,
+        "state": explained.state,
+        "now": list(explained.now),
+        "before": list(explained.before),
+        "next": list(explained.next),
+        "waiting": list(explained.waiting),
+        "limits": list(explained.limits),
+    }
+
+
+def show(explained: Explanation) -> None:
+    """For people."""
+    output.print_sections(
+        explained.state,
+        {
+            "Now": explained.now,
+            "Before": explained.before,
+            "Next": explained.next,
+            "Waits for you": explained.waiting or ("nothing",),
+            "Limits": explained.limits,
+        },
+    )

@@ -1,0 +1,108 @@
+"""`uici explain`: one target's state, its past, what comes next, and who has to act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.command_line.explain import Explanation, as_data, explain, show
+from infrastructure.errors import PermanentError
+from tests.fakes.loop import LoopWorld, loop_world, service_yaml
+
+NO_GRACE: dict[str, Any] = {"compare": {"grace": {"confirmAfter": "0s"}}}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[LoopWorld]:
+    with loop_world(tmp_path, platform=NO_GRACE) as made:
+        made.commit(shop=service_yaml("shop"), till=service_yaml("till", dependsOn=["shop"]))
+        for service in made.runtime.git.desired().services.values():
+            made.engine.run(service)
+        made.run()
+        yield made
+
+
+def told(world: LoopWorld, name: str = "shop") -> Explanation:
+    return explain(name, world.runtime, "an-explanation")
+
+
+def test_what_is_well_has_nothing_to_do(world: LoopWorld) -> None:
+    found = told(world)
+    assert found.state.startswith("local-docker/shop is Healthy for ")
+    assert "nothing differs from Git" in found.now
+    assert found.next == ("nothing to do",)
+    assert found.waiting == ()
+    assert found.limits[0].startswith("mode enforce; alone up to risk ")
+    assert any("ann changed its file" in line for line in found.before)
+
+
+def test_a_fault_tells_of_the_plan_and_leaves_the_world_alone(world: LoopWorld) -> None:
+    world.engine.kill("shop")
+    reports = world.reports()
+    found = told(world)
+    assert found.state.startswith("local-docker/shop is Degraded: ")
+    assert any(line.startswith("Stopped: ") for line in found.now)
+    assert found.next[0].startswith("the next run, every ")
+    assert any(line.startswith("does start") for line in found.next)
+    assert world.reports() == reports
+    assert told(world).state == found.state  # it is still down
+
+
+def test_what_was_done_stays_told_after_the_recovery(world: LoopWorld) -> None:
+    world.engine.kill("shop")
+    world.run()
+    found = told(world)
+    assert found.state.startswith("local-docker/shop is Healthy")
+    assert any("Stopped: start (runbook): recovered" in line for line in found.before)
+
+
+def test_a_dependent_is_told_to_wait_for_its_root(world: LoopWorld) -> None:
+    world.engine.kill("shop")
+    world.engine.kill("till")
+    found = told(world, "till")
+    assert any("it suffers from local-docker/shop" in line for line in found.next)
+
+
+def test_what_a_person_has_to_allow_waits_for_them(tmp_path: Path) -> None:
+    strict = {**NO_GRACE, "guard": {"policy": {"allowUpTo": "read", "approveUpTo": "high"}}}
+    with loop_world(tmp_path, platform=strict) as world:
+        world.commit(shop=service_yaml("shop"))
+        for service in world.runtime.git.desired().services.values():
+            world.engine.run(service)
+        world.run()
+        world.engine.kill("shop")
+        assert any(line.startswith("asks a person before start") for line in told(world).next)
+        world.run()
+        found = told(world)
+        assert len(found.waiting) == 1
+        assert found.waiting[0].startswith("uici approve ")
+        assert "start (risk low" in found.waiting[0]
+
+
+def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:
+    world.commit(shop=service_yaml("shop", suspend={"reason": "moving house"}))
+    world.engine.kill("shop")
+    assert told(world).next == ("nothing while it lasts: suspended: moving house",)
+
+
+def test_an_unknown_name_is_refused_with_those_that_are_known(world: LoopWorld) -> None:
+    with pytest.raises(PermanentError, match=r"nothing-such \(known: local-docker/shop"):
+        told(world, "nothing-such")
+
+
+def test_the_terminal_shows_headings_and_no_markup_of_others(
+    world: LoopWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.commit("[red]hot[/] \x1b[31m", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    found = told(world)
+    capsys.readouterr()
+    show(found)
+    out = capsys.readouterr().out
+    for heading in ("Now", "Before", "Next", "Waits for you", "Limits"):
+        assert f"\n{heading}\n" in out
+    assert "[red]hot[/]" in out
+    assert "\x1b[31m" not in out
+    assert as_data(found)["state"] == found.state
