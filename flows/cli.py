@@ -168,13 +168,22 @@ def validate(
         Path | None, typer.Argument(help="Folder of Service files (default: the seed's).")
     ] = None,
     config: ConfigOption = None,
+    annotate: Annotated[
+        str | None,
+        typer.Option("--annotate", metavar="FORGE", help="For a pull request: github or gitlab."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check configuration and a folder of desired state. Exit code 0: valid, 1: not."""
     from flows.command_line import validation  # noqa: PLC0415 - see the module
 
+    style = _style(annotate)
     problems, count, remarks = validation.validate(path, config)
-    if as_json:
+    if style is not None:
+        from flows.command_line.pull_request import annotated, placed  # noqa: PLC0415 - as above
+
+        print(annotated(style, placed(problems, path), placed(remarks, path)))  # noqa: T201 - a command line speaks
+    elif as_json:
         _print_json(validation.as_data(problems, count, remarks))
     else:
         for remark in remarks:
@@ -196,6 +205,13 @@ def plan(
     no_llm: Annotated[
         bool, typer.Option("--no-llm", help="Ask no model: show what is planned without it.")
     ] = False,
+    branch: Annotated[
+        str | None,
+        typer.Option("--branch", metavar="NAME", help="As if this branch were in force."),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="A comment for a pull request.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what differs from Git and what would be done. Changes nothing.
@@ -207,11 +223,15 @@ def plan(
     from flows.command_line import output  # noqa: PLC0415 - see the module
     from flows.command_line.preview import preview  # noqa: PLC0415 - see the module
 
-    with _loop(config, state) as opened:
+    with _loop(config, state, branch) as opened:
         request = _request(environment, target, None)
         seen = preview(request, opened.runtime, ask_model=not no_llm)
         if as_json:
             _print_json(opened.runtime.redactor.data(output.preview_data(seen)))
+        elif markdown:
+            from flows.command_line.pull_request import comment  # noqa: PLC0415 - as above
+
+            print(comment(seen, opened.runtime.registry, opened.runtime.redactor.text), end="")  # noqa: T201 - a command line speaks
         else:
             output.print_preview(seen, opened.runtime.redactor.text)
     dark = ERROR if output.unseen(seen) else OK
@@ -232,7 +252,8 @@ def reconcile(
 ) -> None:
     """Look once and repair what differs (changes services; uici plan only looks).
 
-    Exit code 0: converged, 2: drift remains (waiting, stalled or escalated), 1: error.
+    Exit code 0: converged, 2: drift remains (waiting, stalled or escalated), 1: error, or no
+    drift was found but something could not be seen.
     """
     from flows.log_listener import LogListener  # noqa: PLC0415 - see the module
     from flows.reconcile import reconcile as run  # noqa: PLC0415 - see the module
@@ -583,20 +604,30 @@ def _decide(runtime: Any, request: str, said: Any, *, as_json: bool) -> None:
         print(_printable(told))  # noqa: T201 - a command line speaks
 
 
+def _style(annotate: str | None) -> Any:
+    from flows.command_line.pull_request import Style  # noqa: PLC0415 - see the module
+
+    if annotate is not None and annotate not in list(Style):
+        raise typer.BadParameter(f"--annotate is one of {', '.join(Style)}, not {annotate}")
+    return Style(annotate) if annotate is not None else None
+
+
 @contextlib.contextmanager
-def _loop(config: Path | None, state: str | None) -> Iterator[Any]:
+def _loop(config: Path | None, state: str | None, branch: str | None = None) -> Iterator[Any]:
     from flows.command_line.session import open_session  # noqa: PLC0415 - see the module
 
-    with open_session(_load(config, state)) as session:
+    with open_session(_load(config, state, branch)) as session:
         yield session
 
 
-def _load(config: Path | None, state: str | None = None) -> UniversalConfig:
+def _load(
+    config: Path | None, state: str | None = None, branch: str | None = None
+) -> UniversalConfig:
     from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfigLoader  # noqa: PLC0415 - see the module
 
     if config is not None and not config.is_dir():
         _refuse_folder(config)
-    return UniversalConfigLoader(config or DEFAULT_DIRECTORY, state=state).load()
+    return UniversalConfigLoader(config or DEFAULT_DIRECTORY, state=state, branch=branch).load()
 
 
 def _refuse_folder(config: Path) -> None:
@@ -639,7 +670,21 @@ def _exit_code(report: RunReport) -> int:
     from flows.report import RunResult  # noqa: PLC0415 - see the module
 
     codes = {RunResult.CONVERGED: OK, RunResult.DRIFT_REMAINS: DRIFT, RunResult.ERROR: ERROR}
-    return codes[report.result]
+    return ERROR if _only_unseen(report) else codes[report.result]
+
+
+def _only_unseen(report: RunReport) -> bool:
+    """Nothing is known to differ, and not everything could be seen: as in `uici plan`."""
+    from flows.comparison.drift import HealthStatus  # noqa: PLC0415 - see the module
+    from infrastructure.drift_kinds import DriftKind  # noqa: PLC0415 - see the module
+
+    seen, desired = report.comparison, report.desired
+    drifts = (*seen.drifts, *seen.pending)
+    if any(drift.kind is not DriftKind.ORPHAN for drift in drifts) or report.incidents:
+        return False
+    if desired.refused_revision is not None or desired.stale is not None:
+        return False
+    return any(state.health is HealthStatus.UNKNOWN for state in seen.states.values())
 
 
 def _print_json(data: Any) -> None:

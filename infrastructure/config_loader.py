@@ -141,6 +141,7 @@ class UniversalConfigLoader:
         environ: Mapping[str, str] = os.environ,
         *,
         state: str | None = None,
+        branch: str | None = None,
     ) -> None:
         """Read nothing yet.
 
@@ -149,10 +150,11 @@ class UniversalConfigLoader:
             environ: where `${env:…}` looks.
             state: a state repository that a person named for this process, in place of
                 `git.remote`.
+            branch: of desired state, in place of `git.branch`: to look at what is proposed.
         """
         self._directory = directory
         self._environ = environ
-        self._state = state
+        self._git = {"remote": state, "branch": branch}
 
     def load(self) -> UniversalConfig:
         """The configuration.
@@ -169,8 +171,8 @@ class UniversalConfigLoader:
                 source = Interpolation(self._read(name), self._environ, self._directory)
                 unresolved += source.problems
                 sources[model] = source
-                if model is Platform and self._state is not None:
-                    _set_remote(source.data, self._state)
+                if model is Platform:
+                    _set_git(source.data, self._git)
                 discretion = Discretion(partial(_may_be_secret, source))
                 models[model] = validate(
                     model, source.document, data=source.data, discretion=discretion
@@ -225,9 +227,9 @@ def _may_be_secret(source: Interpolation, location: Location) -> bool:
     return source.hides(location) or not _CONFIDENTIAL.isdisjoint(location)
 
 
-def _set_remote(platform: Any, remote: str) -> None:
+def _set_git(platform: Any, named: Mapping[str, str | None]) -> None:
     if isinstance(platform, dict) and isinstance(platform.get("git"), dict):
-        platform["git"]["remote"] = remote
+        platform["git"] |= {key: value for key, value in named.items() if value is not None}
 
 
 def _refuse(unresolved: list[Problem], others: list[Problem]) -> None:

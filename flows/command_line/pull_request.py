@@ -1,0 +1,177 @@
+"""What a pull request that changes desired state is told: annotations and a comment.
+
+`uici validate --annotate` puts mistakes at their lines, in the words of the forge;
+`uici plan --markdown` is the comment. `deploy/ci/` has both, ready to be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from flows.cases import Case
+from flows.command_line.output import unseen
+from flows.command_line.preview import Preview
+from flows.guarding.verdict import Decision, Verdict
+from flows.reporting.text import cell, count
+from infrastructure.errors import Problem
+from infrastructure.operation_registry import OperationRegistry
+
+MARKER = "<!-- uici plan -->"  # by which a pipeline finds its own comment again
+
+
+class Style(StrEnum):
+    """How a forge wants to be told of a mistake in a file."""
+
+    GITHUB = "github"  # workflow commands; Gitea and Forgejo show them in the log
+    GITLAB = "gitlab"  # a Code Quality report
+
+
+def placed(problems: Iterable[Problem], folder: Path | None) -> tuple[Problem, ...]:
+    """The same with their files as seen from here, which is where a pipeline has its clone.
+
+    Args:
+        problems: files of `folder` are named by their path in it.
+        folder: of desired state; None: the seed's.
+    """
+    return tuple(replace(problem, file=_from_here(problem.file, folder)) for problem in problems)
+
+
+def _from_here(file: str, folder: Path | None) -> str:
+    path = Path(file) if folder is None or not (folder / file).is_file() else folder / file
+    here = Path.cwd()
+    path = path.resolve() if path.is_absolute() or path.exists() else path
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def annotated(style: Style, problems: Sequence[Problem], remarks: Sequence[Problem]) -> str:
+    """All mistakes and remarks, as the forge reads them. Ends without a line break.
+
+    Sources: GitHub's workflow commands; GitLab's Code Quality report format.
+    """
+    if style is Style.GITLAB:
+        told = [_issue(p, "major") for p in problems] + [_issue(r, "info") for r in remarks]
+        return json.dumps(told, ensure_ascii=False, indent=1)
+    lines = [_command("error", p) for p in problems] + [_command("warning", r) for r in remarks]
+    return "\n".join(lines)
+
+
+def _command(level: str, problem: Problem) -> str:
+    place = f"file={_property(problem.file)}"
+    if problem.line:
+        place += f",line={problem.line},col={problem.column or 1}"
+    return f"::{level} {place},title=uici validate::{_data(_sentence(problem))}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _issue(problem: Problem, severity: str) -> dict[str, Any]:
+    return {
+        "description": _sentence(problem),
+        "check_name": "uici validate",
+        "fingerprint": hashlib.sha256(str(problem).encode()).hexdigest(),
+        "severity": severity,
+        "location": {"path": problem.file, "lines": {"begin": max(problem.line, 1)}},
+    }
+
+
+def _sentence(problem: Problem) -> str:
+    return problem.message + (f" ({problem.remedy})" if problem.remedy else "")
+
+
+def comment(seen: Preview, registry: OperationRegistry, redact: Callable[[str], str]) -> str:
+    """What a run would find and do if this desired state were in force, as Markdown.
+
+    Args:
+        seen: of that desired state, against the live world.
+        registry: knows each operation's risk.
+        redact: cuts secrets out of all that is shown.
+    """
+    lines = [MARKER, f"## {_headline(seen)}", "", f"Desired state: `{seen.desired.revision}`", ""]
+    lines += _trouble(seen)
+    lines += _drifts(seen)
+    for case in seen.cases:
+        lines += _case(case, registry)
+    lines += [
+        f"- {cell(left.incident.root)}: nothing now: {cell(left.reason)}" for left in seen.left
+    ]
+    return redact("\n".join(lines).rstrip() + "\n")
+
+
+def _headline(seen: Preview) -> str:
+    states = seen.comparison.states
+    if not seen.differs:
+        dark = len(unseen(seen))
+        known = f"{len(states) - dark} of {count(len(states), 'target')} as declared"
+        return f"uici plan: nothing to change: {known}" + (f", {dark} not seen" if dark else "")
+    changed = {d.target for d in (*seen.comparison.drifts, *seen.comparison.pending)}
+    asked = sum(
+        verdict.decision is Decision.NEEDS_APPROVAL for c in seen.cases for verdict in c.verdicts
+    )
+    people = f", {count(asked, 'step')} only with a person's word" if asked else ""
+    return f"uici plan: {count(len(changed & states.keys()), 'target')} would change{people}"
+
+
+def _trouble(seen: Preview) -> Iterator[str]:
+    if seen.desired.refused_revision:
+        yield f"**Refused**: {cell(seen.desired.refused_revision)} is not valid:"
+        yield from (f"- {cell(str(problem))}" for problem in seen.desired.problems)
+        yield ""
+    if seen.desired.stale:
+        yield f"**May be old**: {cell(seen.desired.stale)}\n"
+    for failure in seen.failures:
+        where = f"{failure.source} of {failure.environment}"
+        yield f"**Not seen**: {cell(where)}: {cell(failure.error)}\n"
+
+
+def _drifts(seen: Preview) -> Iterator[str]:
+    rows = [
+        (d.target, d.kind.value + grace, d.field, d.observed, d.desired)
+        for drifts, grace in (
+            (seen.comparison.drifts, ""),
+            (seen.comparison.pending, " (within its grace)"),
+        )
+        for d in drifts
+    ]
+    if rows:
+        yield from _table(("Target", "Drift", "Field", "Is", "Would be"), rows)
+
+
+def _case(case: Case, registry: OperationRegistry) -> Iterator[str]:
+    yield f"**{cell(case.incident.root)}**, planned by {case.plan.planner.value}:"
+    yield ""
+    yield from _table(
+        ("Operation", "Risk", "Verdict", "Because"), [_step(v, registry) for v in case.verdicts]
+    )
+
+
+def _step(verdict: Verdict, registry: OperationRegistry) -> tuple[str, ...]:
+    step = verdict.step
+    parameters = " ".join(f"{key}={value}" for key, value in step.parameters.items())
+    verdicts = {
+        Decision.ALLOWED: "runs alone",
+        Decision.NEEDS_APPROVAL: "a person has to approve",
+        Decision.DENIED: "denied",
+    }
+    risk = registry.get(step.operation).risk.value
+    told = f"{step.operation} {parameters}".strip()
+    return told, risk, verdicts[verdict.decision], verdict.reason
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|---" * len(head) + "|"
+    for row in rows:
+        yield "| " + " | ".join(cell(text) for text in row) + " |"
+    yield ""
