@@ -97,6 +97,11 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; logs on stderr.")
 ]
 
+WatchOption = Annotated[
+    float | None,
+    typer.Option("--watch", "-w", metavar="SECONDS", min=0.5, help="Again every so often."),
+]
+
 OK, ERROR, DRIFT, INTERRUPTED = 0, 1, 2, 130
 # Typer exports only this child of its parser's UsageError.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -209,6 +214,7 @@ def plan(
         str | None,
         typer.Option("--branch", metavar="NAME", help="As if this branch were in force."),
     ] = None,
+    watch: WatchOption = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="A comment for a pull request.")
     ] = False,
@@ -225,6 +231,13 @@ def plan(
 
     with _loop(config, state, branch) as opened:
         request = _request(environment, target, None)
+        if watch is not None:
+            # A model is paid for each answer: only a single look asks it.
+            def look() -> Any:
+                seen = preview(request, opened.runtime, ask_model=False)
+                return lambda: output.print_preview(seen, opened.runtime.redactor.text)
+
+            _watch(look, watch, alone=not (as_json or markdown))
         seen = preview(request, opened.runtime, ask_model=not no_llm)
         if as_json:
             _print_json(opened.runtime.redactor.data(output.preview_data(seen)))
@@ -267,36 +280,29 @@ def reconcile(
 
 @app.command(cls=_OfTargets)
 def status(
+    *,
     config: ConfigOption = None,
     state: StateOption = None,
     environment: EnvironmentOption = None,
     target: TargetOption = None,
+    watch: WatchOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """The newest status of every target, as committed to Git. Asks no engine."""
-    from flows.command_line import approve as approvals  # noqa: PLC0415 - see the module
-    from flows.command_line import output  # noqa: PLC0415 - see the module
-    from flows.command_line import propose as proposals  # noqa: PLC0415 - see the module
+    from flows.command_line.status_view import status_view  # noqa: PLC0415 - see the module
 
     with _loop(config, state) as opened:
-        desired = opened.runtime.desired()
-        statuses = opened.runtime.git.statuses()
-        notes = opened.runtime.git.reported().proposals
-        asked = opened.runtime.git.reported().approvals
-        known = {*desired.services, *statuses}
-        targets = output.chosen(known, environment, target)
+        if watch is not None:
+            _watch(
+                lambda: status_view(opened.runtime, environment, target).show,
+                watch,
+                alone=not as_json,
+            )
+        found = status_view(opened.runtime, environment, target)
         if as_json:
-            found = {name: statuses[name] for name in targets if name in statuses}
-            more = {
-                "proposals": proposals.notes_data(notes),
-                "approvals": approvals.waiting_data(asked),
-            }
-            _print_json({**output.status_data(desired, found), **more})
+            _print_json(found.data())
         else:
-            now = opened.runtime.clock.now()
-            output.print_status(desired, statuses, targets, now=now)
-            approvals.show_waiting(asked, targets, now)
-            proposals.show_notes(notes, targets)
+            found.show()
 
 
 @app.command()
@@ -602,6 +608,14 @@ def _decide(runtime: Any, request: str, said: Any, *, as_json: bool) -> None:
         _print_json(approvals.as_data(approvals.listing(runtime, request)))
     else:
         print(_printable(told))  # noqa: T201 - a command line speaks
+
+
+def _watch(look: Any, every: float, *, alone: bool) -> None:
+    from flows.command_line.watch import watch  # noqa: PLC0415 - see the module
+
+    if not alone:
+        raise typer.BadParameter("--watch is for people: without --json and --markdown")
+    watch(look, every=every)
 
 
 def _style(annotate: str | None) -> Any:
