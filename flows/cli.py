@@ -24,6 +24,7 @@ from typer.core import TyperCommand, TyperGroup
 from flows.command_line.import_commands import import_app
 
 if TYPE_CHECKING:
+    from flows.command_line.preview import Preview
     from flows.listener import RunRequest
     from flows.report import RunReport
     from infrastructure.config_loader import UniversalConfig
@@ -167,6 +168,25 @@ def _refuse_operation(word: str, rest: list[str]) -> None:
         raise PermanentError(f"{word} is an operation, not a command: {wanted}")
 
 
+@app.command("init")
+def initialize(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    *,
+    mode: Annotated[
+        str, typer.Option(help="What it may do at first: observe, propose or enforce.")
+    ] = "observe",
+) -> None:
+    """Write configuration and a state repository for what runs on this machine."""
+    from flows.command_line import init as beginning  # noqa: PLC0415 - see the module
+    from infrastructure.service import Mode  # noqa: PLC0415 - see the module
+
+    if mode not in list(Mode):
+        raise typer.BadParameter(f"mode is one of {', '.join(Mode)}, not {mode}")
+    made = beginning.init(folder, mode=Mode(mode), around=beginning.look_around())
+    for line in beginning.sentences(made, folder, Mode(mode)):
+        print(_printable(line))  # noqa: T201 - a command line speaks
+
+
 @app.command()
 def validate(
     path: Annotated[
@@ -224,7 +244,8 @@ def plan(
 
     It plans as a run does, the model included, and shows what that cost; the run asks again.
 
-    Exit code 0: in sync, 2: drift, 1: error or something could not be seen.
+    Exit code 0: in sync, 2: drift, 1: error, something could not be seen, or the newest
+    commit is refused.
     """
     from flows.command_line import output  # noqa: PLC0415 - see the module
     from flows.command_line.preview import preview  # noqa: PLC0415 - see the module
@@ -247,8 +268,7 @@ def plan(
             print(comment(seen, opened.runtime.registry, opened.runtime.redactor.text), end="")  # noqa: T201 - a command line speaks
         else:
             output.print_preview(seen, opened.runtime.redactor.text)
-    dark = ERROR if output.unseen(seen) else OK
-    raise typer.Exit(DRIFT if seen.differs else dark)
+    raise typer.Exit(_preview_code(seen))
 
 
 @app.command(cls=_OfTargets)
@@ -685,6 +705,17 @@ def _exit_code(report: RunReport) -> int:
 
     codes = {RunResult.CONVERGED: OK, RunResult.DRIFT_REMAINS: DRIFT, RunResult.ERROR: ERROR}
     return ERROR if _only_unseen(report) else codes[report.result]
+
+
+def _preview_code(seen: Preview) -> int:
+    """An older commit in the newest's place says nothing about what was asked."""
+    from flows.command_line.output import unseen  # noqa: PLC0415 - see the module
+
+    if seen.desired.refused_revision is not None:
+        return ERROR
+    if seen.differs:
+        return DRIFT
+    return OK if seen.of_newest and not unseen(seen) else ERROR
 
 
 def _only_unseen(report: RunReport) -> bool:

@@ -37,7 +37,7 @@ _GROUPS = {"import"}
 
 
 def commands(path: Path) -> Iterator[str]:
-    text = path.read_text()
+    text = path.read_text().replace("\\\n", " ")  # lines that go on
     for pattern in (_LINE, _CODE) if path.suffix == ".md" else (_LINE,):
         for found in pattern.findall(text):
             yield _SHELL.sub("", found).strip()

@@ -1,0 +1,260 @@
+"""`uici init FOLDER`: a configuration and a state repository for what is found on this machine.
+
+It only looks, and writes into a new folder: a copy of the shipped configuration that fits the
+machine, a state repository with what runs now as desired state, and a clone of it to work in.
+It begins in the mode `observe`, in which nothing is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from ruamel.yaml import YAML
+
+from flows.command_line.import_docker import import_docker
+from flows.command_line.import_files import Imported, the_environment, write
+from flows.local_stack.child import find_program
+from flows.local_stack.remote import bare_remote
+from flows.reporting.text import count
+from infrastructure.config_loader import (
+    DEFAULT_DIRECTORY,
+    UniversalConfig,
+    UniversalConfigLoader,
+    agent_identity,
+)
+from infrastructure.errors import PermanentError, UiciError
+from infrastructure.identity import runtime_native_ids, with_runtime
+from infrastructure.service import Mode
+
+_README = """# Desired state
+
+A file for each service, as it should be: `uici validate .` checks them all.
+What runs already is written by `uici import docker`, `compose FILE` or `kubernetes`.
+"""
+
+_EXAMPLE = """# yaml-language-server: $schema=service.schema.json
+# An example, suspended: nothing is done about it. Make it yours.
+apiVersion: uici/v1
+kind: Service
+metadata: {name: example, environment: local-docker}
+spec:
+  image: example:1.0.0
+  replicas: 1
+  suspend: {reason: an example that uici init wrote}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What there is on the machine. An empty text: nothing answers there."""
+
+    docker: str
+    prometheus: str
+    alertmanager: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The new folder, and what people should know of it."""
+
+    folder: Path
+    around: Around
+    services: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def config(self) -> Path:
+        """The configuration folder."""
+        return self.folder / "config"
+
+    @property
+    def clone(self) -> Path:
+        """Where desired state is edited."""
+        return self.folder / "desired-state"
+
+
+def look_around(
+    environ: Callable[[str], str | None] = os.environ.get,
+    answers: Callable[[str], bool] | None = None,
+) -> Around:
+    """What answers on this machine, at the usual places."""
+    ready = answers or _answers
+    rootless = f"unix:///run/user/{os.getuid()}/docker.sock"
+    hosts = (environ("DOCKER_HOST") or "", "unix:///var/run/docker.sock", rootless)
+    return Around(
+        docker=_first((host for host in hosts if host), ready),
+        prometheus=_first(["http://127.0.0.1:9090"], ready),
+        alertmanager=_first(["http://127.0.0.1:9093"], ready),
+    )
+
+
+def _first(addresses: Iterable[str], ready: Callable[[str], bool]) -> str:
+    return next((address for address in addresses if ready(address)), "")
+
+
+def _answers(address: str) -> bool:
+    """Whether a server is there: an engine at its socket, others by their readiness page."""
+    socket = address.removeprefix("unix://")
+    if address.startswith("unix://") and not Path(socket).is_socket():
+        return False
+    if address.startswith(("tcp://", "ssh://")):
+        return True  # named by the person: the import says what is wrong with it
+    transport = httpx.HTTPTransport(uds=socket) if socket != address else None
+    url = "http://docker/_ping" if transport else f"{address}/-/ready"
+    try:
+        with httpx.Client(transport=transport, timeout=2) as client:
+            return client.get(url).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def init(folder: Path, *, mode: Mode, around: Around) -> Made:
+    """Write everything into a folder that does not exist yet, or is empty.
+
+    Args:
+        folder: appears complete or not at all.
+        mode: what UICI may do at first.
+        around: what the configuration is for.
+
+    Raises:
+        PermanentError: the folder is not empty or can't be written; Git is missing.
+        UiciError: the engine that answered can't be read.
+    """
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PermanentError(f"{folder} is not empty: name a new folder")
+    scratch = folder.with_name(f".{folder.name}.new")
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        _configuration(scratch / "config", folder, mode, around)
+        loaded = UniversalConfigLoader(scratch / "config").load()
+        files, left_out = _state(loaded, scratch / "seed", around)
+        bare_remote(scratch / "desired-state.git", scratch / "seed", branch="main")
+        shutil.rmtree(scratch / "seed")
+        if folder.exists():
+            folder.rmdir()
+        scratch.rename(folder)
+        _clone(folder)
+    except OSError as exc:
+        raise PermanentError(f"{exc.filename or folder}: {exc.strerror or exc}") from exc
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Made(folder, around, files, left_out)
+
+
+def _configuration(config: Path, folder: Path, mode: Mode, around: Around) -> None:
+    """The shipped one, its comments included, with what is different here."""
+    shutil.copytree(DEFAULT_DIRECTORY, config)
+
+    def platform(data: Any) -> None:
+        data["dataDirectory"] = str(folder / "data")
+        data["git"]["remote"] = str(folder / "desired-state.git")
+        data["git"]["seed"] = "../desired-state"
+        data["guard"]["policy"]["mode"] = mode.value
+
+    def environments(data: Any) -> None:
+        local = data["environments"]["local-docker"]
+        if around.docker:
+            local["connection"]["host"] = around.docker
+        for name, address in (
+            ("prometheus", around.prometheus),
+            ("alertmanager", around.alertmanager),
+        ):
+            if not address:
+                local[name] = []
+
+    _edit(config / "platform.yml", platform)
+    _edit(config / "environments.yml", environments)
+
+
+def _edit(file: Path, change: Callable[[Any], None]) -> None:
+    yaml = YAML()  # keeps comments, order and quotes
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), _null)
+    data = yaml.load(file)
+    change(data)
+    yaml.dump(data, file)
+
+
+def _null(representer: Any, _: None) -> Any:
+    """As it stands in the shipped files: a setting whose value is null is no empty line."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def _state(
+    config: UniversalConfig, seed: Path, around: Around
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The first desired state: what runs now, as it runs now."""
+    seed.mkdir()
+    (seed / "README.md").write_text(_README)
+    found = _running(config) if around.docker else Imported("local-docker", ())
+    written = write(found, config, seed, force=False)
+    if not written.files:  # an empty desired state would be refused
+        (seed / "example.yml").write_text(_EXAMPLE)
+    return tuple(sorted(file.stem for file in written.files)), written.left_out
+
+
+def _running(config: UniversalConfig) -> Imported:
+    environment = the_environment(config, None, "docker")
+    identity = with_runtime(agent_identity(config), runtime_native_ids())
+    try:
+        return import_docker(config, environment, identity)
+    except UiciError as exc:
+        exc.args = (config.redactor().text(str(exc)),)
+        raise
+
+
+def _clone(folder: Path) -> None:
+    """A person's clone, with the person's own Git settings."""
+    words = ["clone", "--quiet", str(folder / "desired-state.git"), str(folder / "desired-state")]
+    done = subprocess.run(  # noqa: S603 - an argument list of our own, no shell
+        [find_program("git"), *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise PermanentError(f"git clone failed: {done.stderr.strip()}")
+
+
+def _found(made: Made) -> str:
+    services = count(len(made.services), "service")
+    return f"{services} as they run now" if made.services else "an example, since nothing runs"
+
+
+def sentences(made: Made, shown: Path, mode: Mode) -> Sequence[str]:
+    """What was found and made, and what to do next, a line each.
+
+    Args:
+        made: what `init` gave.
+        shown: the folder as the person wrote it.
+        mode: that was chosen.
+    """
+    around = made.around
+    lines = [
+        f"Docker Engine  {around.docker or 'none answers: set connection.host'}",
+        f"Prometheus     {around.prometheus or 'none answers at 127.0.0.1:9090: left out'}",
+        f"Alertmanager   {around.alertmanager or 'none answers at 127.0.0.1:9093: left out'}",
+        "",
+        f"{shown}/config             configuration, all of it commented",
+        f"{shown}/desired-state.git  the state repository that the agent reads",
+        f"{shown}/desired-state      your clone: {_found(made)}",
+    ]
+    lines += [f"left out: {sentence}" for sentence in made.left_out]
+    lines += [
+        "",
+        "Next:",
+        f"  uici doctor --config {shown}/config",
+        f"  uici plan --config {shown}/config      # changes nothing",
+        f"  uici serve --config {shown}/config     # the schedule, with the Prefect UI",
+    ]
+    if mode is Mode.OBSERVE:
+        lines += ["It only looks until guard.policy.mode in platform.yml says propose or enforce."]
+    return lines

@@ -1,0 +1,103 @@
+"""`uici init`: a folder that works at once, and nothing where something is already."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pytest
+
+from flows.command_line.init import Around, init, look_around, sentences
+from flows.command_line.preview import preview
+from flows.command_line.validation import validate
+from flows.listener import RunRequest
+from flows.runtime import open_runtime
+from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfigLoader
+from infrastructure.errors import PermanentError
+from infrastructure.service import Mode
+from tests.fakes.loop import git
+
+NOTHING = Around("", "", "")
+
+
+def test_the_folder_is_valid_and_plans_at_once(tmp_path: Path) -> None:
+    made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
+    assert validate(made.clone, made.config).problems == ()
+    config = UniversalConfigLoader(made.config).load()
+    assert config.platform.guard.policy.mode is Mode.OBSERVE
+    assert config.data_directory == tmp_path / "new" / "data"
+    with open_runtime(config) as runtime:
+        seen = preview(RunRequest(None, None, None, "a-preview"), runtime, ask_model=False)
+    assert seen.desired.refused_revision is None
+    assert set(seen.comparison.states) == {"local-docker/example"}
+    assert seen.cases == ()
+
+
+def test_only_what_has_to_differs_from_the_shipped_configuration(tmp_path: Path) -> None:
+    around = Around("", "", "http://127.0.0.1:9093")
+    made = init(tmp_path / "new", mode=Mode.PROPOSE, around=around)
+    changed: set[str] = set()
+    for file in sorted(DEFAULT_DIRECTORY.glob("*.yml")):
+        lines = (f.read_text().splitlines() for f in (file, made.config / file.name))
+        # Only how far a comment stands from its value may change beside them.
+        before, after = ([" ".join(line.split()) for line in each] for each in lines)
+        changed |= {
+            line[1:]
+            for line in difflib.unified_diff(before, after, n=0, lineterm="")
+            if line.startswith("+") and not line.startswith("+++")
+        }
+    words = {line.partition("#")[0].strip() for line in changed}
+    assert words == {
+        f"dataDirectory: {tmp_path}/new/data",
+        f"remote: {tmp_path}/new/desired-state.git",
+        "seed: ../desired-state",
+        "mode: propose",
+        "prometheus: []",
+    }
+
+
+def test_the_clone_pushes_to_the_state_repository(tmp_path: Path) -> None:
+    made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
+    (made.clone / "more.md").write_text("more\n")
+    git(made.clone, "add", "-A")
+    git(made.clone, "commit", "-qm", "more")
+    git(made.clone, "push", "-q")
+    assert git(made.folder / "desired-state.git", "log", "-1", "--format=%s", "main") == "more"
+
+
+def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(PermanentError, match="is not empty: name a new folder"):
+        init(tmp_path / "mine", mode=Mode.OBSERVE, around=NOTHING)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "notes.txt"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PermanentError):
+        init(tmp_path / "file", mode=Mode.OBSERVE, around=NOTHING)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    gone = Around(f"unix://{tmp_path}/no.sock", "", "")
+    with pytest.raises(Exception, match=r"no\.sock"):
+        init(tmp_path / "new", mode=Mode.OBSERVE, around=gone)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_answers_is_found_in_the_order_of_preference() -> None:
+    asked: list[str] = []
+
+    def answers(address: str) -> bool:
+        asked.append(address)
+        return address.endswith((":9093", "/var/run/docker.sock"))
+
+    around = look_around({"DOCKER_HOST": "unix:///elsewhere.sock"}.get, answers)
+    assert around == Around("unix:///var/run/docker.sock", "", "http://127.0.0.1:9093")
+    assert asked[:2] == ["unix:///elsewhere.sock", "unix:///var/run/docker.sock"]
+
+
+def test_the_next_steps_name_the_folder(tmp_path: Path) -> None:
+    made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
+    told = "\n".join(sentences(made, Path("new"), Mode.OBSERVE))
+    assert "uici plan --config new/config" in told
+    assert "none answers: set connection.host" in told
+    assert "It only looks until" in told
