@@ -11,7 +11,7 @@ PYTEST ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench evals schemas clean setup servers
+.PHONY: help demo test lint fmt bench evals chaos schemas clean setup servers
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,11 @@ bench: $(STAMP) servers ## Measure against the lower bounds; table and JSON
 EVALS ?=
 evals: $(STAMP) ## Score the planners on the incidents: runbooks, and a real local model
 	$(PYTHON) -m tests.evals --save $(EVALS)
+
+# Options, such as `make chaos CHAOS="--faults 20 --seed 7"` or `CHAOS=--soak`; see docs/CHAOS.md.
+CHAOS ?=
+chaos: $(STAMP) servers ## Break a real stack in many ways and judge what the agent makes of it
+	@$(PYTHON) -m tests.chaos $(CHAOS)
 
 schemas: $(STAMP) ## Generate the JSON Schemas from the configuration models
 	$(PYTHON) -m infrastructure.json_schemas

@@ -19,6 +19,7 @@ from flows.escalation import ESCALATE, telling
 from flows.execute import Execution, changing, execute
 from flows.guard import PASSING_RULES, Decision, Verdict
 from flows.listener import Listener
+from flows.plan import PlannerKind
 from flows.report import IncidentReport, IncidentResult
 from flows.reporting.sentences import told_people
 from flows.undo import undo
@@ -271,7 +272,8 @@ def _without_change(case: Case, report: IncidentReport, acting: Acting) -> Incid
     denied = [v for v in stopped if v.decision is Decision.DENIED]
     if stopped and not denied:
         return replace(report, result=IncidentResult.WAITING, summary=stopped[0].reason)
-    if denied and all(v.rule in PASSING_RULES for v in denied):
+    by_hand = case.plan.planner is PlannerKind.PERSON  # who asked is told at once, and by this
+    if denied and (by_hand or all(v.rule in PASSING_RULES for v in denied)):
         return replace(report, result=IncidentResult.HELD, summary=denied[0].reason)
     if not case.plan.steps:
         summary = f"the model sees nothing to do: {case.plan.diagnosis}"

@@ -291,8 +291,8 @@ def _left_alone(
 def _nothing_to_do(world: World, last: LastIncident, now: datetime) -> str | None:
     """Why an unchanged incident is left alone: a model has said that it is none, lately."""
     until = last.at + world.config.platform.llm.nothing_to_do_for
-    if last.result != IncidentResult.NOTHING_TO_DO or now >= until:
-        return None
+    if last.result != IncidentResult.NOTHING_TO_DO or not last.at <= now < until:
+        return None  # its time is over, or it is of a clock that has been set back since
     return f"{last.summary}; it is asked again at {until.isoformat(timespec='seconds')}"
 
 

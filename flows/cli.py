@@ -695,9 +695,9 @@ def _show_report(report: RunReport, redactor: Any, *, as_json: bool) -> None:
     from flows.report import render_markdown, report_to_dict  # noqa: PLC0415 - see the module
 
     if as_json:
-        _print_json(redactor.data(report_to_dict(report)))
+        _print_json(redactor.data(report_to_dict(report, redactor.data)))
     else:
-        output.print_markdown(redactor.text(render_markdown(report)))
+        output.print_markdown(render_markdown(report, redactor.text))
 
 
 def _exit_code(report: RunReport) -> int:

@@ -59,7 +59,8 @@ class CompareInput:
 
     `services` is the whole desired state, `selected` the targets of this run. `covers`
     is Alertmanager's matching of a silence against labels. `first_seen`: when earlier
-    runs first saw a drift that nobody dates, by `Drift.key`.
+    runs first saw a drift that nobody dates, by `Drift.key`. `repaired`: when a target was
+    last verified as repaired, by an earlier run.
     """
 
     services: Mapping[str, Service]
@@ -69,6 +70,7 @@ class CompareInput:
     secrets: Mapping[str, str]
     covers: Callable[[Silence, Mapping[str, str]], bool]
     first_seen: Mapping[str, datetime] = field(default_factory=empty)
+    repaired: Mapping[str, datetime] = field(default_factory=empty)
 
 
 def compare(given: CompareInput, observation: Observation, *, now: datetime) -> Comparison:
@@ -82,6 +84,7 @@ def compare(given: CompareInput, observation: Observation, *, now: datetime) -> 
             secrets=given.secrets,
             now=now,
             first_seen=given.first_seen,
+            repaired=given.repaired.get(target),
         )
         for target in sorted(given.selected)
     }
@@ -115,10 +118,11 @@ def unconfirmed_for(incident: Incident, confirm_after: timedelta, now: datetime)
     """How long until an incident may be believed; zero: it rests on more than a moment.
 
     A drift without a known age has to be there for all of `confirm_after` from now on,
-    one that the engine or the alert has dated for what is left of it.
+    one that the engine or the alert has dated for what is left of it. Their clocks may be
+    ahead of ours: that makes nobody wait longer.
     """
     ages = [now - d.since if d.since is not None else timedelta(0) for d in incident.drifts]
-    return max(timedelta(0), confirm_after - min(ages))
+    return max(timedelta(0), confirm_after - max(timedelta(0), min(ages)))
 
 
 def confirm(first: Comparison, second: Comparison) -> Comparison:

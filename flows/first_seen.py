@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -26,6 +26,7 @@ from infrastructure.config_models import GraceSettings
 _log = structlog.get_logger("uici")
 
 _FILE = "first-seen.json"
+_SKEW = timedelta(minutes=1)  # a moment so far ahead was noted while the clock was wrong
 
 
 class FirstSeen:
@@ -41,8 +42,12 @@ class FirstSeen:
         self._path = data_directory / _FILE
         self._needed = bool(grace.missing or grace.unhealthy)
 
-    def read(self) -> Mapping[str, datetime]:
-        """`Drift.key` → when it was first seen. What can't be read counts as never seen."""
+    def read(self, now: datetime) -> Mapping[str, datetime]:
+        """`Drift.key` → when it was first seen. What can't be read counts as never seen.
+
+        So does what lies ahead of `now`, by a clock that was set back since or by whoever wrote
+        the file: its grace would never end.
+        """
         if not self._needed:
             return {}
         try:
@@ -53,7 +58,12 @@ class FirstSeen:
         except (OSError, ValueError, TypeError, AttributeError) as exc:
             _log.warning("first_seen_not_read", file=str(self._path), error=str(exc))
             return {}
-        return {key: at for key, at in moments.items() if at.tzinfo is not None}
+        dated = {key: at for key, at in moments.items() if at.tzinfo is not None}
+        past = {key: at for key, at in dated.items() if at <= now + _SKEW}
+        if len(past) < len(dated):
+            ahead = sorted(dated.keys() - past.keys())
+            _log.warning("first_seen_in_the_future", file=str(self._path), drifts=ahead[:5])
+        return past
 
     def note(self, seen: Comparison, *, declared: Collection[str], now: datetime) -> None:
         """Keep what is still seen, begin what is new, forget what has gone.
@@ -69,7 +79,7 @@ class FirstSeen:
         if not self._needed:
             self._forget()
             return
-        before = self.read()
+        before = self.read(now)
         looked = {t for t, s in seen.states.items() if s.health is not HealthStatus.UNKNOWN}
         kept = set(declared) - looked
         after = {key: at for key, at in before.items() if key.partition(" ")[0] in kept}

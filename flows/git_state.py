@@ -236,7 +236,7 @@ class GitState:
         """
         with self._pausing:
             tips = self._mended(self._look)
-            declared = self._revisions.pauses(tips.desired) if tips.desired else ()
+            declared = self._revisions.pauses(tips)
             ours = self.reported().pauses
         return (*declared, *ours)
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from flows.compare import Comparison
+from flows.comparison.drift import HealthStatus
 from flows.escalation import USUAL_SEVERITY
+from flows.observe import Observation
 from flows.reporting.sentences import TELL
 from flows.reporting.status import AGENT_FOLDER, LastIncident, TargetStatus
 from flows.reporting.values import IncidentReport, IncidentResult
@@ -21,7 +24,7 @@ _SEVERITY = "critical"  # of those that an older UICI has told of
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PeopleAlert:
     """An alert that people were told by. `labels` tell it from every other."""
 
     environment: str
@@ -33,8 +36,8 @@ class Told:
 class Standing:
     """What was told before this run: what still holds, and what is over."""
 
-    lasting: tuple[Told, ...] = field(default=())
-    over: tuple[Told, ...] = field(default=())
+    lasting: tuple[PeopleAlert, ...] = field(default=())
+    over: tuple[PeopleAlert, ...] = field(default=())
 
 
 def standing(
@@ -52,8 +55,8 @@ def standing(
         reports: of this run, which may have raised an alert and then helped.
     """
     known = set(declared)
-    lasting: dict[tuple[str, ...], Told] = {}
-    over: dict[tuple[str, ...], Told] = {}
+    lasting: dict[tuple[str, ...], PeopleAlert] = {}
+    over: dict[tuple[str, ...], PeopleAlert] = {}
     for target, status in before.items():
         told = _told(target, status.last_incident)
         if told is None:
@@ -69,18 +72,48 @@ def standing(
     return Standing(tuple(lasting.values()), tuple(over.values()))
 
 
-def _key(told: Told) -> tuple[str, ...]:
+def outlived(seen: Observation, comparison: Comparison, agent: str) -> tuple[PeopleAlert, ...]:
+    """Alerts about a whole environment or the agent itself that are there without their cause.
+
+    No status tells of these, so Alertmanager is what remembers them. Only for a look at all of
+    desired state. Where anything is unknown, nothing is over.
+
+    Args:
+        seen: the look.
+        comparison: what it meant.
+        agent: name of the agent that may have told of itself.
+    """
+    blind = {
+        state.target.partition("/")[0]
+        for state in comparison.states.values()
+        if state.health is HealthStatus.UNKNOWN
+    }
+    blind |= {name for name, place in seen.environments.items() if place.failures}
+    gone = {name for name in seen.environments if name not in blind | comparison.breaker.keys()}
+    if not comparison.own_alerts and not any(p.failures for p in seen.environments.values()):
+        gone.add(f"{AGENT_FOLDER}/{agent}")
+    return tuple(
+        PeopleAlert(name, alert.labels, alert.annotations.get("summary", ""))
+        for name, place in seen.environments.items()
+        for alert in place.alerts or ()
+        if alert.name == ESCALATION_ALERT
+        and alert.labels.get("environment") == name
+        and alert.labels.get("target") in gone
+    )
+
+
+def _key(told: PeopleAlert) -> tuple[str, ...]:
     return (told.environment, *(f"{k}={v}" for k, v in sorted(told.labels.items())))
 
 
-def _told(target: str, last: LastIncident | None) -> Told | None:
+def _told(target: str, last: LastIncident | None) -> PeopleAlert | None:
     if last is None or not last.escalated or target.startswith(f"{AGENT_FOLDER}/"):
         return None
     summary = last.told or last.summary or last.diagnosis or target
     return _alert(target, last.severity or _SEVERITY, summary)
 
 
-def _raised(report: IncidentReport) -> list[Told]:
+def _raised(report: IncidentReport) -> list[PeopleAlert]:
     outcomes = report.execution.outcomes if report.execution is not None else ()
     return [
         _alert(
@@ -91,7 +124,7 @@ def _raised(report: IncidentReport) -> list[Told]:
     ]
 
 
-def _alert(target: str, severity: str, summary: str) -> Told:
+def _alert(target: str, severity: str, summary: str) -> PeopleAlert:
     """The labels are those of `flows.platform_operations`: it is the same alert."""
     environment, _, name = target.partition("/")
     labels = {
@@ -101,4 +134,4 @@ def _alert(target: str, severity: str, summary: str) -> Told:
         "target": target,
         "severity": severity,
     }
-    return Told(environment, labels, summary)
+    return PeopleAlert(environment, labels, summary)

@@ -172,6 +172,7 @@ class _Snapshot:
     stalled: Tally[str] = field(default_factory=Tally)
     refused: int = 0
     paused: frozenset[str] = frozenset()
+    approvals: int = 0
 
 
 class _Standing(Collector):
@@ -195,6 +196,7 @@ class _Standing(Collector):
             ),
             refused=int(report.desired.refused_revision is not None),
             paused=frozenset(report.paused),
+            approvals=len(report.approvals.waiting),
         )
 
     def collect(self) -> Iterable[Metric]:
@@ -230,6 +232,11 @@ class _Standing(Collector):
             "uici_desired_state_refused",
             "1 while the newest desired state is refused and the last good one is in force.",
             value=now.refused,
+        )
+        yield GaugeMetricFamily(
+            "uici_waiting_approvals",
+            "Plans that wait for a person's approval.",
+            value=now.approvals,
         )
 
 

@@ -14,10 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from executors.contract import Primitive
+from executors.log_lines import after_time, matching_lines
 from infrastructure.errors import DeadlineExceededError, PermanentError
 from infrastructure.observed import ObservedService, ProbeReading, Reading
 from infrastructure.operations import ESCALATION_ALERT, PrimitiveCall, PrimitiveResult
+from infrastructure.quantities import parse_duration
 from infrastructure.service import Service
+from monitoring.loki import LogLine, LogQuery
+
+# What a filter by level may have to read through to find `lines` lines of that level.
+_MANY_LINES = 5000
+# Arguments without which a primitive does what it does by itself.
+_OPTIONAL = {"stored_logs": frozenset({"lines", "since", "level", "filter", "source"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,7 @@ class Collaborators:
         query: (environment, PromQL) → JSON-able data.
         post_alert: hands an escalation to the environment's Alertmanagers.
         redact: cuts secrets out of a text that leaves the process.
+        stored_logs: (environment, query, seconds) → lines, oldest first, of where logs are kept.
     """
 
     look: Callable[[Service, float], ObservedService]
@@ -48,6 +57,7 @@ class Collaborators:
     query: Callable[[str, str, float], Any]
     post_alert: Callable[[Escalation, float], None]
     redact: Callable[[str], str]
+    stored_logs: Callable[[str, LogQuery, float], Sequence[LogLine]]
 
 
 class PlatformOperations:
@@ -62,6 +72,7 @@ class PlatformOperations:
             "query_metrics": self._query_metrics,
             "describe_dependencies": self._describe_dependencies,
             "escalate": self._escalate,
+            "stored_logs": self._stored_logs,
         }
 
     @staticmethod
@@ -72,6 +83,11 @@ class PlatformOperations:
             Primitive("query_metrics", mutates=False, arguments=("query",)),
             Primitive("describe_dependencies", mutates=False, arguments=()),
             Primitive("escalate", mutates=False, arguments=("summary", "severity")),
+            Primitive(
+                "stored_logs",
+                mutates=False,
+                arguments=("lines", "since", "level", "filter", "source"),
+            ),
         )
         return {verb.name: verb for verb in verbs}
 
@@ -85,7 +101,8 @@ class PlatformOperations:
         primitive = self.primitives().get(call.primitive)
         if primitive is None:
             raise PermanentError(f"the platform has no primitive {call.primitive}")
-        if set(call.arguments) != set(primitive.arguments):
+        needed = set(primitive.arguments) - _OPTIONAL.get(call.primitive, frozenset())
+        if not needed <= set(call.arguments) <= set(primitive.arguments):
             takes = ", ".join(primitive.arguments) or "no arguments"
             raise PermanentError(f"primitive {call.primitive} takes {takes}")
         return self._handlers[call.primitive](service, call, timeout)
@@ -125,6 +142,32 @@ class PlatformOperations:
         ]
         output = {"needs": list(service.dependencies), "needed_by": sorted(needed_by)}
         return PrimitiveResult(changed=False, output=output)
+
+    def _stored_logs(
+        self, service: Service, call: PrimitiveCall, timeout: float
+    ) -> PrimitiveResult:
+        """What `get_logs` answers, out of Loki: each line with its time and instance."""
+        asked = call.arguments
+        lines, level = int(asked.get("lines", 100)), asked.get("level")
+        since, source = asked.get("since"), asked.get("source", "all")
+        query = LogQuery(
+            service=service.metadata.name,
+            lines=_MANY_LINES if level else lines,
+            since=parse_duration(since) if since is not None else None,
+            contains=asked.get("filter"),
+            stream=None if source == "all" else source,
+        )
+        found = self._with.stored_logs(service.metadata.environment, query, timeout)
+        instances = {line.instance for line in found}
+        kept: list[tuple[str, str]] = []
+        for instance in sorted(instances):  # a level carries over to the lines of one instance only
+            prefix = f"[{instance}] " if len(instances) > 1 else ""
+            written = [f"{line.moment} {line.text}" for line in found if line.instance == instance]
+            for line in matching_lines(written, level=level, wanted=None, said=after_time):
+                moment, _, text = line.partition(" ")
+                kept.append((moment, f"{moment} {prefix}{text}"))
+        kept.sort(key=lambda item: item[0])
+        return PrimitiveResult(changed=False, output="\n".join(line for _, line in kept[-lines:]))
 
     def _escalate(self, service: Service, call: PrimitiveCall, timeout: float) -> PrimitiveResult:
         summary = " ".join(self._with.redact(str(call.arguments["summary"])).split())

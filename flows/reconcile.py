@@ -20,7 +20,7 @@ from flows.approvals.wiring import asker_of, bring_branches, first_to_use, uses_
 from flows.cases import Case, LeftAlone, guard_of, open_cases
 from flows.compare import Comparison, compare, confirm, unconfirmed_for
 from flows.comparison.drift import HealthStatus
-from flows.lasting_alerts import standing
+from flows.lasting_alerts import outlived, standing
 from flows.learning.lessons import Teacher
 from flows.listener import Listener, RunRequest, RunStoppedError
 from flows.observe import Observation
@@ -317,7 +317,7 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         proposals=open_proposals(world),
     )
     _tell_people(runtime, sight.comparison)
-    _keep_told(runtime, world, report)
+    _keep_told(runtime, world, report, sight.seen)
     return _committed(runtime, world, report, now)
 
 
@@ -365,9 +365,12 @@ def _tell_people(runtime: Runtime, comparison: Comparison) -> None:
         _log.warning("escalation_failed", reason=str(exc))
 
 
-def _keep_told(runtime: Runtime, world: World, report: RunReport) -> None:
+def _keep_told(runtime: Runtime, world: World, report: RunReport, seen: Observation) -> None:
     """Escalations last as long as their cause, and no longer."""
     told = standing(world.statuses, report.statuses, world.services, report.incidents)
+    if len(world.selected) == len(world.services):
+        over = outlived(seen, report.comparison, world.identity.agent)
+        told = replace(told, over=(*told.over, *over))
     try:
         runtime.keep_told(told)
     except UiciError as exc:

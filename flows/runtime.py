@@ -43,7 +43,8 @@ from flows.planners.tried import Relapsing, TriedPlans
 from flows.platform_operations import Collaborators, Escalation, PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
 from flows.proposals.result import Remembered
-from flows.reporting.status import AGENT_FOLDER, Reported
+from flows.reporting.incident_result import IncidentResult
+from flows.reporting.status import AGENT_FOLDER, Reported, TargetStatus
 from flows.repository.clone import GitRepository
 from flows.repository.contract import DesiredState
 from flows.world import Clock, World, executor_types, policies, select
@@ -60,6 +61,7 @@ from infrastructure.service import SecretRef, Service
 from infrastructure.universal_interface import EngineProvider, UniversalInfrastructureInterface
 from monitoring.alertmanager import OwnAlert, post_alert, post_alerts, silence_covers
 from monitoring.http_source import MonitoringClients
+from monitoring.loki import LogLine, LogQuery, read_logs
 from monitoring.probe import probe_services
 from monitoring.prometheus import query
 
@@ -110,8 +112,14 @@ class Runtime:
                 ) from exc
             yield
 
-    def open_world(self, request: RunRequest) -> World:
+    def open_world(
+        self, request: RunRequest, *, strays: Mapping[str, Service] | None = None
+    ) -> World:
         """Read desired state and statuses, and bind everything to them.
+
+        Args:
+            request: what the run is about.
+            strays: what desired state no longer has, to be removed; see `flows.pruning`.
 
         Raises:
             InvalidInputError: the request names what is not there.
@@ -127,6 +135,9 @@ class Runtime:
                     if service.metadata.environment == name
                 )
             )
+        told = desired  # as Git says, which approvals are bound to
+        if strays:
+            desired = replace(desired, services={**strays, **desired.services})
         selected = select(desired.services, request)
         started = self.clock.now()
         interface = self.interface(desired.services)
@@ -149,7 +160,7 @@ class Runtime:
             proposals=reported.proposals,
             selected=selected,
             policies=policies(self.config, desired.services, request),
-            comparing=self._comparing(desired, selected),
+            comparing=self._comparing(desired, selected, reported.statuses),
             identity=self.identity,
             registry=self.registry,
             guarded=GuardedInterface(
@@ -168,7 +179,7 @@ class Runtime:
             observe=self.observe,
             approvals=view_of(
                 self.git,
-                desired,
+                told,
                 reported.approvals,
                 settings=self.config.platform.approvals,
                 redactor=self.redactor,
@@ -298,7 +309,12 @@ class Runtime:
             executor.close()
         self.clients.close()
 
-    def _comparing(self, desired: DesiredState, selected: tuple[str, ...]) -> CompareInput:
+    def _comparing(
+        self,
+        desired: DesiredState,
+        selected: tuple[str, ...],
+        statuses: Mapping[str, TargetStatus],
+    ) -> CompareInput:
         return CompareInput(
             services=desired.services,
             selected=selected,
@@ -307,7 +323,8 @@ class Runtime:
             # Of all services: what another one's secret is must be cut from this one's logs.
             secrets=self._resolved(desired.services.values()),
             covers=silence_covers,
-            first_seen=self.first_seen.read(),
+            first_seen=self.first_seen.read(self.clock.now()),
+            repaired=repaired_at(statuses),
         )
 
     @property
@@ -353,6 +370,7 @@ class Runtime:
             self.registry,
             interface.capabilities,
             trust_after=platform.learning.trust_after,
+            give_way_after=platform.learning.give_way_after,
             refusal=interface.refusal,
             tried=tried,
         )
@@ -415,7 +433,19 @@ class Runtime:
             query=ask,
             post_alert=self._escalate,
             redact=self.redactor.text,
+            stored_logs=self._stored_logs,
         )
+
+    def _stored_logs(
+        self, environment: str, wanted: LogQuery, _timeout: float
+    ) -> Sequence[LogLine]:
+        store = self.config.environments.environments[environment].logs
+        if store is None:
+            raise PermanentError(
+                f"{environment} keeps no logs: write `logs:` for it in environments.yml, or"
+                " translate get_logs to the engine's own in command_translations.yml"
+            )
+        return read_logs(self.clients.sources(store.sources), wanted, store, self.clock.now())
 
     def _escalate(self, escalation: Escalation, _timeout: float) -> None:
         """An alert that ends by itself unless it is told again."""
@@ -470,6 +500,16 @@ def with_pauses(desired: DesiredState, pauses: Iterable[PauseFile], now: datetim
     return replace(desired, problems=(*desired.problems, *held)) if held else desired
 
 
+def repaired_at(statuses: Mapping[str, TargetStatus]) -> dict[str, datetime]:
+    """When each target was verified as repaired, if that is what was last told of it."""
+    return {
+        target: status.last_incident.at
+        for target, status in statuses.items()
+        if status.last_incident is not None
+        and status.last_incident.result == IncidentResult.RECOVERED.value
+    }
+
+
 def open_git(config: UniversalConfig, identity: AgentIdentity, redactor: Redactor) -> GitState:
     """The agent's own clone and what reads and writes it."""
     settings, proposals = config.platform.git, config.platform.proposals
@@ -480,5 +520,6 @@ def open_git(config: UniversalConfig, identity: AgentIdentity, redactor: Redacto
         seed=None if settings.remote else config.directory / Path(settings.seed),
         settings=settings,
         proposals=proposals.branch_prefix if proposals.enabled else None,
+        folder=config.directory,
     )
     return GitState(repository, parser.read, settings, redactor=redactor)

@@ -18,6 +18,7 @@ from infrastructure.errors import ProtectedObjectError
 from infrastructure.observed import NativeObject, empty
 
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+_OF_CONTAINER = re.compile(r"[0-9a-f]{64}|[0-9a-f]{12}")  # whole, or as its hostname
 # Shorter prefixes would make unrelated objects "the agent".
 _MIN_ID_PREFIX = 12
 _POD_UID = r"[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}"
@@ -56,6 +57,13 @@ class AgentIdentity:
         """False: this process runs in a container, and neither it nor agents.yml says in which."""
         return UNKNOWN_CONTAINER not in self.native_ids or any(
             "/" not in known for known in self.native_ids
+        )
+
+    @property
+    def in_container(self) -> bool:
+        """Whether this process runs in an engine's container, as far as it knows."""
+        return UNKNOWN_CONTAINER in self.native_ids or any(
+            _OF_CONTAINER.fullmatch(known) for known in self.native_ids
         )
 
     def protects_id(self, text: str) -> bool:

@@ -21,7 +21,8 @@ MAX_STEPS = 20
 MAX_TRIALS = 10
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]+$", max_length=80)]
 _Text = Annotated[str, StringConstraints(max_length=500)]
-_Count = Annotated[int, Field(ge=0, le=10**9)]
+MAX_COUNT = 10**9
+_Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 ClassName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 
 

@@ -76,6 +76,14 @@ class OperationRegistry:
         declared = self.get(name).parameters.get("properties", {})
         return dict.fromkeys(declared) | dict(parameters)
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """The parameters' default values, of those that have one.
+
+        Raises:
+            UnsupportedOperationError: no such operation.
+        """
+        return dict(_complete({}, self.get(name).parameters))
+
     def describe(self, name: str) -> dict[str, Any]:
         """Everything about an operation, as JSON-able data.
 
@@ -138,6 +146,12 @@ class OperationRegistry:
                 self._validator(name)
             except PermanentError as exc:
                 problems.append(str(exc))
+            declared = operation.parameters.get("properties", {})
+            problems += [
+                f"{name}: incidental names {_shown(each)}, which is no parameter of it"
+                for each in operation.incidental
+                if not isinstance(declared, Mapping) or each not in declared
+            ]
             problems += self._inverse_problems(name, operation)
         return problems
 

@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import TypeVar
 
+import structlog
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
 from infrastructure.config_models import AlertSettings
@@ -24,6 +25,9 @@ from monitoring.background import start
 from monitoring.http_exchange import Answer
 from monitoring.http_source import SourceClient, none_answered, one_line, refused
 
+_log = structlog.get_logger("uici")
+
+_SKEW = timedelta(minutes=1)  # between clocks; what begins later is told of
 _ALERTS = "/api/v2/alerts"
 _READ_ALERTS = f"{_ALERTS}?active=true&silenced=true&inhibited=true&unprocessed=false"
 _SILENCES = "/api/v2/silences"
@@ -225,8 +229,9 @@ def _read_from(source: SourceClient, settings: AlertSettings) -> AlertSnapshot:
 
     alerts = get(_READ_ALERTS, _ALERT_LIST)
     silences = get(_SILENCES, _SILENCE_LIST)
+    now = datetime.now(UTC)
     return AlertSnapshot(
-        alerts=tuple(_alert(alert) for alert in alerts),
+        alerts=tuple(_bounded(_alert(alert), source, now) for alert in alerts),
         silences=tuple(_silence(s) for s in silences if s.status.state == "active"),
     )
 
@@ -254,6 +259,20 @@ def _alert(alert: _Alert) -> Alert:
         state=_state(alert.status),
         generator_url=alert.generatorURL,
     )
+
+
+def _bounded(alert: Alert, source: SourceClient, now: datetime) -> Alert:
+    """With a beginning that is not ahead: an alert that is there has begun by now."""
+    if alert.starts_at <= now:
+        return alert
+    if alert.starts_at > now + _SKEW:
+        _log.warning(
+            "alert_begins_in_the_future",
+            source=source.address,
+            alert=one_line(alert.name),
+            starts_at=alert.starts_at.isoformat(),
+        )
+    return replace(alert, starts_at=now)
 
 
 def _utc(moment: datetime) -> datetime:

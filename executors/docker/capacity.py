@@ -41,6 +41,23 @@ def scale(job: Job) -> PrimitiveResult:
     return done(victims)
 
 
+def remove(job: Job) -> PrimitiveResult:
+    """Take away all containers of a service that desired state does not have. Volumes stay.
+
+    Raises:
+        PermanentError: desired state has it, or UICI did not make all of them. Nothing is done.
+    """
+    action = f"remove {job.service.target}"
+    if job.declared:
+        raise PermanentError(f"{action}: desired state has it")
+    strange = [c.name for c in job.containers if c.labels.get(TARGET_LABEL) != job.service.target]
+    if strange:
+        raise PermanentError(f"{action}: UICI did not make {', '.join(strange)}")
+    grace = job.argument("grace_seconds")
+    each(job, job.containers, lambda session, c: _take_away(job, session, c, grace))
+    return done(job.containers)
+
+
 def update_resources(job: Job) -> PrimitiveResult:
     """Set limits without a restart; None keeps a limit as it is."""
     try:
@@ -118,9 +135,12 @@ def _create_one(job: Job, session: DockerSession, name: str, body: Json) -> str:
     return made
 
 
-def _take_away(job: Job, session: DockerSession, container: Container) -> None:
+def _take_away(
+    job: Job, session: DockerSession, container: Container, grace: int | None = None
+) -> None:
     if container.state not in (InstanceState.STOPPED, InstanceState.PENDING):
-        halt(session, container, fitting_grace(container, job.deadline))
+        fitting = fitting_grace(container, job.deadline)
+        halt(session, container, fitting if grace is None else min(grace, fitting))
     session.remove(container.id)
 
 

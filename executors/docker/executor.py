@@ -58,6 +58,7 @@ _TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
         "resume": (lifecycle.resume, True, _NONE),
         "create": (capacity.create, True, _NONE),
         "scale": (capacity.scale, True, ("replicas",)),
+        "remove": (capacity.remove, True, ("grace_seconds",)),
         "update_resources": (capacity.update_resources, True, ("memory", "cpu")),
         "recreate": (replace_container.recreate, True, ("image", "env", "beside")),
         "rollback": (replace_container.rollback, True, _NONE),
@@ -320,6 +321,8 @@ class DockerExecutor:
             names=roster.names,
             owns=partial(self._owns, service, declared),
             deadline=deadline,
+            # Not told what is declared: then anything may be.
+            declared=declared is None or service.metadata.name in declared,
             tools=Toolbox(
                 open=lambda within: self._engine.open(within, names),
                 resolve_secret=self._context.resolve_secret,

@@ -41,6 +41,7 @@ class Listed:
     id: str
     name: str
     labels: Mapping[str, str]
+    started: bool = True  # ever
 
     @property
     def native(self) -> NativeObject:
@@ -51,6 +52,11 @@ class Listed:
     def is_leftover(self) -> bool:
         """Whether it was being replaced when something broke off."""
         return OLD_MARK in self.name or self.is_successor
+
+    @property
+    def place(self) -> str:
+        """The name that it has, had, or was to have."""
+        return original_name(self.name)
 
     @property
     def is_successor(self) -> bool:
@@ -65,7 +71,8 @@ def listed(entry: Mapping[str, Any]) -> Listed:
     """
     names = entry.get("Names") or ()
     own = next((n for n in names if n.count("/") == 1), names[0] if names else "")
-    return Listed(entry["Id"], own.lstrip("/"), entry.get("Labels") or {})
+    started = entry.get("State") != "created"
+    return Listed(entry["Id"], own.lstrip("/"), entry.get("Labels") or {}, started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +83,27 @@ class Members:
     leftovers: tuple[Listed, ...] = ()
 
     @property
+    def _replaced(self) -> tuple[Listed, ...]:
+        """Leftovers in whose place a successor already is, or was to be."""
+        names = {entry.name for entry in self.instances}
+        return tuple(e for e in self.leftovers if OLD_MARK in e.name and e.place in names)
+
+    @property
     def all(self) -> tuple[Listed, ...]:
         """Everything that self-exclusion has to look at."""
         return self.instances + self.leftovers
 
     @property
     def visible(self) -> tuple[Listed, ...]:
-        """What counts as the target's instances: a leftover only while nothing else is there."""
-        return self.instances or self.leftovers
+        """What counts as the target's instances, so that half a replacement is seen and ended.
+
+        A successor that never ran is not there: what it was to replace still is. Beside one
+        that did, the old one is one too many. Other leftovers count while nothing else is there.
+        """
+        replaced = self._replaced
+        waiting = {entry.place for entry in replaced}
+        here = tuple(e for e in self.instances if e.started or e.name not in waiting)
+        return (*here, *replaced) or self.leftovers
 
 
 class Roster:
@@ -168,13 +188,13 @@ class Roster:
             if target.startswith(prefix) and target[len(prefix) :] not in declared
             for entry in entries
         ]
-        # What a replacement that broke off has left beside its successor.
+        # What a replacement that broke off has left, and is not seen as one instance too many.
         strays += [
             entry
             for entries in self._labelled.values()
             if any(not other.is_leftover for other in entries)
             for entry in entries
-            if entry.is_leftover and entry not in strays
+            if entry.is_successor and entry not in strays
         ]
         return tuple(e.native for e in sorted(strays, key=lambda e: natural(e.name)))
 

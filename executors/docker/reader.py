@@ -51,10 +51,12 @@ class UnixReader:
     Args:
         path: the socket.
         address: how messages call the engine.
+        max_bytes: of one answer.
     """
 
-    def __init__(self, path: str, *, address: str) -> None:
+    def __init__(self, path: str, *, address: str, max_bytes: int) -> None:
         self._path = path
+        self._max_bytes = max_bytes
         self._address = address
         self._idle: deque[_UnixConnection] = deque()
 
@@ -98,10 +100,12 @@ class UnixReader:
             connection.request("GET", path)
             kept = connection.sock  # the response may take it over
             response = connection.getresponse()
-            body = b""
+            body = bytearray()
             # A time-out counts from one packet to the next: an answer that drips needs this.
             while chunk := response.read1(_CHUNK):
                 body += chunk
+                if len(body) > self._max_bytes:
+                    raise ValueError(f"an answer of more than {self._max_bytes} bytes")
                 if response.length == 0:
                     break
                 left = end - time.monotonic()
@@ -111,4 +115,4 @@ class UnixReader:
             response.read()  # nothing is left, but only this tells the connection so
             unless_kept.pop_all()
         self._idle.append(connection)
-        return response.status, body
+        return response.status, bytes(body)

@@ -54,12 +54,25 @@ def _host_config(seen: Json, wanted: Mapping[str, Any]) -> Json:
             host[field] = declared
     mode = wanted.get("NetworkMode")
     # Of several networks, which one was there at creation is of no consequence.
-    if isinstance(mode, str) and mode in seen["NetworkingConfig"]["EndpointsConfig"]:
+    networks = seen["NetworkingConfig"]["EndpointsConfig"]
+    if isinstance(mode, str) and mode in networks:
         host["NetworkMode"] = mode
+    elif mode is not None and mode == host.get("NetworkMode") and _left(mode, networks):
+        host["NetworkMode"] = ", ".join(sorted(networks))
     policy = wanted.get("RestartPolicy")
     if isinstance(policy, Mapping) and _policy(policy) == _policy(host.get("RestartPolicy")):
         host["RestartPolicy"] = policy
     return host
+
+
+def _left(mode: str, networks: Mapping[str, Any]) -> bool:
+    """Whether a container has left its network for others. What it was made with still names it.
+
+    One that is on no network at all is told as unhealthy, whatever is declared.
+    """
+    ids = {str(endpoint.get("NetworkID")) for endpoint in networks.values()}
+    known = mode in ids or mode in ("default", "bridge", "host", "none")
+    return bool(networks) and not known and not mode.startswith("container:")
 
 
 def _same_entries(wanted: Any, seen: Any, key: _Key) -> bool:

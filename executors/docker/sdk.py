@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from executors.contract import ExecutorContext
 from executors.deadline import Deadline
@@ -36,6 +36,7 @@ from infrastructure.errors import (
     PermanentError,
     UiciError,
 )
+from infrastructure.quantities import Memory
 from infrastructure.service import Document
 
 if TYPE_CHECKING:
@@ -66,24 +67,30 @@ class Connection(Document):
             variables of the environment are not looked at.
         tls: for `tcp://`; without it the connection is in the clear.
         published_host: where published ports answer, if that is not the engine's own host
-            (`127.0.0.1` for a local engine).
+            (`127.0.0.1` for a local engine). Without it an agent that runs in a container
+            of its own asks the services' containers, with which it has to share a network.
         pull: whether an image that the engine lacks is pulled. Absent: it is an error.
+        max_answer: bytes of one answer over `unix://`; a longer one makes the environment
+            unknown. An inspect has 10 kB, a list 1 kB a container.
     """
 
     host: Annotated[str, StringConstraints(pattern=r"^(unix:///|tcp://|ssh://)\S+$")]
     tls: TlsFiles | None = None
     published_host: str | None = None
     pull: bool | None = None
+    max_answer: Memory = Field(default="128Mi", ge=2**20, validate_default=True)
 
 
 def connect(connection: Connection, context: ExecutorContext) -> DockerExecutor:
     """Make an executor. Nothing is contacted and nothing is imported yet."""
     local = connection.host.startswith("unix://")
     host = _LOOPBACK if local else urlsplit(connection.host).hostname or connection.host
+    # What listens on the loopback of a container is the agent, not what the host publishes.
+    apart = local and connection.published_host is None and context.identity.in_container
     return DockerExecutor(
         SdkEngine(connection),
         context,
-        reach=Reach(local=local, host=connection.published_host or host),
+        reach=Reach(local=local, host=connection.published_host or host, published=not apart),
         pull=bool(connection.pull),
     )
 
@@ -96,7 +103,11 @@ class SdkEngine:
         self.address = connection.host
         self._version: str | None = None
         self._reader = (
-            UnixReader(connection.host.removeprefix("unix://"), address=connection.host)
+            UnixReader(
+                connection.host.removeprefix("unix://"),
+                address=connection.host,
+                max_bytes=connection.max_answer,
+            )
             if connection.host.startswith("unix://")
             else None
         )

@@ -137,6 +137,7 @@ class Job:
     owns: Callable[[Listed], bool]
     deadline: Deadline
     tools: Toolbox
+    declared: bool = True  # whether desired state has the service
 
     def session(self, deadline: Deadline | None = None) -> AbstractContextManager[DockerSession]:
         """A conversation with the engine; by default within the call's own deadline."""

@@ -48,6 +48,8 @@ _STATES = {
     # On its way out: neither running nor something to start.
     "removing": InstanceState.UNKNOWN,
 }
+# Network modes without a network of the container's own to be cut off from.
+_NO_NETWORK = ("none", "host", "container:")
 _HEALTH = {
     "starting": EngineHealth.STARTING,
     "healthy": EngineHealth.HEALTHY,
@@ -61,10 +63,12 @@ class Reach:
 
     `local`: the engine runs on the agent's own host, so container addresses answer.
     `host`: where published ports answer.
+    `published`: whether they do: not for an agent in a container, whose loopback is its own.
     """
 
     local: bool
     host: str
+    published: bool = True
 
 
 class Container:
@@ -121,11 +125,20 @@ class Container:
         return found
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether it was made with a network and is connected to none any more."""
+        mode = str(self.host_config.get("NetworkMode") or "")
+        settings = self.inspect.get("NetworkSettings") or {}
+        return settings.get("Networks") == {} and not mode.startswith(_NO_NETWORK)
+
+    @property
     def health(self) -> EngineHealth:
-        """The last verdict of its health check, while it runs."""
+        """The last verdict of its health check, while it runs; nobody reaches it: unhealthy."""
         state = self.inspect.get("State") or {}
         if not state.get("Running"):
             return EngineHealth.NONE
+        if self.is_cut_off:
+            return EngineHealth.UNHEALTHY
         return _HEALTH.get((state.get("Health") or {}).get("Status", ""), EngineHealth.NONE)
 
     @property
@@ -174,7 +187,7 @@ def observed_instance(
         restart_count=inspect.get("RestartCount") or 0,
         started_at=timestamp(state.get("StartedAt")),
         finished_at=timestamp(state.get("FinishedAt")),
-        reason=_reason(state, container.health),
+        reason=_reason(state, container),
         spec=observed_spec(container),
         native_config=as_declared(_native_config(container), native) if keep_native else empty(),
         host_access=_host_access(container),
@@ -254,13 +267,16 @@ def _port_text(key: str) -> str:
     return number if protocol in ("tcp", "") else f"{number}/{protocol}"
 
 
-def _reason(state: Json, health: EngineHealth) -> str:
+def _reason(state: Json, container: Container) -> str:
     error = state.get("Error")
     if error:
         return " ".join(str(error).split())[:_REASON_LENGTH]
     if state.get("Dead"):
         return "dead: the engine could not remove it"
-    log = (state.get("Health") or {}).get("Log") if health is EngineHealth.UNHEALTHY else None
+    if state.get("Running") and container.is_cut_off:
+        return "connected to no network"
+    unhealthy = container.health is EngineHealth.UNHEALTHY
+    log = (state.get("Health") or {}).get("Log") if unhealthy else None
     if log:
         output = " ".join(str(log[-1].get("Output", "")).split())[:_REASON_LENGTH]
         return f"health check exits {log[-1].get('ExitCode')}: {output}"
@@ -310,7 +326,7 @@ def _address(settings: Json, host_config: Json, reach: Reach) -> str | None:
 
 def _published(bindings: Json | None, reach: Reach) -> Mapping[int, tuple[str, int]]:
     """Container port → where it answers, as the agent sees it."""
-    if not bindings:
+    if not bindings or not reach.published:
         return empty()
     found: dict[int, tuple[str, int]] = {}
     for key, hosts in bindings.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -184,33 +184,53 @@ def lay_over(
 
     Args:
         body: is changed. The number of replicas is not: that is `scale`'s.
-        service: desired state.
+        service: desired state. What it leaves to others (`ignoreDifferences`) is only laid
+            over where there is no workload yet.
         place: of the workload.
         values: its environment with secrets resolved.
         live: the workload as it is; None: there is none yet.
     """
     spec = service.spec
+    theirs = frozenset() if live is None else frozenset(spec.ignore_differences)
     edit_annotations(body)[DIGEST] = service.spec_digest
     edit_annotations(body)[TARGET] = service.target
     before = edit_annotations(body).get(DECLARED_ENV, "").split()
     edit_annotations(body)[DECLARED_ENV] = " ".join(sorted(spec.env))
-    native = spec.native
+    native = _ours(spec.native, "/native", theirs)
     merge(body["spec"], native.get("workload") or {})
     template = edit_template(body, place)
     edit_annotations(template)[TARGET] = service.target
     merge(template.setdefault("spec", {}), native.get("pod") or {})
     container = edit_container(body, place, live)
     merge(container, native.get("container") or {})
-    container["image"] = spec.image
-    if spec.command is not None:
+    if "/image" not in theirs:
+        container["image"] = spec.image
+    if spec.command is not None and "/command" not in theirs:
         set_command(container, spec.command, live, place)
     gone = set(before) - spec.env.keys()
     if "env" in container:
         container["env"] = [e for e in container["env"] if e.get("name") not in gone]
     set_env(body, service, place, values, live)
-    set_limits(container, spec.resources.memory, spec.resources.cpu)
-    if spec.ports:
+    limits = spec.resources
+    set_limits(
+        container,
+        None if theirs & {"/resources", "/resources/memory"} else limits.memory,
+        None if theirs & {"/resources", "/resources/cpu"} else limits.cpu,
+    )
+    if spec.ports and "/ports" not in theirs:
         container["ports"] = _ports(container.get("ports") or [], spec.ports)
+
+
+def _ours(value: Mapping[str, Any], pointer: str, theirs: Collection[str]) -> Json:
+    """A part of `native` without what `ignoreDifferences` leaves to others."""
+    if not theirs or pointer in theirs:
+        return {} if pointer in theirs else dict(value)
+    found: Json = {}
+    for key, item in value.items():
+        below = f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}"
+        if below not in theirs:
+            found[key] = _ours(item, below, theirs) if isinstance(item, Mapping) else item
+    return found
 
 
 def edit_annotations(item: Json) -> Json:
@@ -268,11 +288,15 @@ def set_env(
 ) -> None:
     """Set variables; others are kept. Declared secrets are set by reference."""
     container = edit_container(body, place, live)
+    shown = _shown(live, place)
     refer = {name for name, value in service.spec.env.items() if isinstance(value, SecretRef)}
     entries = {entry["name"]: entry for entry in container.get("env") or ()}
     for name, value in values.items():
         if name in refer:
-            entries[name] = {"name": name, "valueFrom": secrets.reference(place, name)}
+            # An entry is merged with the live one: a value that stays there beside the reference
+            # is refused, and only its owner's leave (`takeOver`) or an empty one takes it away.
+            empty = {"value": ""} if name in shown else {}
+            entries[name] = {"name": name, **empty, "valueFrom": secrets.reference(place, name)}
         else:
             entries[name] = {"name": name, "value": value}
     if entries:
@@ -281,6 +305,12 @@ def set_env(
     if hidden:
         notes = edit_annotations(edit_template(body, place))
         notes[secrets.FINGERPRINTS] = secrets.fingerprints(place, hidden)
+
+
+def _shown(live: Mapping[str, Any] | None, place: Place) -> frozenset[str]:
+    """Variables whose value stands in the live workload, for all to read."""
+    container = {} if live is None else container_of(template_of(live, place), place)
+    return frozenset(e["name"] for e in container.get("env") or () if e.get("value"))
 
 
 def set_limits(container: Json, memory: int | None, cpu: Decimal | None) -> None:

@@ -27,6 +27,7 @@ from executors.kubernetes.objects import (
 from executors.kubernetes.reader import read_workload
 from executors.kubernetes.revisions import earlier_templates
 from executors.kubernetes.session import Job, done
+from executors.kubernetes.spelling import respelled
 from infrastructure.errors import (
     ConflictError,
     NotFoundError,
@@ -198,7 +199,7 @@ def change(job: Job, edit: Edit, *, dry: bool = False) -> PrimitiveResult:
         body.setdefault("spec", {})
         edit(live, body)
         try:
-            applied = _apply(job, job.place.path, body, f"apply {job.place}", dry=dry)
+            applied = _apply(job, job.place.path, body, f"apply {job.place}", dry=dry, live=live)
         except FieldConflictError:
             raise
         except ConflictError:
@@ -210,13 +211,36 @@ def change(job: Job, edit: Edit, *, dry: bool = False) -> PrimitiveResult:
     raise AssertionError("unreachable")  # pragma: no cover
 
 
-def _apply(job: Job, path: str, body: Mapping[str, Any], what: str, *, dry: bool = False) -> Json:
-    """Server-side apply; other managers' fields are only taken where the connection says so."""
+def _apply(
+    job: Job,
+    path: str,
+    body: Mapping[str, Any],
+    what: str,
+    *,
+    dry: bool = False,
+    live: Json | None = None,
+) -> Json:
+    """Server-side apply; other managers' fields are only taken where the connection says so.
+
+    Args:
+        job: the call.
+        path: of the object.
+        body: to apply.
+        what: the action and its object, for messages.
+        dry: whether the server only says if it would.
+        live: the object as it is. A field that says the same there is no matter of dispute,
+            however it is spelled.
+    """
     try:
         return _send(job, path, body, what, force="false", dry=dry)
     except FieldConflictError as exc:
-        if not exc.managers <= job.policy.take_over:
-            raise
+        conflict = exc
+    if live is not None:
+        alike = {**body, "spec": respelled(body["spec"], live.get("spec") or {})}
+        if alike != body:
+            return _apply(job, path, alike, what, dry=dry)
+    if not conflict.managers <= job.policy.take_over:
+        raise conflict
     return _send(job, path, body, what, force="true", dry=dry)
 
 
@@ -323,14 +347,16 @@ def _set_replicas(job: Job, replicas: int) -> PrimitiveResult:
 
 
 def desired_env(job: Job) -> dict[str, str]:
-    """The declared environment with secrets resolved.
+    """The declared environment with secrets resolved, without what is left to others.
 
     Raises:
         PermanentError: a secret can't be resolved.
     """
+    theirs = () if job.workload is None else job.service.spec.ignore_differences
     return {
         name: job.resolve_secret(value.secret) if isinstance(value, SecretRef) else value
         for name, value in job.service.spec.env.items()
+        if not {"/env", f"/env/{name}"} & set(theirs)
     }
 
 
@@ -338,7 +364,7 @@ def _hidden(job: Job, values: Mapping[str, str]) -> dict[str, str]:
     return {
         name: values[name]
         for name, value in job.service.spec.env.items()
-        if isinstance(value, SecretRef)
+        if isinstance(value, SecretRef) and name in values
     }
 
 

@@ -11,8 +11,11 @@ named here only.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket as sockets
+import ssl
 import threading
 import time
 from collections import deque
@@ -370,9 +373,13 @@ class SdkCluster:
         def work() -> None:
             def talk() -> Executed:
                 socket = self._open_exec(
-                    path, argv, container=container, what=what, deadline=deadline
+                    path,
+                    argv,
+                    container=container,
+                    what=what,
+                    deadline=deadline,
+                    opening=opened.append,
                 )
-                opened.append(socket)
                 try:
                     return conversation(socket, deadline, limit)
                 finally:
@@ -383,13 +390,13 @@ class SdkCluster:
             except UiciError as exc:
                 outcome.append(exc)
 
-        # On a thread: the handshake of the websocket has no time-out of its own.
+        # On a thread: each read of the handshake has a time-out, all of them together have none.
         thread = threading.Thread(target=work, name="uici-kubernetes-exec", daemon=True)
         thread.start()
         thread.join(deadline.left + 0.2)
         if not outcome:
             for socket in opened:
-                socket.shutdown()  # type: ignore[no-untyped-call]  # the package is not typed here
+                _end(socket)
             raise OutcomeUnknownError(f"{what}: did not end in time", remedy=REMEDY)
         result = outcome.pop()
         if isinstance(result, UiciError):
@@ -404,6 +411,7 @@ class SdkCluster:
         container: str,
         what: str,
         deadline: Deadline,
+        opening: Callable[[websocket.WebSocket], None],
     ) -> websocket.WebSocket:
         from kubernetes.stream import ws_client  # noqa: PLC0415, TID251 - as in _connected
 
@@ -420,10 +428,55 @@ class SdkCluster:
             api, "GET", f"{path}/exec", query=(), headers={}, what=what, deadline=deadline
         )
         address = ws_client.get_websocket_url(url, query)  # type: ignore[no-untyped-call]  # the package is not typed here
-        made: websocket.WebSocket = ws_client.create_websocket(  # type: ignore[no-untyped-call]  # the package is not typed here
-            api.configuration, address, prepared
-        )
-        return made
+        return _handshake(api.configuration, address, prepared, deadline, opening)
+
+
+def _handshake(
+    configuration: Any,
+    address: str,
+    headers: Mapping[str, str],
+    deadline: Deadline,
+    opening: Callable[[websocket.WebSocket], None],
+) -> websocket.WebSocket:
+    """As the package's `create_websocket`, which knows no time-out.
+
+    `opening` is given the socket before anything is sent, for whoever gives it up.
+    """
+    import certifi  # noqa: PLC0415 - comes with the package
+    import websocket  # noqa: PLC0415 - comes with the package
+    from kubernetes.stream import ws_client  # noqa: PLC0415, TID251 - as in _connected
+
+    verified = address.startswith("wss://") and configuration.verify_ssl
+    tls: dict[str, Any] = {"cert_reqs": ssl.CERT_REQUIRED if verified else ssl.CERT_NONE}
+    if verified:
+        tls["ca_certs"] = configuration.ssl_ca_cert or certifi.where()
+        if configuration.assert_hostname is not None:
+            tls["check_hostname"] = configuration.assert_hostname
+    named = {
+        "certfile": configuration.cert_file,
+        "keyfile": configuration.key_file,
+        "server_hostname": configuration.tls_server_name,
+    }
+    tls |= {key: value for key, value in named.items() if value}
+    protocols = f"{ws_client.V5_CHANNEL_PROTOCOL},{ws_client.V4_CHANNEL_PROTOCOL}"
+    sent = [f"sec-websocket-protocol: {headers.get('sec-websocket-protocol', protocols)}"]
+    if "authorization" in headers:
+        sent.insert(0, f"authorization: {headers['authorization']}")
+    options: dict[str, Any] = {"header": sent}
+    if configuration.proxy or configuration.proxy_headers:
+        options = ws_client.websocket_proxycare(options, configuration, address, headers)  # type: ignore[no-untyped-call]  # the package is not typed here
+    made = websocket.WebSocket(sslopt=tls, skip_utf8_validation=False)
+    opening(made)
+    made.connect(address, timeout=max(_LEAST, deadline.left), **options)  # type: ignore[no-untyped-call]  # as above
+    return made
+
+
+def _end(opened: websocket.WebSocket) -> None:
+    """Let go of a connection that another thread reads from: closing alone would not wake it."""
+    below = opened.sock
+    if below is not None:
+        with contextlib.suppress(OSError):
+            below.shutdown(sockets.SHUT_RDWR)
 
 
 _AUTH = ["BearerToken"]

@@ -69,10 +69,10 @@ class ApprovalBranches:
             if made != request:
                 files[request_path(request.id)] = request_bytes(made)
         for request in ended:
-            for step in (self._closed, self._deleted):
-                self._refused.until.pop(request.id, None)  # asked for the last time
-                self._tried(request, step, now)
-            self._refused.until.pop(request.id, None)
+            left = not self._gone(request, now)
+            if left != request.branch_left:  # noted, so that any agent deletes it later
+                noted = request.model_copy(update={"branch_left": left})
+                files[request_path(request.id)] = request_bytes(noted)
         if not files:
             return
         names = ", ".join(self._prefix + path.split("/")[1][:ID_LENGTH] for path in files)
@@ -80,6 +80,21 @@ class ApprovalBranches:
             self._store.note(files, f"approvals: branches {names}\n", now)
         except UiciError as exc:
             _log.warning("approval_branch_not_noted", reason=self._redact(str(exc)))
+
+    def _gone(self, request: ApprovalRequest, now: datetime) -> bool:
+        """Whether nothing is left to do about the branch and the pull request of what ended."""
+        if request.branch_left and now < self._refused.until.get(request.id, now):
+            return False
+        self._refused.until.pop(request.id, None)
+        for step in (self._closed, self._deleted):
+            try:
+                step(request)
+            except UiciError as exc:
+                self._refused.until[request.id] = now + _AGAIN_AFTER
+                reason = self._redact(str(exc))
+                _log.warning("approval_branch", request=request.id, reason=reason)
+                return False
+        return True
 
     def _tried(
         self,

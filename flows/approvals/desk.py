@@ -103,7 +103,7 @@ class Desk:
         done = self.store.decide(decision, f"{subject[:200]}\n", now)
         unpushed = done is not None and done.durability is Durability.LOCAL
         durable = f"; only on this machine so far: {done.error}" if done and unpushed else ""
-        return request, f"{request.target}: {told(decision)}{_FOLLOWS[said.answer]}{durable}"
+        return request, f"{request.target}: {told(decision)}{_follows(request, said)}{durable}"
 
     def _check(self, view: Approvals, request: ApprovalRequest, said: Said) -> None:
         found = view.stands(request)
@@ -120,7 +120,7 @@ class Desk:
             )
         again = {
             Standing.EXPIRED: f": uici approve --renew {request.id} asks again",
-            Standing.CHANGED: ": the next run asks again",
+            Standing.CHANGED: f": {_NEXT[request.by_hand]} asks again",
         }.get(found.standing, "")
         raise PermanentError(
             f"{request.id} can't be decided any more, it is {found.standing.value}:"
@@ -139,11 +139,19 @@ _MAY = {
     Answer.REJECT: frozenset({Standing.WAITING, Standing.APPROVED, Standing.CHANGED}),
     Answer.RENEW: frozenset({Standing.EXPIRED, Standing.REJECTED}),
 }
-_FOLLOWS = {
-    Answer.APPROVE: ": the next run does it",
-    Answer.REJECT: ": it is not done",
-    Answer.RENEW: ": the next run asks again",
-}
+# No run of the loop does what a person wanted: the person's own command does, with this yes.
+_NEXT = {True: "the same uici run command, given again,", False: "the next run"}
+
+
+def _follows(request: ApprovalRequest, said: Said) -> str:
+    """What comes of a decision."""
+    match said.answer:
+        case Answer.APPROVE:
+            return f": {_NEXT[request.by_hand]} does it"
+        case Answer.RENEW:
+            return f": {_NEXT[request.by_hand]} asks again"
+        case Answer.REJECT:
+            return ": it is not done"
 
 
 def _found(view: Approvals, word: str) -> ApprovalRequest:

@@ -22,7 +22,10 @@ APPROVAL_FOLDER = "approvals"
 ID_LENGTH = 12
 PERSON = "person"  # as a planner: `flows.plan.PlannerKind`
 NO_ID = "0" * ID_LENGTH  # while it is being made
-_UNBOUND = ("id", "state", "settled_at", "told", "pull_request", "number", "branch_commit")
+_UNBOUND = (
+    *("id", "state", "settled_at", "told"),
+    *("pull_request", "number", "branch_commit", "branch_left"),
+)
 
 
 class RequestState(StrEnum):
@@ -111,6 +114,7 @@ class ApprovalRequest(Document):
     pull_request: str | None = None  # its address
     number: int | None = None
     branch_commit: str | None = None  # of its branch, once there is one
+    branch_left: bool = False  # it has ended, and its branch could not be deleted yet
 
     @property
     def risk(self) -> Risk:

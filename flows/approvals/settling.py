@@ -179,7 +179,7 @@ def _twice(view: Approvals, request: ApprovalRequest, _: Settling) -> _End | Non
 
 
 def _over(_: Approvals, request: ApprovalRequest, ending: Settling) -> _End | None:
-    if request.target not in ending.services:
+    if request.target not in ending.services and not request.by_hand:
         return RequestState.OVER, "its target is no longer in desired state"
     state = ending.states.get(request.target)
     if state is None or request.by_hand:

@@ -150,7 +150,8 @@ def bring_branches(runtime: Runtime, world: World, report: RunReport) -> None:
     settings, proposals = world.config.platform.approvals, world.config.platform.proposals
     ended = {request.id for request in news.ended}
     waiting = [r for r in world.approvals.ledger.waiting if r.id not in ended]
-    if settings.branch_prefix is None or not (waiting or news.asked or news.ended):
+    left = [r for r in world.approvals.ledger.requests.values() if r.branch_left]
+    if settings.branch_prefix is None or not (waiting or news.asked or news.ended or left):
         return
     from flows.proposals.forge import ForgeClient  # noqa: PLC0415 - only where something waits
 
@@ -163,6 +164,6 @@ def bring_branches(runtime: Runtime, world: World, report: RunReport) -> None:
         refused=runtime.refused_branches,
     )
     try:
-        branches.bring((*waiting, *news.asked), news.ended, world.clock.now())
+        branches.bring((*waiting, *news.asked), (*news.ended, *left), world.clock.now())
     except UiciError as exc:
         _log.warning("approval_branches_not_brought", reason=world.redactor.text(str(exc)))

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from executors.contract import Authorised, SelfAware
 from executors.translator import CommandTranslator
+from flows.command_line.doctor_git import signature_findings
 from flows.command_line.doctor_llm import llm_findings
 from flows.command_line.finding import Finding, Level
 from flows.open_executors import open_executors
@@ -53,6 +54,7 @@ def examine(config: UniversalConfig) -> list[Finding]:
         clients.close()
     findings.append(_data_directory(config.data_directory))
     findings.append(_git(config))
+    findings += signature_findings(config)
     findings += llm_findings(config)
     findings.append(_prefect(config))
     return findings
@@ -172,6 +174,8 @@ def _git(config: UniversalConfig) -> Finding:
             )
             state = open_git(looking, agent_identity(config), config.redactor()).desired()
         told = f"{git.remote or 'embedded'}: {state.revision}, {len(state.services)} services"
+        if state.refused_revision is not None:
+            told += f"; {state.refused_revision} is refused: {state.problems[0].message}"
         return told + (f"; stale: {state.stale}" if state.stale else "")
 
     return _try("state repository", look)

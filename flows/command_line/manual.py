@@ -20,6 +20,7 @@ from flows.guard import judge
 from flows.guarding.reach import engine_access
 from flows.listener import Listener, RunRequest
 from flows.plan import Evidence, Plan, PlannerKind, PlanStep
+from flows.pruning import find_stray
 from flows.reconcile import Ending, acting, close, commit_intent, look
 from flows.report import RunReport
 from flows.runtime import Runtime
@@ -88,7 +89,7 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
         return Done(outcome=world.guarded.read(call, deadline=world.deadline))
     started = runtime.clock.now()
     with runtime.one_run_at_a_time():
-        world = runtime.open_world(request)
+        world, orphans = _opened(operation, request, runtime)
         sight = look(world)
         step = PlanStep(asked.operation, world.selected[0], given, "a person asked for it")
         incident = _incident(world, step, sight.comparison.drifts)
@@ -109,6 +110,7 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
                 ),
                 attempts={},
                 acted={},
+                orphans=orphans,
                 approved=world.approvals.of_plan(plan, incident),
             ),
         )
@@ -122,6 +124,20 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
         bring_branches(runtime, world, report)
     listener.run_finished(report)
     return Done(report=report)
+
+
+def _opened(
+    operation: Operation, request: RunRequest, runtime: Runtime
+) -> tuple[World, Mapping[str, str | None]]:
+    """The world, and why what is to be pruned must stay there, if it must."""
+    if not operation.prunes:
+        return runtime.open_world(request), {}
+    (name,) = request.targets or ("",)
+    whole = runtime.open_world(replace(request, targets=None))
+    stray = find_stray(whole, whole.look(whole.selected), name)
+    target = stray.service.target
+    world = runtime.open_world(replace(request, targets=(target,)), strays={target: stray.service})
+    return world, {target: stray.stays}
 
 
 def _require(operation: Operation, asked: Asked) -> None:

@@ -63,16 +63,14 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
     _print_unknown(console, seen)
     drifts = (*seen.comparison.drifts, *seen.comparison.pending)
     if not drifts:
-        known = len(seen.comparison.states) - len(unseen(seen))
-        if known or not seen.comparison.states:
-            console.print(f"[green]in sync[/]  {known} of {len(seen.comparison.states)} targets")
+        _print_in_sync(console, seen)
         return
     console.print(_drift_table(drifts, set(seen.comparison.pending)))
     for case in seen.cases:
         _print_case(console, case)
     plans = [case.plan for case in seen.cases]
     if usages(plans):
-        told = f"{run_cost(plans)}; a run asks again (--no-llm: ask no model)"
+        told = f"{run_cost(plans)} (--no-llm: ask no model)"
         console.print(f"\nmodel    {escape(told)}")
     for left in seen.left:
         console.print(f"\n{escape(left.incident.root)}: nothing now: {escape(left.reason)}")
@@ -81,6 +79,19 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
     for target, state in seen.comparison.states.items():
         if state.held is not None:
             console.print(f"\n{escape(target)}: left alone: {escape(state.held)}")
+
+
+def _print_in_sync(console: Console, seen: Preview) -> None:
+    """Of what was seen; what is not the newest commit's, or nothing at all, is not in sync."""
+    every = len(seen.comparison.states)
+    known = every - len(unseen(seen))
+    if not every:
+        console.print("[yellow]nothing[/]  no service is declared, so none was looked at")
+    elif known and seen.of_newest:
+        console.print(f"[green]in sync[/]  {known} of {every} targets")
+    elif known:
+        older = "with an older commit, not the newest"
+        console.print(f"[yellow]in sync[/]  {known} of {every} targets {older}")
 
 
 def _redacted(seen: Preview, redact: Callable[[str], str]) -> Preview:
@@ -162,7 +173,7 @@ def preview_data(seen: Preview) -> dict[str, Any]:
         "apiVersion": "uici/v1",
         "kind": "Preview",
         "desired": _desired_data(seen.desired),
-        "inSync": None if unseen(seen) and not seen.differs else not seen.differs,
+        "inSync": _in_sync(seen),
         "drifts": [_drift_data(drift) for drift in seen.comparison.drifts],
         "pending": [_drift_data(drift) for drift in seen.comparison.pending],
         "states": {
@@ -210,6 +221,14 @@ def preview_data(seen: Preview) -> dict[str, Any]:
             for f in seen.failures
         ],
     }
+
+
+def _in_sync(seen: Preview) -> bool | None:
+    """None: not known, as of a commit that is not in force or a target that was not seen."""
+    if seen.differs:
+        return False
+    known = seen.comparison.states and seen.of_newest and not unseen(seen)
+    return True if known else None
 
 
 def _desired_data(desired: DesiredState) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """`uici plan`: stages 1 to 4 without the power to act. Nothing is committed or executed.
 
 It plans as a run would: an incident that a run leaves alone, or does not ask the model about
-again, costs nothing here, either; a new one does, within the same budgets, and the run asks
-again, since nothing of a preview is kept. What it has cost is shown.
+again, costs nothing here, either; a new one does, within the same budgets. What the model has
+answered is kept for a while (`flows.llm.answer_book`): the next preview and the run that acts do
+not ask the same again. What it has cost is shown.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from flows.cases import Case, LeftAlone, open_cases
 from flows.compare import Comparison
-from flows.guarding.prune import prune_gate
 from flows.listener import NullListener, RunRequest
 from flows.llm.planner import NoLlm
-from flows.observe import SourceFailure
+from flows.observe import Observation, SourceFailure
 from flows.plan import PlannerKind
+from flows.pruning import stray_targets, strays_stay
 from flows.reconcile import look
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
@@ -43,6 +44,11 @@ class Preview:
         drifts = (*self.comparison.drifts, *self.comparison.pending)
         return any(drift.kind is not DriftKind.ORPHAN for drift in drifts)
 
+    @property
+    def of_newest(self) -> bool:
+        """Whether this is about what Git says now, and not about an older commit in its place."""
+        return self.desired.refused_revision is None and self.desired.stale is None
+
 
 def preview(request: RunRequest, runtime: Runtime, *, ask_model: bool = True) -> Preview:
     """Look, compare, plan and judge.
@@ -62,7 +68,7 @@ def preview(request: RunRequest, runtime: Runtime, *, ask_model: bool = True) ->
     sight = look(world)
     cases, left = open_cases(world, sight.comparison, sight.seen, NullListener())
     failures = tuple(f for e in sight.seen.environments.values() for f in e.failures)
-    strays = _strays(world, sight.comparison)
+    strays = _strays(world, sight.comparison, sight.seen)
     return Preview(world.desired, sight.comparison, failures, cases, left, strays)
 
 
@@ -72,20 +78,14 @@ def _without_model(world: World) -> World:
     return replace(world, planners=tuple(planners))
 
 
-def _strays(world: World, comparison: Comparison) -> dict[str, str]:
-    found = (d.target.partition("/")[0] for d in comparison.drifts if d.kind is DriftKind.ORPHAN)
-    desired, told = world.desired, {}
-    doubt = desired.stale or ("it is refused" if desired.refused_revision else None)
-    for environment in sorted(set(found)):
-        prune = world.config.environments.environments[environment].policy.prune
-        if prune is None:
+def _strays(world: World, comparison: Comparison, seen: Observation) -> dict[str, str]:
+    found = {d.target.partition("/")[0] for d in comparison.drifts if d.kind is DriftKind.ORPHAN}
+    strays, told = stray_targets(seen), {}
+    for environment in sorted(found):
+        if world.config.environments.environments[environment].policy.prune is None:
             continue
-        reason = prune_gate(
-            environment,
-            prune=prune,
-            declared=world.services,
-            known_before=world.statuses,
-            doubt=f"desired state is in doubt: {doubt}" if doubt else None,
+        reason = strays_stay(world, environment, sorted(strays))
+        told[environment] = (
+            f"must stay: {reason}" if reason else "may be removed, by uici run prune TARGET"
         )
-        told[environment] = f"must stay: {reason}" if reason else "may be removed, by a person"
     return told

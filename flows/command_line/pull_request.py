@@ -111,6 +111,10 @@ def comment(seen: Preview, registry: OperationRegistry, redact: Callable[[str], 
 
 def _headline(seen: Preview) -> str:
     states = seen.comparison.states
+    if seen.desired.refused_revision:
+        return "uici plan: refused: the desired state is not valid, an older one stays in force"
+    if not states:
+        return "uici plan: nothing is declared"
     if not seen.differs:
         dark = len(unseen(seen))
         known = f"{len(states) - dark} of {count(len(states), 'target')} as declared"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import flows.quick_structlog  # noqa: F401  # before what imports structlog
 from executors.translator import CommandTranslator
+from flows.command_line.disk_file import in_repository_data, read_regular
 from flows.command_line.folder_tree import FolderTree
 from flows.llm.budget import unpriced
 from flows.open_executors import desired_state_parser, open_executors
@@ -43,16 +44,18 @@ def validate(path: Path | None, config: Path | None) -> Validated:
     except InvalidInputError as exc:
         return Validated(exc.problems, 0)
     folder = path or loaded.directory / loaded.platform.git.seed
-    files = _service_files(folder)
-    if isinstance(files, Problem):
-        return Validated((files,), 0)
+    limit = loaded.platform.git.max_file_bytes
+    read_files = _service_files(folder, limit)
+    if isinstance(read_files, Problem):
+        return Validated((read_files,), 0)
+    files, unread, links = read_files
     identity = agent_identity(loaded)
-    tree = FolderTree(folder, max_bytes=loaded.platform.git.max_file_bytes)
+    tree = FolderTree(folder, max_bytes=limit)
     parser = desired_state_parser(loaded, identity)
     read = parser.read(tree.placed(files), tree)
     damaged = (pause.problem() for pause in read.pauses if pause.damaged)
-    problems = (tree.shown(problem) for problem in (*read.problems, *damaged))
-    remarks = (*_unpriced(loaded), *(tree.shown(remark) for remark in read.remarks))
+    problems = (*unread, *(tree.shown(problem) for problem in (*read.problems, *damaged)))
+    remarks = (*_unpriced(loaded), *links, *(tree.shown(remark) for remark in read.remarks))
     return Validated((*_engine_problems(loaded), *problems), len(read.services), remarks)
 
 
@@ -72,19 +75,40 @@ def _unpriced(config: UniversalConfig) -> tuple[Problem, ...]:
 _PRICE_REMEDY = "add it to llm.prices in platform.yml; of one that costs nothing, with 0"
 
 
-def _service_files(folder: Path) -> dict[str, bytes] | Problem:
-    """The YAML files of a folder by their path in it, or why there are none."""
+class _Read(NamedTuple):
+    """YAML files of a folder by their path in it, those that can't be read, and links."""
+
+    files: dict[str, bytes]
+    unread: tuple[Problem, ...]
+    links: tuple[Problem, ...]
+
+
+def _service_files(folder: Path, max_bytes: int) -> _Read | Problem:
+    """What a commit of the folder would hold, by the same rules; or why there is nothing."""
     remedy = "name the folder that holds the Service files"
     if folder.is_file():
         return Problem(str(folder), 0, 0, "it is a file, not a folder", remedy)
     if not folder.is_dir():
         return Problem(str(folder), 0, 0, "there is no such folder", remedy)
-    files = {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.suffix in {".yml", ".yaml"}
-    }
-    return files or Problem(str(folder), 0, 0, "it holds no .yml or .yaml file", remedy)
+    files: dict[str, bytes] = {}
+    unread: list[Problem] = []
+    links: list[Problem] = []
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder)
+        if file.suffix not in {".yml", ".yaml"} or in_repository_data(path):
+            continue
+        if file.is_symlink():
+            links.append(Problem(str(path), 0, 0, "a symbolic link is not followed"))
+        elif not file.is_dir():
+            try:
+                content = read_regular(file, shown=str(path), max_bytes=max_bytes)
+            except InvalidInputError as exc:
+                unread += exc.problems
+            else:
+                files |= {} if content is None else {str(path): content}
+    if not files and not unread:
+        return Problem(str(folder), 0, 0, "it holds no .yml or .yaml file", remedy)
+    return _Read(files, tuple(unread), tuple(links))
 
 
 def require_folder(config: Path | None) -> None:

@@ -81,6 +81,7 @@ def judge_target(
     secrets: Mapping[str, str],
     now: datetime,
     first_seen: Mapping[str, datetime] = _NEVER,
+    repaired: datetime | None = None,
 ) -> TargetJudgement:
     """Judge one target.
 
@@ -93,6 +94,8 @@ def judge_target(
         now: the moment of judgement, with time zone.
         first_seen: `Drift.key` → when an earlier run first saw a drift that nobody dates;
             one that is absent is seen now for the first time.
+        repaired: when it was last verified as repaired: what let it go on without a start
+            (a container that was paused) leaves signals of before, too.
     """
     if facts.engine is None:
         state = TargetState(
@@ -107,7 +110,9 @@ def judge_target(
         return TargetJudgement(state, (), ())
     look = _Look(service, facts.engine, facts, settings, now)
     found = [d for d in _all_drifts(look, secrets) if not _ignored(service, d)]
-    starting = _is_starting(facts.engine, settings, now)
+    starting = _is_starting(facts.engine, settings, now) or (
+        repaired is not None and timedelta(0) <= now - repaired < settings.grace.starting
+    )
     drifts: list[Drift] = []
     pending: list[Drift] = []
     for drift in _deduplicated(found):
@@ -211,8 +216,11 @@ def _running(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
     name, target = instance.native.name, look.service.target
     loop = look.settings.crash_loop
     # Restarts of long ago are history: an instance that has stayed up since is well.
-    if instance.restart_count >= loop.restarts and _younger(
-        instance.started_at, loop.within, look.now
+    started = instance.started_at
+    if (
+        instance.restart_count >= loop.restarts
+        and started is not None
+        and look.now - started < loop.within
     ):
         yield Drift(
             target,
@@ -230,7 +238,7 @@ def _running(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
             field="/health",
             desired="healthy",
             observed=instance.health.value,
-            message=f"the engine's health check of {name} says {instance.health.value}",
+            message=f"the engine calls {name} {instance.health.value}" + _because(instance),
             instance=name,
         )
 
@@ -430,7 +438,8 @@ def _within_grace(
 
 
 def _younger(since: datetime | None, grace: timedelta, now: datetime) -> bool:
-    return since is not None and now - since < grace
+    """Whether a grace period lasts. Clocks differ: what lies far ahead dates nothing."""
+    return since is not None and abs(now - since) < grace
 
 
 def _held(service: Service, facts: TargetFacts, now: datetime) -> str | None:

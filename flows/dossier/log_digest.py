@@ -9,8 +9,10 @@ looked at by regular expressions. Deterministic and pure. Neighbours:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 
 from flows.dossier.log_lines import Level, level_of, parsed, said, template, unstamped
 
@@ -23,11 +25,13 @@ _KINDS = 1500
 _LAST_WORDS = 3
 _CONTEXT_LINES, _CONTEXT_CHARS = 2, 1000
 
+# Words of our own among those of a log: the end of a line, and what marks an alarming word.
+_END, _ALARM = b"\x02", b"\x01"
+_BETWEEN = b"=/:,;\"'()[]{}<>|@&?!.-_\t" + _END + _ALARM
 # For a first look digits are one digit, and everything between words is a blank.
-_PLAIN = bytes.maketrans(
-    b"123456789" + b"=/:,;\"'()[]{}<>|@&?!.-_\t",
-    b"000000000" + b" " * len(b"=/:,;\"'()[]{}<>|@&?!.-_\t"),
-)
+_PLAIN = bytes.maketrans(b"123456789" + _BETWEEN, b"000000000" + b" " * len(_BETWEEN))
+# Lines whose words are looked at in one go: without a step of Python's for each, and bounded.
+_AT_ONCE = 4096
 _HEX = b"0123456789abcdefABCDEF"
 _ID = 16  # a word with digits of this length on is an id
 _ALARMING = re.compile(
@@ -75,28 +79,16 @@ class Digest:
 
 
 class _Words(dict[bytes, bytes]):
-    """Words without what varies in them, each looked at once; `alarming` are some of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alarming: set[bytes] = set()
+    """Words without what varies in them, each looked at once; alarming ones are marked."""
 
     def __missing__(self, word: bytes) -> bytes:
-        shape = word
-        if b"0" in word and (not word.strip(_HEX) or len(word) >= _ID):
-            shape = b"0"
-        elif _ALARMING.search(word[:100]):
-            self.alarming.add(word)
+        if b"0" in word and (len(word) >= _ID or not word.strip(_HEX)):
+            if len(word) < _ID:  # a long id hardly comes twice
+                self[word] = b"0"
+            return b"0"
+        shape = _ALARM + word if _ALARMING.search(word[:100]) else word
         self[word] = shape
         return shape
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Lines that are the same at a first look."""
-
-    newest: int
-    alarming: bool
 
 
 def digest(text: str) -> Digest:
@@ -105,36 +97,29 @@ def digest(text: str) -> Digest:
     if not lines:
         return Digest()
     plain = "\n".join(lines).encode("utf-8", "replace").translate(_PLAIN)
-    alike, kinds = _kinds(plain.split(b"\n"))
-    order = sorted(
-        range(len(kinds)), key=lambda n: (kinds[n].alarming, kinds[n].newest), reverse=True
-    )
+    numbers: defaultdict[bytes, int] = defaultdict(count().__next__)
+    alike = [numbers[shape] for shape in _shapes(plain.split(b"\n"))]
+    newest = list(dict(zip(alike, range(len(lines)), strict=True)).values())
     groups: dict[str, int] = {}
-    place = [-1] * len(kinds)
-    for number in order[:_KINDS]:
-        place[number] = groups.setdefault(_named(lines[kinds[number].newest]), len(groups))
+    place = [-1] * len(newest)
+    for number in islice(_telling([_ALARM in shape for shape in numbers], newest), _KINDS):
+        place[number] = groups.setdefault(_named(lines[newest[number]]), len(groups))
     return _counted(lines, [place[number] for number in alike], len(groups))
 
 
-def _kinds(keys: Sequence[bytes]) -> tuple[list[int], list[_Kind]]:
-    """For each line the number of its kind, and the kinds by number."""
-    words = _Words()
-    look = words.__getitem__
-    shapes: dict[bytes, int] = {}
-    alike: list[int] = []
-    newest: list[int] = []
-    for index, key in enumerate(keys):
-        number = shapes.setdefault(b" ".join(map(look, key.split())), len(shapes))
-        if number == len(newest):
-            newest.append(index)
-        else:
-            newest[number] = index
-        alike.append(number)
-    kinds = [
-        _Kind(index, not words.alarming.isdisjoint(shape.split()))
-        for index, shape in zip(newest, shapes, strict=True)
-    ]
-    return alike, kinds
+def _shapes(keys: Sequence[bytes]) -> Iterator[bytes]:
+    """For each line its words without what varies in them: the same for lines of one kind."""
+    look = _Words().__getitem__
+    for start in range(0, len(keys), _AT_ONCE):
+        words = (b" %b " % _END).join([b"", *keys[start : start + _AT_ONCE], b""]).split()
+        yield from b" ".join(map(look, words)).split(_END)[1:-1]
+
+
+def _telling(alarming: Sequence[bool], newest: Sequence[int]) -> Iterator[int]:
+    """Kinds by number: those with an alarming word first, and then the newest."""
+    order = sorted(range(len(newest)), key=newest.__getitem__, reverse=True)
+    yield from (number for number in order if alarming[number])
+    yield from (number for number in order if not alarming[number])
 
 
 def _named(line: str) -> str:

@@ -11,14 +11,13 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from flows.dossier.text import Redact, one_line, safe_line
 from flows.plan import PatternMatch
 from infrastructure.config_models import ErrorPattern
 from infrastructure.regex_cost import LONGEST_LINE
 
-# Seconds that one pattern may take on one target; then the rest of the lines is left out.
-_PATIENCE = 0.5
 # Kinds of lines of one target that are matched, the most telling.
 MATCHED_GROUPS = 300
 _SUBJECT = 120
@@ -39,6 +38,7 @@ def find_patterns(
     *,
     redact: Redact,
     limit: int,
+    patience: timedelta,
 ) -> tuple[tuple[PatternMatch, ...], tuple[str, ...]]:
     """What is found, in the order of the patterns, and what was given up.
 
@@ -47,13 +47,14 @@ def find_patterns(
         lines: of each target, the most telling first.
         redact: cuts secrets out of the line and the subject that are told.
         limit: characters that are kept of the line.
+        patience: what one pattern may take on one target; then the rest is left out.
     """
     found: list[PatternMatch] = []
     given_up: list[str] = []
     for pattern in patterns:
         expression = re.compile(pattern.regex)
         for target, candidates in lines:
-            until = time.perf_counter() + _PATIENCE
+            until = time.perf_counter() + patience.total_seconds()
             matching = list(_matching(expression, candidates, until))
             if time.perf_counter() > until:
                 given_up.append(f"pattern {pattern.name} took too long on the log of {target}")

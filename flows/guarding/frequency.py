@@ -17,6 +17,7 @@ from infrastructure.operations import OperationCall, Risk
 from infrastructure.quantities import format_duration
 from infrastructure.service import Service
 
+_SKEW = timedelta(minutes=5)  # between the clocks of agents
 _HOUR = timedelta(hours=1)
 
 
@@ -58,18 +59,23 @@ def attempts_gate(
         return None
     if attempts.count >= policy.max_attempts:
         return f"{attempts.count} of {policy.max_attempts} attempts have failed"
-    if now < attempts.not_before:
+    # An attempt that lies ahead was made by a clock that was set back since: how long ago it
+    # was is not known, and years of back-off would need a person.
+    if now < attempts.not_before and attempts.last_at <= now + _SKEW:
         return f"backing off until {attempts.not_before.isoformat(timespec='seconds')}"
     return None
 
 
 def cooled_down(subject: Subject) -> str | None:
-    """The same operation rests on the same target after it was done there."""
+    """The same operation rests on the same target after it was done there.
+
+    What lies ahead was done by a clock that was set back since, as in `attempts_gate`.
+    """
     given, rest = subject.given, subject.policy.cool_down
     done = [
         each.at
         for each in given.acted.get(subject.step.target, ())
-        if each.operation in (subject.step.operation, "")
+        if each.operation in (subject.step.operation, "") and each.at <= given.now + _SKEW
     ]
     if not done or given.now >= max(done) + rest:
         return None

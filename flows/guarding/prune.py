@@ -2,7 +2,7 @@
 
 A mistake in Git (a folder moved, a branch emptied) looks like a wish to remove everything,
 so the size of the change is looked at first. Nothing removes orphans by itself: `uici plan`
-tells which may go, and a person removes them.
+tells which may go, and a person asks for it (`flows.pruning`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ def prune_gate(
     prune: Prune | None,
     declared: Collection[str],
     known_before: Collection[str],
+    orphans: Collection[str] = (),
     doubt: str | None = None,
 ) -> str | None:
     """Why orphans of an environment must stay; None: a person may remove them.
@@ -28,6 +29,8 @@ def prune_gate(
         prune: its policy.prune.
         declared: targets that desired state has now, of any environment.
         known_before: targets that the statuses of the last run tell of.
+        orphans: targets that the engine has and desired state has not. What left at once is
+            forgotten by the statuses with the next report, and by the engine when it is gone.
         doubt: why desired state is not to be believed now: refused, or stale.
     """
     if prune is None:
@@ -36,13 +39,13 @@ def prune_gate(
         return doubt
     start = target_id(environment, "")
     here = {target for target in declared if target.startswith(start)}
-    before = {target for target in known_before if target.startswith(start)}
+    before = {t for t in (*known_before, *orphans) if t.startswith(start)}
     if not here:
         return f"desired state has no service in {environment}"
     gone = len(before - here)
     if before and gone / len(before) > prune.max_shrink:
         return (
-            f"{gone} of {len(before)} services have left desired state since the last run,"
+            f"{gone} of {len(before)} services have left desired state and are not removed yet,"
             f" more than {prune.max_shrink:.0%}"
         )
     return None

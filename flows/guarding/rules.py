@@ -31,7 +31,19 @@ def _in_desired_state(subject: Subject) -> str | None:
     target = subject.step.target
     if target not in subject.given.services or target not in subject.given.policies:
         return f"{target} is not in desired state"
+    left = target in subject.given.orphans
+    if _prunes(subject) and not left:
+        return f"{target} is in desired state, and {subject.step.operation} is for what left it"
+    if left and not _prunes(subject):
+        return f"{target} is not in desired state: it may be removed, and nothing else"
     return None
+
+
+def _prunes(subject: Subject) -> bool:
+    try:
+        return subject.operation.prunes
+    except UiciError:  # no such operation, as another rule says
+        return False
 
 
 def _in_incident(subject: Subject) -> str | None:
@@ -78,6 +90,10 @@ def _not_paused(subject: Subject) -> str | None:
 
 def _knows_itself(subject: Subject) -> str | None:
     return subject.given.blind.get(subject.environment)
+
+
+def _may_be_pruned(subject: Subject) -> str | None:
+    return subject.given.orphans.get(subject.step.target)
 
 
 def _breaker_closed(subject: Subject) -> str | None:
@@ -162,6 +178,7 @@ IDENTITY_RULES: tuple[tuple[str, Rule], ...] = (
 CHANGE_RULES: tuple[tuple[str, Rule], ...] = (
     ("paused", _not_paused),
     ("unknown-identity", _knows_itself),
+    ("prune", _may_be_pruned),
     ("breaker", _breaker_closed),
     ("held", _not_held),
     ("mode", _mode_enforces),

@@ -91,7 +91,9 @@ class GuardInput:
     earlier runs did to each target. `approved`: valid approvals by the digest of the plan
     that they are for; `trusted`: by the same, why a plan whose steps can be undone needs
     none. `engine_access`: by target, what of its host leads to
-    the engine. `refusal`: why a target can't do what its environment can.
+    the engine. `refusal`: why a target can't do what its environment can. `orphans`: targets
+    that UICI made and desired state no longer has, each with why it must stay; they stand in
+    `services` as what they were, and only to be removed.
     """
 
     services: Mapping[str, Service]
@@ -118,6 +120,7 @@ class GuardInput:
     used_steps_in: Mapping[str, int] = field(default_factory=empty)
     approved: Mapping[str, Approval] = field(default_factory=empty)
     trusted: Mapping[str, str] = field(default_factory=empty)
+    orphans: Mapping[str, str | None] = field(default_factory=empty)
 
 
 @dataclass(frozen=True, slots=True)

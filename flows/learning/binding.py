@@ -92,7 +92,7 @@ def _bound(
         given = registry.validate(step.operation, step.parameters)
     except UiciError as exc:
         raise UnboundError(str(exc)) from exc
-    if operation.risk is Risk.READ or operation.leaves_desired_state:
+    if operation.risk is Risk.READ or operation.leaves_desired_state or operation.prunes:
         raise UnboundError(f"{step.operation} is no repair")
     parameters = {}
     for name, value in given.items():

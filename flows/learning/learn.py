@@ -1,24 +1,28 @@
 """How knowledge changes: lessons of a run applied to what the files say. Pure.
 
 One success more, or one failure; a failure ends every trust, a person's word included,
-until the steps have helped so many times in a row again. Two agents that write at the same
-time are merged trial by trial, so that no failure is lost. Neighbours: `flows.learning.shelf`
-(the files), `flows.learning.lessons` (what a run teaches).
+until the steps have helped so many times in a row again. No count rests on the clock: one
+that was set back or forward makes no failure older than a success. Neighbours:
+`flows.learning.shelf` (the files), `flows.learning.lessons` (what a run teaches),
+`flows.learning.merge` (two writers at the same time).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from statistics import median
+from typing import Any
 
 from flows.learning.incident_class import class_name
 from flows.learning.shelf import Shelf, new_class
+from flows.plan import PlannerKind
 from infrastructure.knowledge import (
+    MAX_COUNT,
     MAX_RESOLUTIONS,
     MAX_TRIALS,
     ClassConditions,
@@ -27,6 +31,7 @@ from infrastructure.knowledge import (
     LearnedStep,
     Trial,
 )
+from infrastructure.observed import empty
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -60,28 +65,43 @@ class Relapse:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What a run teaches. `classes`: how many classes are kept (learning.classes)."""
+    """What a run teaches.
+
+    `classes`: how many classes are kept (learning.classes). `defaults`: of each operation's
+    parameters, which people need not write.
+    """
 
     items: tuple[Lesson, ...] = ()
     classes: int = 1
     relapses: tuple[Relapse, ...] = ()
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=empty)
 
     def __bool__(self) -> bool:
         return bool(self.items or self.relapses)
 
 
 def standing(known: Knowledge, resolution: LearnedResolution, trust_after: int) -> Standing:
-    """Whether a resolution may plan by itself."""
-    if known.disabled or resolution.disabled:
+    """Whether a resolution may plan by itself. A person's no holds for every entry alike."""
+    if known.disabled or resolution.disabled or _disabled_elsewhere(known, resolution):
         return Standing.DISABLED
     if resolution.trusted or resolution.in_a_row >= trust_after:
         return Standing.TRUSTED
     return Standing.ON_TRIAL
 
 
-def remedy_key(steps: Sequence[LearnedStep]) -> str:
-    """The same for the same operations with the same parameters."""
-    text = json.dumps([[step.operation, step.parameters] for step in steps], sort_keys=True)
+def _disabled_elsewhere(known: Knowledge, resolution: LearnedResolution) -> bool:
+    no = {remedy_key(each.steps) for each in known.resolutions if each.disabled}
+    return bool(no) and remedy_key(resolution.steps) in no
+
+
+def remedy_key(
+    steps: Sequence[LearnedStep], defaults: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """The same for the same operations with the same parameters, defaults written or not."""
+    known = defaults or {}
+    plain = [[s.operation, {**known.get(s.operation, {}), **s.parameters}] for s in steps]
+    # A person's YAML may hold what JSON does not, such as a date.
+    text = json.dumps(plain, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -107,7 +127,7 @@ def learn(shelf: Shelf, lessons: Lessons) -> dict[str, Knowledge | None]:
                 continue
             known = new_class(lesson.when)
         if known.when == lesson.when:
-            after = _taught(known, lesson)
+            after = _taught(known, lesson, lessons.defaults)
             if after != known:
                 changed[name] = after
     return changed | dict.fromkeys(_forgotten(shelf, changed, lessons.classes))
@@ -117,7 +137,7 @@ def _taken_back(known: Knowledge, relapse: Relapse) -> Knowledge:
     """With that success as a failure; a trial that the files don't know of changes nothing."""
     after = []
     for resolution in known.resolutions:
-        trials = [t for t in resolution.evidence if (t.run, t.target) == _key(relapse)]
+        trials = [t for t in resolution.evidence if (t.run, t.target) == trial_key(relapse)]
         after.append(with_trials(resolution, [_in_vain(trial) for trial in trials]))
     if tuple(after) == known.resolutions:
         return known
@@ -128,51 +148,59 @@ def _in_vain(trial: Trial) -> Trial:
     return trial.model_copy(update={"helped": False, "seconds": None})
 
 
-def _key(trial: Trial | Relapse) -> tuple[str, str]:
+def trial_key(trial: Trial | Relapse) -> tuple[str, str]:
+    """The run and the target: one trial of each pair."""
     return trial.run, trial.target
 
 
-def _taught(known: Knowledge, lesson: Lesson) -> Knowledge:
-    key = remedy_key(lesson.steps)
-    before = next((r for r in known.resolutions if remedy_key(r.steps) == key), None)
-    if before is None:
-        before = LearnedResolution(steps=lesson.steps, planner=lesson.planner)
-    after = with_trials(before, [lesson.trial])
-    others = [r for r in known.resolutions if remedy_key(r.steps) != key]
-    return known.model_copy(update={"resolutions": best_first([after, *others])})
+def _taught(
+    known: Knowledge, lesson: Lesson, defaults: Mapping[str, Mapping[str, Any]]
+) -> Knowledge:
+    """With the trial on every entry of these steps: a person may have added one of them."""
+    key = remedy_key(lesson.steps, defaults)
+    same = [remedy_key(r.steps, defaults) == key for r in known.resolutions]
+    if any(same):
+        after = [
+            with_trials(each, [lesson.trial]) if tried else each
+            for each, tried in zip(known.resolutions, same, strict=True)
+        ]
+    elif lesson.planner == PlannerKind.LEARNED.value:
+        return known  # it was planned from here, and a person has taken it out meanwhile
+    else:
+        first = LearnedResolution(steps=lesson.steps, planner=lesson.planner)
+        after = [with_trials(first, [lesson.trial]), *known.resolutions]
+    return known.model_copy(update={"resolutions": best_first(after)})
 
 
 def with_trials(before: LearnedResolution, trials: Iterable[Trial]) -> LearnedResolution:
     """The resolution after these trials.
 
     One that it knows already changes nothing, unless it counted as a success and is known
-    better now: then the success is taken back.
+    better now: then the success is taken back. Any new failure ends the row, whatever its time.
     """
-    known = {_key(trial): trial for trial in before.evidence}
-    new, revised = [], {}
+    known = {trial_key(trial): trial for trial in before.evidence}
+    new: dict[tuple[str, str], Trial] = {}
+    revised = {}
     for trial in trials:
-        as_known = known.get(_key(trial))
+        as_known = known.get(trial_key(trial))
         if as_known is None:
-            new.append(trial)
+            new.setdefault(trial_key(trial), trial)
         elif as_known.helped and not trial.helped:
-            revised[_key(trial)] = trial
+            revised[trial_key(trial)] = trial
     if not new and not revised:
         return before
-    failures = sum(not trial.helped for trial in new)
+    failures = sum(not trial.helped for trial in new.values())
     successes = max(0, before.successes + len(new) - failures - len(revised))
+    successes = min(successes, MAX_COUNT)  # more could not be read again
     failures += len(revised)
-    told = (revised.get(_key(trial), trial) for trial in before.evidence)
-    evidence = sorted((*told, *new), key=lambda t: (t.at, not t.helped))
-    in_a_row = min(before.in_a_row + sum(trial.helped for trial in new), successes)
-    if not all(trial.helped for trial in evidence):
-        in_a_row = min(in_a_row, _row(evidence))
+    evidence = [*(revised.get(trial_key(trial), trial) for trial in before.evidence), *new.values()]
     kept = tuple(evidence[-MAX_TRIALS:])
     seconds = [t.seconds for t in kept if t.helped and t.seconds is not None]
     return before.model_copy(
         update={
             "successes": successes,
-            "failures": before.failures + failures,
-            "in_a_row": in_a_row,
+            "failures": min(before.failures + failures, MAX_COUNT),
+            "in_a_row": min(_in_a_row(before, new.values(), evidence, revised), successes),
             "last_used": max(t.at for t in kept),
             "median_seconds": round(median(seconds), 3) if seconds else before.median_seconds,
             "evidence": kept,
@@ -181,8 +209,20 @@ def with_trials(before: LearnedResolution, trials: Iterable[Trial]) -> LearnedRe
     )
 
 
-def _row(evidence: Sequence[Trial]) -> int:
-    """Successes after the last failure."""
+def _in_a_row(
+    before: LearnedResolution,
+    new: Collection[Trial],
+    evidence: Sequence[Trial],
+    revised: Collection[tuple[str, str]],
+) -> int:
+    if not all(trial.helped for trial in new):
+        return 0
+    count = before.in_a_row + len(new)
+    return min(count, successes_last(evidence)) if revised else count
+
+
+def successes_last(evidence: Sequence[Trial]) -> int:
+    """Successes after the last failure, in the order in which they were told."""
     count = 0
     for trial in reversed(evidence):
         if not trial.helped:
@@ -208,38 +248,6 @@ def _worth(resolution: LearnedResolution) -> tuple[bool, float, float]:
     tries = resolution.successes + resolution.failures
     share = (resolution.successes + 1) / (tries + 2)
     return resolution.trusted, round(share, 6), -(resolution.median_seconds or 0.0)
-
-
-def merged(ours: Knowledge, theirs: Knowledge) -> Knowledge:
-    """Both agents' trials, on what `theirs` (the newer tip) says.
-
-    Counts only ever grow by trials that `theirs` has not seen; a failure on either side
-    ends trust; a person's word on either side stays.
-    """
-    if ours.when != theirs.when:
-        return theirs
-    mine = {remedy_key(r.steps): r for r in ours.resolutions}
-    both = []
-    for resolution in theirs.resolutions:
-        other = mine.pop(remedy_key(resolution.steps), None)
-        both.append(resolution if other is None else _merged(other, resolution))
-    return theirs.model_copy(update={"resolutions": best_first([*both, *mine.values()])})
-
-
-def _merged(ours: LearnedResolution, theirs: LearnedResolution) -> LearnedResolution:
-    # Trials as old as those that a full window has dropped may have been counted.
-    full = len(theirs.evidence) >= MAX_TRIALS
-    oldest = min(trial.at for trial in theirs.evidence) if full else _NEVER
-    known = {_key(trial) for trial in theirs.evidence}
-    ours_since = [t for t in ours.evidence if t.at > oldest or _key(t) in known]
-    after = with_trials(theirs, ours_since)
-    failed = ours.failures > after.failures  # of a trial that the evidence has dropped
-    return after.model_copy(
-        update={
-            "failures": max(ours.failures, after.failures),
-            "in_a_row": min(ours.in_a_row, after.in_a_row) if failed else after.in_a_row,
-        }
-    )
 
 
 def _forgotten(shelf: Shelf, changed: dict[str, Knowledge | None], limit: int) -> list[str]:

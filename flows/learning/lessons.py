@@ -2,7 +2,8 @@
 
 Pure. Only what is certain is a lesson: every operation done and the recovery verified, or
 done (or refused by the engine for good) and the service still broken. An unknown outcome, a
-temporary error, a plan that was held back or cut off teaches nothing. A success is taken
+temporary error, a plan that was held back or cut off teaches nothing; nor does a recovery to
+which the plan added nothing, since the world was as its operations ask already. A success is taken
 back when the fault comes back (`flows.learning.relapse`). Neighbours: `flows.reconcile`
 (calls), `flows.learning.learn` (what changes by it).
 """
@@ -60,6 +61,7 @@ class Teacher:
             tuple(lesson for lesson in found if lesson is not None),
             self.settings.classes,
             tuple(relapse for report in reports for relapse in self._relapses(report)),
+            {name: self.registry.defaults(name) for name in self.registry.names() if reports},
         )
 
     def _relapses(self, report: IncidentReport) -> Iterator[Relapse]:
@@ -111,7 +113,7 @@ class Teacher:
             fields=when.fields,
             patterns=patterns_of(incident, evidence.matches),
             planner=plan.planner.value,
-            steps=steps_of(plan),
+            steps=steps_of(plan, incident.root),
             # From the intent on, until the outcome takes its place.
             result=IncidentResult.INTERRUPTED.value,
             by_itself=by_itself(incident),
@@ -122,9 +124,15 @@ class Teacher:
         if not changing(report) or report.incident.root not in self.services:
             return None
         past = self.past(report.incident, report.evidence, report.plan, now)
+        idle = not any(outcome.changed for outcome in changing(report))
         seconds = self._seconds(report) if report.result is IncidentResult.RECOVERED else None
         approval = next((v.approval.request for v in report.verdicts if v.approval), None)
-        news = {"result": report.result.value, "seconds": seconds, "approval": approval}
+        news = {
+            "result": report.result.value,
+            "seconds": seconds,
+            "approval": approval,
+            "idle": idle,
+        }
         return past.model_copy(update=news)
 
     def remembered(
@@ -147,10 +155,10 @@ class Teacher:
 
 
 def helped(report: IncidentReport) -> bool:
-    """Whether every step was done and the service verified to be well."""
+    """Whether every step was done, something was changed, and the service verified to be well."""
     return (
         report.result is IncidentResult.RECOVERED
-        and bool(changing(report))
+        and any(outcome.changed for outcome in changing(report))
         and report.execution is not None
         and report.execution.succeeded
     )
@@ -167,6 +175,19 @@ def did_not_help(report: IncidentReport) -> bool:
     return certain and seen and bool(changing(report))
 
 
-def steps_of(plan: Plan) -> tuple[Step, ...]:
-    """A plan's steps as they are remembered."""
-    return tuple(Step(operation=s.operation, parameters=dict(s.parameters)) for s in plan.steps)
+def ended_open(report: IncidentReport) -> bool:
+    """Whether the plan was begun, and it is not known what it is worth: it teaches nothing."""
+    recovered = report.result is IncidentResult.RECOVERED
+    return bool(changing(report)) and not recovered and not did_not_help(report)
+
+
+def steps_of(plan: Plan, root: str) -> tuple[Step, ...]:
+    """A plan's steps as they are remembered of an incident with this root."""
+    return tuple(
+        Step(
+            operation=step.operation,
+            parameters=dict(step.parameters),
+            target=None if step.target == root else step.target,
+        )
+        for step in plan.steps
+    )

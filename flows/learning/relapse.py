@@ -17,12 +17,12 @@ at once, the one from outside may be the cause of the other, and nothing is conc
 same holds for the incident before: what was mended then has to be a fault of its own, too.
 
 Neighbours: `flows.planners.tried` (passes such plans over), `flows.learning.lessons` (takes
-the success back).
+the success back), `flows.approvals.ladder` (does not count it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,7 +43,10 @@ _OWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RelapseWindow:
-    """`within`: learning.relapseWithin, before `now`."""
+    """`within`: learning.relapseWithin, before `now`.
+
+    Beyond it a time in the future counts as little as one long ago: a clock was wrong.
+    """
 
     within: timedelta
     now: datetime
@@ -58,8 +61,25 @@ class RelapseWindow:
             if past.by_itself
             and past.result == IncidentResult.RECOVERED
             and (past.incident_class, past.spec_digest) == (incident_class, spec_digest)
-            and self.now - past.at < self.within
+            and abs(self.now - past.at) < self.within
         )
+
+
+def undone(history: Sequence[PastIncident], within: timedelta) -> tuple[PastIncident, ...]:
+    """Recoveries of a target that a later incident in its history, oldest first, belies."""
+    return tuple(
+        past
+        for place, past in enumerate(history)
+        if any(_belies(later, past, within) for later in history[place + 1 :])
+    )
+
+
+def _belies(later: PastIncident, past: PastIncident, within: timedelta) -> bool:
+    began = later.at - timedelta(seconds=later.seconds or 0)
+    window = RelapseWindow(within, began)
+    return later.by_itself and bool(
+        window.of([past], incident_class=later.incident_class, spec_digest=later.spec_digest)
+    )
 
 
 def by_itself(incident: Incident) -> bool:

@@ -22,11 +22,11 @@ from typing import Any, Literal
 import structlog
 from pydantic import Field, ValidationError
 
-from flows.llm.budget import BudgetSpentError
+from flows.llm.budget import BudgetSpentError, IncidentMeter, LlmBudget
 from flows.llm.client import LlmClient
 from flows.llm.contract import LlmAnswer, Meter, RefusedRequestError, UnusableAnswerError
 from flows.llm.kept_file import locked, replace_file
-from flows.llm.protocol import AnswerFormat, Dialect, Question
+from flows.llm.protocol import AnswerFormat, ChatRequest, Dialect
 from infrastructure.config_models import AgentLlm, LlmSettings
 from infrastructure.errors import PermanentError, TemporaryError
 from infrastructure.service import Document
@@ -35,7 +35,7 @@ _log = structlog.get_logger("uici")
 
 CHECK_NAME = "ability_check"
 # More than the check's questions have, schema and tool included.
-CHECK_TOKENS = 400
+_CHECK_TOKENS = 400
 # The question does not tell it; who answers it has kept the schema.
 _WORD = "teal"
 _CHECK_SCHEMA: dict[str, Any] = {
@@ -93,6 +93,14 @@ class _Entry(Document):
 
 class _File(Document):
     entries: tuple[_Entry, ...]
+
+
+def checking(budget: LlmBudget, llm: AgentLlm, about: str) -> IncidentMeter:
+    """Pays for finding out abilities, from the budgets of run and day."""
+    name = f"abilities for {about}"
+    meter = budget.meter(name, model=llm.model, max_output_tokens=llm.max_output_tokens)
+    meter.expect(_CHECK_TOKENS)
+    return meter
 
 
 class AbilityBook:
@@ -245,8 +253,8 @@ class AbilityBook:
             return False
         return [call.name for call in answer.calls] == [CHECK_NAME]
 
-    def _question(self, user: str, *tools: dict[str, Any]) -> Question:
-        return Question(
+    def _question(self, user: str, *tools: dict[str, Any]) -> ChatRequest:
+        return ChatRequest(
             model=self._model.model,
             temperature=self._model.temperature,
             # A model that thinks first needs room for it; what it does not use costs nothing.
@@ -258,7 +266,9 @@ class AbilityBook:
             tools=tools,
         )
 
-    def _asked(self, question: Question, meter: Meter, *, attempts: int | None = None) -> LlmAnswer:
+    def _asked(
+        self, question: ChatRequest, meter: Meter, *, attempts: int | None = None
+    ) -> LlmAnswer:
         seconds = self._settings.timeout.total_seconds()
         return self._client.ask(question, timeout=seconds, meter=meter, attempts=attempts)
 

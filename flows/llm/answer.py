@@ -231,11 +231,16 @@ def read_tools(registry: OperationRegistry, reads: Sequence[str]) -> tuple[dict[
 
 
 def _step(registry: OperationRegistry, operations: Iterable[str]) -> dict[str, Any]:
-    """Schema of a step. What differs by operation is apart, as `do`."""
+    """Schema of a step. What differs by operation is apart, as `do`.
+
+    Incidental parameters are not asked for, and read where they are told nevertheless.
+    """
     branches: dict[str, dict[str, Any]] = {}
     for branch in registry.schema_for_model(operations)["items"]["anyOf"]:
         names = branch["properties"]["operation"]["enum"]
-        parameters = _without_words(branch["properties"]["parameters"]["properties"])
+        every, incidental = branch["properties"]["parameters"], registry.get(names[0]).incidental
+        asked = {k: v for k, v in every["properties"].items() if k not in incidental}
+        parameters = _without_words(asked)
         key = json.dumps(parameters)
         if key in branches:
             branches[key]["properties"]["operation"]["enum"] += names

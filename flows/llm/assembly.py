@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from flows.llm.abilities import AbilityBook
+from flows.llm.answer_book import AnswerBook
 from flows.llm.breaker import EndpointBreaker
 from flows.llm.budget import DayLedger, LlmBudget, OnRequest, nobody
 from flows.llm.client import LlmClient
@@ -28,13 +29,17 @@ class LlmFiles:
     day: Path
     abilities: Path
     breaker: Path
+    answers: Path
 
     @classmethod
     def of(cls, data_directory: Path, agent_name: str) -> LlmFiles:
         """Those of an agent; the endpoint's are shared by the agents."""
         folder = data_directory / "llm"
         return cls(
-            folder / f"{agent_name}.json", folder / "abilities.json", folder / "breaker.json"
+            folder / f"{agent_name}.json",
+            folder / "abilities.json",
+            folder / "breaker.json",
+            folder / "answers.json",
         )
 
 
@@ -89,4 +94,5 @@ def make_llm_planner(
         agent=agent,
         settings=platform.llm,
         prompt=load_prompt(config_directory / agent.llm.prompt),
+        answers=AnswerBook(files.answers, keep_for=platform.llm.keep_answers_for, now=now),
     )

@@ -32,8 +32,8 @@ from flows.llm.contract import (
 from flows.llm.errors import map_error, retry_after_seconds
 from flows.llm.protocol import (
     NOT_BILLED,
+    ChatRequest,
     Dialect,
-    Question,
     Reply,
     TokenUsage,
     read_reply,
@@ -139,7 +139,7 @@ class LlmClient:
 
     def ask(
         self,
-        question: Question,
+        question: ChatRequest,
         *,
         timeout: float,
         meter: Meter | None = None,
@@ -228,7 +228,7 @@ class LlmClient:
         ) as client:
             yield client
 
-    def _request(self, client: OpenAI, question: Question, *, left: float) -> Reply | _Failure:
+    def _request(self, client: OpenAI, question: ChatRequest, *, left: float) -> Reply | _Failure:
         import httpx2  # noqa: PLC0415 - see _load_sdk
         import openai  # noqa: PLC0415, TID251 - see _load_sdk
 
@@ -265,7 +265,7 @@ class LlmClient:
             return _Failure(error, reply.usage, endpoint_works=True)
         return reply
 
-    def _refused(self, exc: Any, dialect: Dialect, question: Question) -> _Failure:
+    def _refused(self, exc: Any, dialect: Dialect, question: ChatRequest) -> _Failure:
         status: int = exc.status_code
         about_form = status in _DIALECT_STATUS
         lowered = dialect.lowered(exc.message) if about_form else None

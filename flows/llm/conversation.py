@@ -10,9 +10,8 @@ and answer is kept for the report. Neighbours: `flows.llm.planner` (makes it),
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -21,17 +20,15 @@ from flows.comparison.drift import Incident
 from flows.llm.abilities import Abilities, AbilityBook
 from flows.llm.answer import SCHEMA_NAME, Draft, Offer, UnfitAnswerError, answer_schema, read_answer
 from flows.llm.answer import read_tools as tools_of
-from flows.llm.budget import IncidentMeter
-from flows.llm.client import LlmClient
+from flows.llm.answer_book import NOTHING_KEPT, AnswerBook, KeptAnswer, question_digest
 from flows.llm.contract import LlmAnswer, RefusedRequestError
+from flows.llm.exchange import Exchanges
 from flows.llm.isolation import MAX_CALLS_AT_ONCE, LookUps
 from flows.llm.prompt import Question, with_repair, with_results
-from flows.llm.protocol import AnswerFormat, ToolCall, ToolTurn, ToolUse
-from flows.llm.protocol import Question as Request
-from flows.plan import Exchange
+from flows.llm.protocol import AnswerFormat, ChatRequest, ToolCall, ToolTurn, ToolUse
 from flows.token_estimate import estimate_tokens
 from infrastructure.config_models import AgentLlm, LlmSettings
-from infrastructure.errors import PermanentError, UiciError
+from infrastructure.errors import PermanentError
 from infrastructure.operation_registry import OperationRegistry
 
 _log = structlog.get_logger("uici")
@@ -40,8 +37,6 @@ _log = structlog.get_logger("uici")
 _MIN_RESULT_TOKENS = 60
 # With its frame, the shortest answer to a tool call.
 _MIN_ANSWER = 30
-# What is kept of an answer that is no plan: enough to see what it was.
-_MAX_KEPT_ANSWER = 20_000
 _ASKED, _REPAIR, _LOOKED = "plan", "repair", "after look-ups"
 
 
@@ -64,17 +59,16 @@ class Topic:
 class Conversation:
     """See the module. One thread."""
 
-    client: LlmClient
+    exchanges: Exchanges
     book: AbilityBook
     abilities: Abilities
-    meter: IncidentMeter
     topic: Topic
     llm: AgentLlm
     settings: LlmSettings
     looking: LookUps
-    seconds: float = 0.0
+    answers: AnswerBook = NOTHING_KEPT
+    known: KeptAnswer | None = None  # the answer that was not asked for again
     repairs: int = 0
-    exchanges: list[Exchange] = field(default_factory=list)
     _turns: tuple[ToolTurn, ...] = ()
 
     @staticmethod
@@ -108,6 +102,8 @@ class Conversation:
                     continue
                 draft = self._read(answer.text)
                 if draft.steps or not draft.look_first:
+                    if draft.steps:  # that there is nothing to do is remembered elsewhere
+                        self._keep(question, purpose, answer)
                     return draft
                 question = now = self._look(draft, question)
                 purpose = _LOOKED
@@ -129,31 +125,37 @@ class Conversation:
         self._turns = ()
 
     def _request(self, question: Question, purpose: str) -> LlmAnswer:
-        request = self._as_request(question)
         extra = self.fixed_tokens(self.topic, self.abilities)
         turns = sum(estimate_tokens(json.dumps(turn.messages())) for turn in self._turns)
-        self.meter.expect(prompt_tokens=question.tokens + extra + turns)
-        started = time.monotonic()
-        requests = self.meter.requests
-        try:
-            answer = self.client.ask(
-                request, timeout=self.settings.timeout.total_seconds(), meter=self.meter
-            )
-        except UiciError as exc:
-            seconds = time.monotonic() - started
-            self.seconds += seconds
-            if self.meter.requests > requests:  # else nothing was sent
-                self._keep(request, purpose, f"[no answer: {exc}]", seconds)
-            raise
-        self.seconds += answer.seconds
-        told = answer.text or json.dumps([[call.name, call.arguments] for call in answer.calls])
-        self._keep(request, purpose, told, answer.seconds, answer)
-        return answer
+        request = self._as_request(question)
+        if purpose == _ASKED and self.known is None:
+            self.known = self.answers.find(self._digest(question))
+            if self.known is not None:
+                at = self.known.at.isoformat(timespec="seconds")
+                return self.exchanges.known(
+                    request, self.known.text, purpose=f"{purpose}, answered at {at}"
+                )
+        return self.exchanges.ask(
+            request,
+            purpose=purpose,
+            prompt_tokens=question.tokens + extra + turns,
+        )
 
-    def _as_request(self, question: Question) -> Request:
+    def _digest(self, question: Question) -> str:
+        client = self.exchanges.client
+        request = self._as_request(question)
+        return question_digest(request, client.endpoint, client.dialect, question.marker)
+
+    def _keep(self, question: Question, purpose: str, answer: LlmAnswer) -> None:
+        """An answer to the first question that is a plan; not one with a secret in it."""
+        first = purpose == _ASKED and self.known is None
+        if first and self.topic.redact(answer.text) == answer.text:
+            self.answers.keep(self._digest(question), answer.text)
+
+    def _as_request(self, question: Question) -> ChatRequest:
         topic, tools = self.topic, self.abilities.tools
         reads = topic.menu.reads if tools else ()
-        return Request(
+        return ChatRequest(
             model=self.llm.model,
             temperature=self.llm.temperature,
             max_output_tokens=self.llm.max_output_tokens,
@@ -166,30 +168,6 @@ class Conversation:
             tool_use=ToolUse.AUTO if self.looking.open else ToolUse.NONE,
         )
 
-    def _keep(
-        self,
-        request: Request,
-        purpose: str,
-        told: str,
-        seconds: float,
-        answer: LlmAnswer | None = None,
-    ) -> None:
-        redact = self.topic.redact
-        self.exchanges.append(
-            Exchange(
-                purpose=purpose,
-                model=self.llm.model,
-                endpoint=self.client.endpoint,
-                messages=tuple(
-                    (role, redact(text)) for role, text in request.told(self.client.dialect)
-                ),
-                answer=redact(told)[:_MAX_KEPT_ANSWER],
-                seconds=seconds,
-                prompt_tokens=(answer.prompt_tokens or None) if answer else None,
-                output_tokens=(answer.output_tokens or None) if answer else None,
-            )
-        )
-
     def _read(self, text: str) -> Draft:
         topic = self.topic
         try:
@@ -197,7 +175,7 @@ class Conversation:
                 text, topic.incident, topic.offer, registry=topic.registry, redact=topic.redact
             )
         except UnfitAnswerError:
-            if self.client.dialect.format is AnswerFormat.SCHEMA and not _is_object(text):
+            if self.exchanges.client.dialect.format is AnswerFormat.SCHEMA and not _is_object(text):
                 # It took the strict schema and wrote prose: from now on the prompt says it.
                 self.abilities = self.book.without_schema()
             raise

@@ -9,25 +9,25 @@ asked), `flows.llm.conversation` (in which turns), `flows.llm.answer` (what may 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from flows.comparison.drift import Incident
 from flows.escalation import ESCALATE
-from flows.llm.abilities import CHECK_TOKENS, Abilities, AbilityBook
+from flows.llm.abilities import Abilities, AbilityBook, checking
 from flows.llm.answer import Draft, Offer
+from flows.llm.answer_book import NOTHING_KEPT, AnswerBook
 from flows.llm.budget import IncidentMeter, LlmBudget
 from flows.llm.client import LlmClient
 from flows.llm.conversation import Conversation, NoPlanError, Topic
+from flows.llm.exchange import Exchanges
 from flows.llm.isolation import LookUps, ReadOperation
-from flows.llm.prompt import Prompt, Question, build_question, system_message
+from flows.llm.prompt import Prompt, Question, build_question, new_marker, system_message
 from flows.plan import (
     Declined,
     Evidence,
-    Exchange,
     LlmUsage,
     Phase,
     PhaseRecord,
@@ -63,23 +63,19 @@ class PlanningWorld:
 
 
 @dataclass(slots=True)
-class _Asking:
-    """What is known of one asking, whichever way it ends."""
+class _Progress:
+    """How far the planning of one incident has come, whichever way it ends."""
 
-    meter: IncidentMeter
-    conversation: Conversation | None = None
-
-    @property
-    def exchanges(self) -> tuple[Exchange, ...]:
-        return tuple(self.conversation.exchanges) if self.conversation else ()
+    exchanges: Exchanges
+    looking: LookUps | None = None
 
     @property
-    def seconds(self) -> float:
-        return self.conversation.seconds if self.conversation else 0.0
+    def meter(self) -> IncidentMeter:
+        return self.exchanges.meter
 
     def looked(self, model: str) -> tuple[PhaseRecord, ...]:
         """The phase that may be over when the next ones failed."""
-        looking = self.conversation.looking if self.conversation else None
+        looking = self.looking
         if looking is None or not looking.rounds:
             return ()
         return (PhaseRecord(Phase.ISOLATION, model, looking.finding),)
@@ -113,6 +109,7 @@ class LlmPlanner:
         agent: Agent,
         settings: LlmSettings,
         prompt: Prompt,
+        answers: AnswerBook = NOTHING_KEPT,
     ) -> None:
         """Ask nothing yet.
 
@@ -124,6 +121,7 @@ class LlmPlanner:
             agent: the model's own settings.
             settings: time-out of one question and number of repair rounds.
             prompt: instructions.
+            answers: what was answered lately.
         """
         self._client = client
         self._budget = budget
@@ -132,6 +130,7 @@ class LlmPlanner:
         self._agent = agent
         self._settings = settings
         self._prompt = prompt
+        self._answers = answers
 
     def plan(self, incident: Incident, evidence: Evidence) -> Plan | Declined:
         """A Plan of offered operations on the incident's targets, or why there is none.
@@ -140,22 +139,22 @@ class LlmPlanner:
         `llm.isolation.timeout`; the first of a day also what finding out abilities takes.
         """
         llm = self._agent.llm
-        asking = _Asking(
-            self._budget.meter(
-                incident.fingerprint, model=llm.model, max_output_tokens=llm.max_output_tokens
-            )
+        meter = self._budget.meter(
+            incident.fingerprint, model=llm.model, max_output_tokens=llm.max_output_tokens
         )
+        timeout = self._settings.timeout.total_seconds()
+        progress = _Progress(Exchanges(self._client, meter, self._world.redact, timeout))
         try:
-            return self._ask(incident, evidence, asking)
+            return self._ask(incident, evidence, progress)
         except UiciError as exc:
-            reason = self._reason(str(exc), asking.meter)
+            reason = self._reason(str(exc), progress.meter)
             _log.info("llm_made_no_plan", incident=incident.fingerprint, reason=reason)
             return Declined(
                 self.kind,
                 reason,
-                usage=self._usage(asking) if asking.meter.requests else None,
-                phases=asking.looked(llm.model),
-                exchanges=asking.exchanges,
+                usage=self._usage(progress) if progress.meter.requests else None,
+                phases=progress.looked(llm.model),
+                exchanges=tuple(progress.exchanges.done),
             )
 
     def offer(self, incident: Incident) -> Offer:
@@ -212,13 +211,13 @@ class LlmPlanner:
         operation = self._world.registry.get(name)
         if name == ESCALATE:
             return True
-        if operation.risk is Risk.READ or operation.leaves_desired_state:
+        if operation.risk is Risk.READ or operation.leaves_desired_state or operation.prunes:
             return False
         if operation.effect is Effect.NONE:
             return False  # nothing of Git is restored by it, and nothing can be verified
         return may_stop or operation.effect not in {Effect.STOPPED, Effect.PAUSED}
 
-    def _ask(self, incident: Incident, evidence: Evidence, asking: _Asking) -> Plan:
+    def _ask(self, incident: Incident, evidence: Evidence, progress: _Progress) -> Plan:
         topic = Topic(
             incident=incident,
             offer=self.offer(incident),
@@ -228,21 +227,30 @@ class LlmPlanner:
         )
         if not topic.offer.operations:
             raise NoPlanError(f"no operation can be offered to the LLM in {incident.environment}")
-        abilities = self._book.get(lambda: self._checking(incident))
-        marker = secrets.token_hex(8)
-        asking.conversation = Conversation(
-            client=self._client,
+        abilities = self._book.get(
+            lambda: checking(self._budget, self._agent.llm, incident.fingerprint)
+        )
+        marker = new_marker()
+        progress.looking = self._look_ups(topic, marker)
+        conversation = Conversation(
+            exchanges=progress.exchanges,
             book=self._book,
             abilities=abilities,
-            meter=asking.meter,
             topic=topic,
             llm=self._agent.llm,
             settings=self._settings,
-            looking=self._look_ups(topic, marker),
+            looking=progress.looking,
+            answers=self._answers,
         )
         question = self._question(topic, abilities, evidence, marker)
-        draft = asking.conversation.hold(question)
-        return self._plan(incident, draft, asking, asking.conversation.looking)
+        draft = conversation.hold(question)
+        plan = self._plan(incident, draft, progress, progress.looking)
+        known = conversation.known
+        if known is None or plan.usage is None or plan.usage.requests:
+            return plan
+        at = known.at.isoformat(timespec="seconds")
+        reason = f"planned by {plan.usage.model}, as it answered the same question at {at}"
+        return replace(plan, planner_reason=reason)
 
     def _question(
         self, topic: Topic, abilities: Abilities, evidence: Evidence, marker: str
@@ -267,17 +275,6 @@ class LlmPlanner:
             )
         return question
 
-    def _checking(self, incident: Incident) -> IncidentMeter:
-        """Pays for finding out abilities: from the budgets of run and day."""
-        llm = self._agent.llm
-        meter = self._budget.meter(
-            f"abilities for {incident.fingerprint}",
-            model=llm.model,
-            max_output_tokens=llm.max_output_tokens,
-        )
-        meter.expect(CHECK_TOKENS)
-        return meter
-
     def _look_ups(self, topic: Topic, marker: str) -> LookUps:
         return LookUps(
             offer=topic.offer,
@@ -288,8 +285,10 @@ class LlmPlanner:
             marker=marker,
         )
 
-    def _plan(self, incident: Incident, draft: Draft, asking: _Asking, looking: LookUps) -> Plan:
-        usage = self._usage(asking)
+    def _plan(
+        self, incident: Incident, draft: Draft, progress: _Progress, looking: LookUps
+    ) -> Plan:
+        usage = self._usage(progress)
         return Plan(
             fingerprint=incident.fingerprint,
             planner=PlannerKind.LLM,
@@ -302,11 +301,11 @@ class LlmPlanner:
             usage=usage,
             cause=draft.cause,
             phases=_phases(draft, looking, usage.model),
-            exchanges=asking.exchanges,
+            exchanges=tuple(progress.exchanges.done),
         )
 
-    def _usage(self, asking: _Asking) -> LlmUsage:
-        meter = asking.meter
+    def _usage(self, progress: _Progress) -> LlmUsage:
+        meter = progress.meter
         return LlmUsage(
             model=self._agent.llm.model,
             endpoint=self._client.endpoint,
@@ -314,7 +313,7 @@ class LlmPlanner:
             prompt_tokens=meter.used.prompt,
             output_tokens=meter.used.output,
             dollars=meter.dollars,
-            seconds=asking.seconds,
+            seconds=progress.exchanges.seconds,
             prompt_version=self._prompt.version,
         )
 

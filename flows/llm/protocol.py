@@ -103,7 +103,7 @@ class ToolUse(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatRequest:
     """What is asked, independent of the dialect. `schema` is of the strict subset.
 
     `tools` are functions as Chat Completions declare them; `turns` what came of them so far.

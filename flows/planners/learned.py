@@ -7,6 +7,7 @@ its plans. Neighbours: `flows.learning`, `flows.planners.order`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from flows.plan import (
     PlannerKind,
     PlanStep,
 )
-from flows.planners.tried import NOTHING_TRIED, TriedPlans, told
+from flows.planners.tried import NOTHING_TRIED, TriedPlans, deeds, told
 from infrastructure.errors import UiciError
 from infrastructure.knowledge import Knowledge, LearnedResolution
 from infrastructure.operation_registry import OperationRegistry
@@ -43,7 +44,8 @@ class LearnedPlanner:
     """Plans by the best trusted resolution that fits and was not tried in vain.
 
     `executors`: type of each environment's executor; `trust_after`: learning.trustAfter;
-    `refusal`: why a target can't do what its environment can.
+    `give_way_after`: learning.giveWayAfter; `refusal`: why a target can't do what its
+    environment can.
     """
 
     shelf: Shelf
@@ -52,6 +54,7 @@ class LearnedPlanner:
     registry: OperationRegistry
     capabilities: Callable[[str], frozenset[str]]
     trust_after: int
+    give_way_after: int
     refusal: Callable[[OperationCall], str | None] = _can
     tried: TriedPlans = NOTHING_TRIED
 
@@ -111,9 +114,32 @@ class LearnedPlanner:
             return why
         if (refused := self._refused(steps, incident.environment)) is not None:
             return f"{word} can't be done: {refused}"
+        if self._does(steps) in self._forbidden(known, service):
+            return f"{word} is {Standing.DISABLED.value}: a person has disabled what it does"
         plan = _planned(known, resolution, incident, steps)
-        past = tried.same(incident.root, plan)
-        return plan if past is None else f"{told(past)} was tried and did not help"
+        return self._in_vain(word, plan, incident.root, tried) or plan
+
+    def _in_vain(self, word: str, plan: Plan, root: str, tried: TriedPlans) -> str | None:
+        """Why the plan is not to be carried out once more."""
+        past = tried.same(root, plan)
+        if past is not None:
+            return f"{told(past)} was tried and did not help"
+        times = tried.ended_open(root, plan)
+        if times >= self.give_way_after:
+            return f"{word} gives way: it ended {times} times without anybody seeing how"
+        return None
+
+    def _does(self, steps: tuple[PlanStep, ...]) -> tuple[str, ...]:
+        return deeds(((s.operation, s.target, s.parameters) for s in steps), self.registry)
+
+    def _forbidden(self, known: Knowledge, service: Service) -> set[tuple[str, ...]]:
+        """What the disabled entries do, however a person has written it."""
+        found = set()
+        for resolution in known.resolutions:
+            if resolution.disabled:
+                with contextlib.suppress(UiciError):
+                    found.add(self._does(rendered(resolution, service, self.registry)))
+        return found
 
     def _refused(self, steps: tuple[PlanStep, ...], environment: str) -> str | None:
         able = self.capabilities(environment)

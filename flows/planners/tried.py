@@ -3,15 +3,18 @@
 None of them is carried out again before the target recovers or Git declares something
 else. One that helped for a while only (`flows.learning.relapse`) counts as tried against the
 same class of incidents, whether or not the target has recovered since, until its time is over.
-Two plans are the same when their steps are, however their defaults are written.
+Two plans are the same when they do the same, however it is written: operations that read or
+tell do nothing, nor does a step that repeats the one before it; defaults need not be written,
+and incidental parameters (operations.yml) say how patiently and not what.
 Neighbours: `flows.reporting.status` (where they are kept), the planners.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 from flows.comparison.drift import Incident
@@ -22,6 +25,7 @@ from flows.reporting.status import PastIncident, TargetStatus, TriedPlan
 from infrastructure.errors import UiciError
 from infrastructure.observed import empty
 from infrastructure.operation_registry import OperationRegistry
+from infrastructure.operations import Risk
 from infrastructure.service import Service
 
 
@@ -49,11 +53,12 @@ class Relapsing:
 
 @dataclass(frozen=True, slots=True)
 class TriedPlans:
-    """By target; `registry` completes parameters with their defaults."""
+    """By target. `registry`: what operations do; `open_ended`: those of which nobody knows."""
 
     by_target: Mapping[str, tuple[TriedPlan, ...]] = field(default_factory=empty)
     registry: OperationRegistry | None = None
     relapsing: Relapsing | None = None
+    open_ended: Mapping[str, tuple[TriedPlan, ...]] = field(default_factory=empty)
 
     @classmethod
     def remembered(
@@ -76,16 +81,18 @@ class TriedPlans:
             for target, status in statuses.items()
             if relapsing is not None and status.history and target in services
         }
+        attempts = {
+            target: status.attempts
+            for target, status in statuses.items()
+            if status.attempts is not None
+            and target in services
+            and status.attempts.spec_digest == services[target].spec_digest
+        }
         return cls(
-            {
-                target: status.attempts.tried
-                for target, status in statuses.items()
-                if status.attempts is not None
-                and target in services
-                and status.attempts.spec_digest == services[target].spec_digest
-            },
+            {target: each.tried for target, each in attempts.items()},
             registry,
             replace(relapsing, histories=histories) if relapsing is not None else None,
+            {target: each.open_ended for target, each in attempts.items() if each.open_ended},
         )
 
     def about(self, incident: Incident, evidence: Evidence) -> TriedPlans:
@@ -104,27 +111,46 @@ class TriedPlans:
     def same(self, root: str, plan: Plan) -> TriedPlan | None:
         """The tried plan that this one would repeat."""
         tried = self.of(root)
-        if not tried:
-            return None
-        own = all(step.target == root for step in plan.steps)
-        steps = self._key((s.operation, s.parameters) for s in plan.steps)
-        for past in tried:
-            if past.remedy == plan.remedy:
-                return past
-            if own and self._key((s.operation, s.parameters) for s in past.steps) == steps:
-                return past
-        return None
+        return next(self._alike(root, plan, tried), None) if tried else None
 
-    def _key(self, steps: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-        return json.dumps([[o, self._complete(o, p)] for o, p in steps], sort_keys=True)
+    def ended_open(self, root: str, plan: Plan) -> int:
+        """How often a plan like this one ended without anybody knowing what it is worth."""
+        return sum(1 for _ in self._alike(root, plan, self.open_ended.get(root, ())))
 
-    def _complete(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        if self.registry is not None:
-            try:
-                return self.registry.validate(operation, parameters)
-            except UiciError:
-                pass  # it never ran like this; as it was written, then
-        return dict(parameters)
+    def _alike(self, root: str, plan: Plan, past: Iterable[TriedPlan]) -> Iterator[TriedPlan]:
+        steps = ((s.operation, s.target, s.parameters) for s in plan.steps)
+        does = deeds(steps, self.registry)
+        for each in past:
+            done = ((s.operation, s.target or root, s.parameters) for s in each.steps)
+            if each.remedy == plan.remedy or (does and deeds(done, self.registry) == does):
+                yield each
+
+
+def deeds(
+    steps: Iterable[tuple[str, str, Mapping[str, Any]]], registry: OperationRegistry | None
+) -> tuple[str, ...]:
+    """What steps (operation, target, parameters) do to the world: equal for the same.
+
+    Empty: nothing. Without a registry every step does something.
+    """
+    done = (_deed(*step, registry) for step in steps)
+    return tuple(deed for deed, _ in groupby(deed for deed in done if deed))
+
+
+def _deed(
+    operation: str, target: str, parameters: Mapping[str, Any], registry: OperationRegistry | None
+) -> str:
+    plain = dict(parameters)
+    if registry is not None:
+        try:
+            declared = registry.get(operation)
+            if declared.risk is Risk.READ:
+                return ""
+            plain = registry.validate(operation, parameters)
+            plain = {k: v for k, v in plain.items() if k not in declared.incidental}
+        except UiciError:
+            pass  # it never ran like this; as it was written, then
+    return json.dumps([operation, target, plain], sort_keys=True, default=str)
 
 
 NOTHING_TRIED = TriedPlans()

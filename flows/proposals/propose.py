@@ -16,7 +16,7 @@ from functools import partial
 
 import structlog
 
-from flows.proposals.advice import Adviser, Asking
+from flows.proposals.advice import AdviceRequest, Adviser
 from flows.proposals.candidate import Candidate, Candidates, commit_of
 from flows.proposals.cause import Cause, find_causes
 from flows.proposals.edit import UneditableError
@@ -175,9 +175,11 @@ class Proposer:
         advice = Advice("not asked: this is a dry run")
         value = rule
         if writing is Writing.FOR_REAL:
-            asking = Asking(cause, service, rule, seen, candidate.old.decode(errors="replace"))
-            advice = self._adviser.advise(asking)
-            value, candidate = self._advised(work, asking, advice, candidate)
+            wanted = AdviceRequest(
+                cause, service, rule, seen, candidate.old.decode(errors="replace")
+            )
+            advice = self._adviser.advise(wanted)
+            value, candidate = self._advised(work, wanted, advice, candidate)
         text = self._redact(body(cause, value, advice, self._settings))
         proposal = Proposal(
             target=cause.target,
@@ -194,15 +196,15 @@ class Proposer:
         self._push(work, cause, proposal, value=value, candidate=candidate, advice=advice)
 
     def _advised(
-        self, work: Work, asking: Asking, advice: Advice, candidate: Candidate
+        self, work: Work, wanted: AdviceRequest, advice: Advice, candidate: Candidate
     ) -> tuple[Value, Candidate]:
         """The model's value, if it has one in bounds that can be written; else the rule's."""
-        if advice.value is None or advice.value == asking.rule.new:
-            return asking.rule, candidate
-        desired, pointer = work.situation.desired, asking.cause.pointer
-        made = self._candidates.make(desired, asking.service, pointer, advice.value)
-        how = f"the model's value; the rule's own is {asking.rule.new}"
-        return Value(asking.rule.old, advice.value, how), made
+        if advice.value is None or advice.value == wanted.rule.new:
+            return wanted.rule, candidate
+        desired, pointer = work.situation.desired, wanted.cause.pointer
+        made = self._candidates.make(desired, wanted.service, pointer, advice.value)
+        how = f"the model's value; the rule's own is {wanted.rule.new}"
+        return Value(wanted.rule.old, advice.value, how), made
 
     def _push(
         self,

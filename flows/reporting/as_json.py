@@ -15,7 +15,8 @@ from typing import Any
 from flows.comparison.drift import Drift, Incident
 from flows.guard import Verdict
 from flows.plan import Evidence, Plan, PlanStep
-from flows.reporting.asked import Exact, Told
+from flows.reporting.asked import Exact, ReportTexts
+from flows.reporting.outputs import answer_data, answers
 from flows.reporting.text import begins_known, fault_seconds, plain
 from flows.reporting.values import IncidentReport, RunReport
 from infrastructure.errors import Problem
@@ -32,9 +33,18 @@ _PROBLEMS = 100
 _DRIFTS = 50
 
 
-def report_to_dict(report: RunReport) -> dict[str, Any]:
-    """The whole run as JSON-able data, not yet redacted."""
-    desired, told = report.desired, Told()
+def _as_it_is(data: Any) -> Any:
+    return data
+
+
+def report_to_dict(report: RunReport, redact: RedactData = _as_it_is) -> dict[str, Any]:
+    """The whole run as JSON-able data, not yet redacted but for what is cut here.
+
+    Args:
+        report: what happened.
+        redact: cuts secrets out of what operations have answered, before it is cut.
+    """
+    desired, told = report.desired, ReportTexts()
     return _lean(
         {
             **_head("RunReport", report.run_id),
@@ -79,7 +89,7 @@ def report_to_dict(report: RunReport) -> dict[str, Any]:
                 "drifts": len(report.comparison.drifts),
                 "pending": len(report.comparison.pending),
             },
-            "incidents": [_incident(incident, told) for incident in report.incidents],
+            "incidents": [_incident(one, told, redact) for one in report.incidents],
             "failures": [
                 {"environment": f.environment, "source": f.source, "error": f.error}
                 for f in report.failures
@@ -151,8 +161,9 @@ def _head(kind: str, run_id: str) -> dict[str, Any]:
     return {"apiVersion": "uici/v1", "kind": kind, "runId": run_id}
 
 
-def _incident(report: IncidentReport, told: Told) -> dict[str, Any]:
+def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> dict[str, Any]:
     incident, verification = report.incident, report.verification
+    said = {id(outcome): answer_data(outcome.output, redact) for outcome in answers(report)}
     outcomes = report.execution.outcomes if report.execution else ()
     return {
         "fingerprint": incident.fingerprint,
@@ -167,8 +178,8 @@ def _incident(report: IncidentReport, told: Told) -> dict[str, Any]:
         "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS),
         "evidence": _evidence(report.evidence),
         "plan": _plan(report.plan, report.verdicts, told),
-        "operations": [_operation(outcome) for outcome in outcomes],
-        "undone": [_operation(outcome) for outcome in report.undone],
+        "operations": [_operation(o, said.get(id(o))) for o in outcomes],
+        "undone": [_operation(o, said.get(id(o))) for o in report.undone],
         "verification": verification
         and {
             "result": verification.result,
@@ -219,7 +230,7 @@ def _drift(drift: Drift) -> dict[str, Any]:
     }
 
 
-def _plan(plan: Plan, verdicts: Sequence[Verdict], told: Told) -> dict[str, Any]:
+def _plan(plan: Plan, verdicts: Sequence[Verdict], told: ReportTexts) -> dict[str, Any]:
     return {
         "digest": plan.digest,
         "planner": plan.planner,
@@ -248,7 +259,7 @@ def _step(step: PlanStep, verdict: Verdict | None) -> dict[str, Any]:
     }
 
 
-def _operation(outcome: OperationOutcome) -> dict[str, Any]:
+def _operation(outcome: OperationOutcome, output: Any) -> dict[str, Any]:
     return {
         "operation": outcome.call.operation,
         "target": outcome.call.target,
@@ -258,6 +269,7 @@ def _operation(outcome: OperationOutcome) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "changed": outcome.changed,
         "nativeIds": outcome.native_ids,
+        "output": output,
         "error": outcome.error,
         "remedy": outcome.remedy,
     }

@@ -29,7 +29,7 @@ class Exact(str):
 
 
 @dataclass(slots=True)
-class Told:
+class ReportTexts:
     """What one report has told already."""
 
     room: int = _ROOM

@@ -15,7 +15,7 @@ from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.comparison.target_judgement import WELL
 from flows.escalation import USUAL_SEVERITY
 from flows.guarding.flapping import flaps
-from flows.learning.lessons import did_not_help, steps_of
+from flows.learning.lessons import did_not_help, ended_open, steps_of
 from flows.report import IncidentReport, IncidentResult
 from flows.reporting.sentences import TELL, diagnosis_words, only_tells
 from flows.reporting.status import (
@@ -100,12 +100,16 @@ def count_attempt(
     """The attempts with one more, on this spec."""
     same = before is not None and before.spec_digest == spec_digest
     count = (before.count if before is not None and same else 0) + 1
-    tried = before.tried if before is not None and same else ()
     backoff = policy.backoff
     # 2^30 × the shortest back-off is beyond any sensible maximum.
     delay = min(backoff.max, backoff.initial * 2 ** min(count - 1, 30))
     return Attempts(
-        spec_digest=spec_digest, count=count, last_at=now, not_before=now + delay, tried=tried
+        spec_digest=spec_digest,
+        count=count,
+        last_at=now,
+        not_before=now + delay,
+        tried=before.tried if before is not None and same else (),
+        open_ended=before.open_ended if before is not None and same else (),
     )
 
 
@@ -224,17 +228,20 @@ def _attempts(
 
 
 def _tried(attempts: Attempts, report: IncidentReport, now: datetime) -> Attempts:
-    """With the plan that was carried out and did not help."""
-    if not did_not_help(report):
+    """With the plan that was carried out and did not help, or of which nobody knows."""
+    in_vain = did_not_help(report)
+    if not in_vain and not ended_open(report):
         return attempts
     plan = TriedPlan(
         remedy=report.plan.remedy,
         planner=report.plan.planner.value,
-        steps=steps_of(report.plan),
+        steps=steps_of(report.plan, report.incident.root),
         at=now,
         result=report.summary,
     )
-    return attempts.model_copy(update={"tried": (*attempts.tried, plan)[-_MAX_TRIED:]})
+    if in_vain:
+        return attempts.model_copy(update={"tried": (*attempts.tried, plan)[-_MAX_TRIED:]})
+    return attempts.model_copy(update={"open_ended": (*attempts.open_ended, plan)[-_MAX_TRIED:]})
 
 
 def _last_incident(

@@ -15,9 +15,11 @@ from flows.guard import Verdict
 from flows.plan import PlannerKind
 from flows.reporting.asked import cost_lines, planning_lines, run_cost
 from flows.reporting.dossier import folded_lines, top_lines
+from flows.reporting.outputs import answer_lines
 from flows.reporting.run_summary import quiet_name
 from flows.reporting.sentences import (
     TELL,
+    by_hand,
     counted,
     ending,
     headline,
@@ -55,6 +57,9 @@ _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _SHELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 
+# How what is left begins, and stands in bold.
+_LEFT = ("Still broken", "Not done", "Left alone")
+
 Put = Callable[..., str]
 
 
@@ -81,7 +86,8 @@ def render_markdown(report: RunReport, redact: Redact = as_it_is) -> str:
     for incident in incidents:
         if len(incidents) > 1:
             parts += ["", f"## {_whole(headline(incident, redact))}"]
-        parts += ["", *_incident(incident, report.statuses.get(incident.incident.root), put)]
+        status = report.statuses.get(incident.incident.root)
+        parts += ["", *_incident(incident, status, put, redact)]
     parts += [""] if parts[-1] else []
     parts += _run_facts(report, put)
     about = "Refused desired state" if report.desired.refused_revision else "Desired state"
@@ -144,12 +150,15 @@ def _run_facts(report: RunReport, put: Put) -> list[str]:
 # ── one incident ────────────────────────────────────────────────────────────────
 
 
-def _incident(report: IncidentReport, status: TargetStatus | None, put: Put) -> Iterator[str]:
+def _incident(
+    report: IncidentReport, status: TargetStatus | None, put: Put, redact: Redact
+) -> Iterator[str]:
     yield from _first_lines(report, status, put)
     yield from _drifts(report.incident.drifts, put)
     yield ""
     yield from _planned(report, put)
     yield from _operations(report, put)
+    yield from answer_lines(report, redact)
     yield from _verified(report, put)
     yield from _times(report)
     yield from _cost(report, put)
@@ -162,9 +171,9 @@ def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) 
     if todo := waits(report):
         yield from (f"**Waits for you:** {name}: {put(todo, 500)}", "")
     elif left := remains(report):
-        broken = left.startswith("still broken")
+        label = next((n for n in _LEFT if left.startswith(n.lower())), "Left alone")
         why = left.removeprefix("still broken").removeprefix("left alone").lstrip(",;: ")
-        label = "Still broken" if broken else "Left alone"
+        why = why.removeprefix("not done: ")
         yield from (f"**{label}:** {name}: {put(why + _until(report, status), 500)}", "")
     for other, how in not_well(report).items():
         yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}", "")
@@ -177,7 +186,9 @@ def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) 
 
 def _until(report: IncidentReport, status: TargetStatus | None) -> str:
     """When a back-off ends."""
-    if report.result is not IncidentResult.FAILED or status is None or status.attempts is None:
+    if report.result is not IncidentResult.FAILED or by_hand(report):
+        return ""
+    if status is None or status.attempts is None:
         return ""
     return f" at {moment(status.attempts.not_before)}"
 
@@ -332,7 +343,7 @@ def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
         ):
             yield f"- `uici run get_logs {target}`"
         yield f"- `uici status -t {target}`"
-        if told.result is IncidentResult.ESCALATED or only_tells(told):
+        if not by_hand(told) and (told.result is IncidentResult.ESCALATED or only_tells(told)):
             yield (
                 f"- When the cause is mended: `uici run {_remedy(told)} {target}` tries at once;"
                 " after a recovery, or a change of its spec in Git, attempts count anew."

@@ -70,7 +70,7 @@ def wrong(report: IncidentReport, redact: Redact) -> str:
     drifts = [d for d in report.incident.drifts if d.target == report.incident.root]
     drifts = drifts or list(report.incident.drifts)
     if not drifts:
-        return "asked for by hand" if report.plan.planner is PlannerKind.PERSON else "unknown"
+        return "asked for by hand" if by_hand(report) else "unknown"
     order = list(DriftKind)
     kind = min((d.kind for d in drifts), key=order.index)
     words = list(dict.fromkeys(_drift_words(d, redact) for d in drifts if d.kind is kind))
@@ -185,7 +185,8 @@ def waits(report: IncidentReport) -> str:
             risk = _RISK.search(asked[0].reason)
             what = ", ".join(v.step.operation for v in asked)
             what += f" it alone (risk {risk[1]})" if risk else " it alone"
-            return f"UICI may not {what}: uici approve shows and allows it"
+            again = ", then the same command does it" if by_hand(report) else ""
+            return f"UICI may not {what}: uici approve shows and allows it{again}"
         case IncidentResult.UNKNOWN:
             remedies = [outcome.remedy for outcome in begun(report) if outcome.remedy]
             return remedies[0] if remedies else "look whether the last operation took place"
@@ -218,6 +219,11 @@ def without_target(text: str, target: str) -> str:
     return text.removeprefix(is_so.removesuffix("is ")) if text.startswith(is_so) else text
 
 
+def by_hand(report: IncidentReport) -> bool:
+    """Whether a person asked for it (`uici run`), and nothing of the loop's own is tried."""
+    return report.plan.planner is PlannerKind.PERSON
+
+
 def only_tells(report: IncidentReport) -> bool:
     """Whether its plan was only to tell a person."""
     steps = report.plan.steps
@@ -229,6 +235,8 @@ def remains(report: IncidentReport) -> str:
     match report.result:
         case IncidentResult.RECOVERED:
             return ""
+        case IncidentResult.FAILED | IncidentResult.HELD if by_hand(report):
+            return f"not done: {report.summary or 'nothing may be done now'}"
         case IncidentResult.FAILED:
             untold = "a person is needed, and could not be told"
             later = "still broken; UICI tries again after its back-off"

@@ -46,14 +46,15 @@ class Condition(Document):
 
 
 class Step(Document):
-    """One operation of a past plan."""
+    """One operation of a past plan. `target` None: the incident's root."""
 
     operation: str
     parameters: dict[str, Any]
+    target: str | None = None
 
 
 class TriedPlan(Document):
-    """A plan that was carried out and did not help. `remedy`: `Plan.remedy`."""
+    """A plan that was carried out and has not helped. `remedy`: `Plan.remedy`."""
 
     remedy: str
     planner: str
@@ -66,6 +67,7 @@ class Attempts(Document):
     """Failed tries on one (target, spec digest); reset by a verified recovery or new digest.
 
     `tried` are the plans that did not help; none of them is carried out again before the reset.
+    `open_ended` are those of which nobody knows: a temporary error, an outcome never seen.
     """
 
     spec_digest: str
@@ -73,6 +75,7 @@ class Attempts(Document):
     last_at: Moment
     not_before: Moment
     tried: tuple[TriedPlan, ...] = ()
+    open_ended: tuple[TriedPlan, ...] = ()
 
 
 class PastIncident(Document):
@@ -80,7 +83,7 @@ class PastIncident(Document):
 
     `seconds` from the start of the run to the verified recovery; None: it did not recover.
     `approval`: the request that a person approved it by; None: it ran alone. `by_itself`: a
-    fault of the service's own (`flows.learning.relapse`).
+    fault of the service's own (`flows.learning.relapse`). `idle`: no operation changed anything.
     """
 
     at: Moment
@@ -96,6 +99,7 @@ class PastIncident(Document):
     seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     approval: str | None = None
     by_itself: bool = False
+    idle: bool = False
 
 
 class LastIncident(Document):

@@ -60,6 +60,13 @@ def plain(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def raw_line(text: str, limit: int) -> str:
+    """A line for a fenced block: its spaces stay, what a terminal would act upon does not."""
+    line = _UNSEEN.sub(" ", _ANSI.sub(" ", text.expandtabs()))
+    line = "".join(char if char.isprintable() else "\ufffd" for char in line).rstrip()
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def cell(text: str, limit: int = 200) -> str:
     """Text that may stand anywhere inside a line of Markdown, a table's cell included."""
     parts = _CODE.split(plain(text, limit))  # every second one is to be shown as code

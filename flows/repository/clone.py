@@ -29,6 +29,7 @@ from flows.repository.contract import (
     Tips,
 )
 from flows.repository.creation import embedded_remote, new_bare
+from flows.repository.environment import access_variables
 from flows.repository.fast_import import authored, check_path
 from flows.repository.locks import wait_for
 from flows.repository.plumbing import Move, Plumbing
@@ -38,6 +39,9 @@ from flows.repository.remote import reason_line, redact_url, remote_slug, resolv
 from flows.repository.reports_branch import ReportsBranch, push_answer
 from flows.repository.runner import Done
 from flows.repository.salvage import Salvage, forget_old, set_aside
+from flows.repository.signatures import Signatures
+from flows.repository.signing import Signer
+from flows.repository.trust import Trust
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import (
     DeadlineExceededError,
@@ -63,6 +67,7 @@ class GitRepository:
         settings: GitSettings,
         *,
         proposals: str | None = None,
+        folder: Path = Path(),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.directory = directory
@@ -72,7 +77,16 @@ class GitRepository:
         self._proposals = proposals
         self._timeout = settings.timeout.total_seconds()
         self._sleep = sleep
-        self._process = GitProcess(directory, remote=remote, timeout=self._timeout)
+        self._folder = folder
+        place = partial(_placed, folder)
+        access = access_variables(settings, remote, place)
+        self._process = GitProcess(directory, remote=remote, timeout=self._timeout, access=access)
+        self._signer = Signer(settings.signing, place) if settings.signing else None
+        self._trust: Trust | None = None
+        if settings.signatures is not None:
+            asked = Signatures(settings.signatures, place, timeout=self._timeout)
+            memory = directory.with_name(f"{directory.name}.trusted.json")
+            self._trust = Trust(asked, memory, branch=settings.branch)
         self._hung_until = 0.0
         self._look_anew()
 
@@ -85,6 +99,7 @@ class GitRepository:
         settings: GitSettings,
         *,
         proposals: str | None = None,
+        folder: Path = Path(),
         sleep: Callable[[float], None] = time.sleep,
     ) -> GitRepository:
         """The clone of a remote under the data directory, made if it is not there.
@@ -96,6 +111,7 @@ class GitRepository:
             seed: folder whose files become the embedded repository's first commit.
             settings: `git` of platform.yml.
             proposals: how names of branches with proposals begin; None: there are none.
+            folder: where relative paths of keys begin.
             sleep: waits between push attempts.
 
         Raises:
@@ -110,7 +126,7 @@ class GitRepository:
         data = directory.expanduser().resolve()
         try:
             remote = remote or str(
-                embedded_remote(data, seed, settings, partial(_seeding, settings))
+                embedded_remote(data, seed, settings, partial(_seeding, settings, folder))
             )
             address = resolve_remote(remote)
             clone = data / "repositories" / f"{remote_slug(address)}.git"
@@ -121,7 +137,7 @@ class GitRepository:
             raise PermanentError(
                 f"cannot write the data directory {data}: {exc.strerror or exc}"
             ) from exc
-        return cls(address, clone, settings, proposals=proposals, sleep=sleep)
+        return cls(address, clone, settings, proposals=proposals, folder=folder, sleep=sleep)
 
     # ── in ──────────────────────────────────────────────────────────────────────
 
@@ -185,6 +201,15 @@ class GitRepository:
     def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:
         """See `Repository.read`."""
         return self._plumbing.read(shas)
+
+    def untrusted(self, sha: str, *, tip: bool = False) -> str:
+        """See `Repository.untrusted`."""
+        if self._trust is None:
+            return ""
+        try:
+            return self._trust.why_not(sha, self._plumbing, self._process, tip=tip)
+        except (DeadlineExceededError, PermanentError) as exc:  # asked again the next time
+            return str(exc)
 
     def remember_good(self, branch: str, sha: str) -> None:
         """See `Repository.remember_good`."""
@@ -302,6 +327,7 @@ class GitRepository:
                     scratch,
                     self._settings,
                     proposals=self._proposals,
+                    folder=self._folder,
                     sleep=self._sleep,
                 )
                 fresh.fetch(branch, reports_branch)
@@ -319,7 +345,12 @@ class GitRepository:
 
     def _look_anew(self) -> None:
         self._known_as = _identity(self.directory)
-        self._plumbing = Plumbing(self._process, self.directory, f"the clone {self.directory}")
+        self._plumbing = Plumbing(
+            self._process,
+            self.directory,
+            f"the clone {self.directory}",
+            signer=self._signer,
+        )
 
     # ── the network ─────────────────────────────────────────────────────────────
 
@@ -416,8 +447,14 @@ def _lacks(done: Done, branch: str) -> bool:
     return done.status != 0 and f"couldn't find remote ref refs/heads/{branch}\n" in done.stderr
 
 
-def _seeding(settings: GitSettings, directory: Path) -> Plumbing:
+def _placed(folder: Path, path: str) -> Path:
+    """Where a file that the settings name is."""
+    return (folder / Path(path).expanduser()).absolute()
+
+
+def _seeding(settings: GitSettings, folder: Path, directory: Path) -> Plumbing:
     """Commands on a repository that has no remote yet."""
     timeout = settings.timeout.total_seconds()
     process = GitProcess(directory, remote=None, timeout=timeout)
-    return Plumbing(process, directory, "the state repository")
+    signer = Signer(settings.signing, partial(_placed, folder)) if settings.signing else None
+    return Plumbing(process, directory, "the state repository", signer=signer)

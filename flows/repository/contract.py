@@ -230,6 +230,14 @@ class Repository(Protocol):
         """Contents of blobs by identity."""
         ...
 
+    def untrusted(self, sha: str, *, tip: bool = False) -> str:
+        """Why a commit of the desired branch is not trusted, in one line; empty: it is.
+
+        Without `git.signatures` all are. `tip`: the branch stands there now. What can't be
+        verified now is not trusted now.
+        """
+        ...
+
     def remember_good(self, branch: str, sha: str) -> None:
         """Keep durably that this commit of the desired branch was valid."""
         ...

@@ -62,6 +62,7 @@ def import_stream(
     commits: Sequence[NewCommit],
     *,
     also: Mapping[str, str] | None = None,
+    marks: bool = False,
 ) -> bytes:
     """The stream that makes these commits, one on the other, and says the last one's id.
 
@@ -70,6 +71,7 @@ def import_stream(
         parent: commit under the first one; None makes a root commit.
         commits: in order, at least one.
         also: other refs by full name, and the existing commit that each is moved to.
+        marks: say the ids of all of them, in order.
     """
     parts: list[bytes] = []
     for mark, commit in enumerate(commits, 1):
@@ -84,7 +86,9 @@ def import_stream(
         parts += _edit_lines(commit.edits)
         parts.append(b"\n")
     parts += [f"reset {name}\nfrom {sha}\n\n".encode() for name, sha in (also or {}).items()]
-    parts.append(f"get-mark :{len(commits)}\ndone\n".encode())
+    told = range(1, len(commits) + 1) if marks else (len(commits),)
+    parts += [f"get-mark :{mark}\n".encode() for mark in told]
+    parts.append(b"done\n")
     return b"".join(parts)
 
 

@@ -43,13 +43,14 @@ class GitProcess:
         *,
         remote: str | None,
         timeout: float,
+        access: Mapping[str, str] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._directory = directory
         self._timeout = timeout
         self._sleep = sleep
         self._git, self._not_found = _load_git(directory)
-        self._environment = git_environment(directory, remote)
+        self._environment = git_environment(directory, remote, access)
 
     def run(
         self,
@@ -111,7 +112,7 @@ class GitProcess:
             _kill_group(process)
             self.sweep()
             raise DeadlineExceededError(
-                f"git {command[0]} did not finish in {self._timeout:g} s"
+                f"git {_name(command)} did not finish in {self._timeout:g} s"
             ) from exc
         except BaseException:  # a person's Ctrl-C: no child may outlive us
             _kill_group(process)
@@ -132,6 +133,14 @@ class GitProcess:
                 _log.warning("stale_git_lock_removed", file=lock.name)
                 return True
         return False
+
+
+def _name(command: Sequence[str]) -> str:
+    """The command without what stands before it."""
+    words = list(command)
+    while len(words) > 2 and words[0] == "-c":
+        del words[:2]
+    return words[0]
 
 
 def _load_git(directory: Path) -> tuple[Any, type[Exception]]:

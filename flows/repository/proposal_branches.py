@@ -18,6 +18,7 @@ from flows.repository.remote import reason_line
 from flows.repository.reports_branch import push_answer
 from flows.repository.runner import Done
 from infrastructure.config_models import Author
+from infrastructure.errors import TemporaryError
 
 _TRACKED = "refs/remotes/origin/"
 _OURS = b"\nUICI-Proposal: "
@@ -119,4 +120,7 @@ class ProposalBranches:
         done = self._ask("push to", [*command, "origin", refspec])
         if done.status == 0:
             return ""
-        return push_answer(done.stdout, done.stderr) or reason_line(done.stderr)
+        answer = push_answer(done.stdout, done.stderr)
+        if answer is None:
+            raise TemporaryError(f"cannot push a branch: {reason_line(done.stderr)}")
+        return answer

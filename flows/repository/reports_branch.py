@@ -234,7 +234,9 @@ class _Learned:
             return None if edit.path in self._stood_before() else edit
         if theirs == edit.blob:
             return edit
-        content = merged_file(edit.path, self._read(edit.blob), self._read(theirs))
+        stood = self._stood_before().get(edit.path)
+        before = self._read(stood) if stood is not None else None
+        content = merged_file(edit.path, self._read(edit.blob), self._read(theirs), before)
         self._made[blob_id(content)] = content
         return Edit(edit.path, content=content)
 

@@ -29,6 +29,10 @@ _log = structlog.get_logger("uici")
 
 _SUFFIXES = (".yml", ".yaml")
 _REMEMBERED = 4  # parsed revisions: the tip, the last good one, and two to spare
+_TRUST_REMEDY = (
+    "put a commit on the branch that a key of git.signatures has signed (git commit -S) and that"
+    " contains the revision in force; see docs/how-to/git.md"
+)
 _LOOKED_BACK = 20  # commits before an invalid tip that are tried; each may cost a whole parse
 
 # Files by path, and the commit they are of → what they say.
@@ -58,6 +62,9 @@ class Revisions:
     def in_force(self, tips: Tips) -> DesiredState:
         """What should run according to these tips, of which `desired` is one."""
         assert tips.desired is not None  # noqa: S101  # the caller has fetched it
+        untrusted = self._repository.untrusted(tips.desired, tip=True)
+        if untrusted:
+            return self._without(tips.desired, tips, untrusted)
         newest = self._parse(tips.desired)
         remarks = (*newest.remarks, *self._rewritten(tips))
         if not newest.problems:
@@ -66,13 +73,22 @@ class Revisions:
             return DesiredState(
                 self._revision(tips.desired), newest.services, remarks, files=newest.files
             )
-        good = self._last_good(tips.desired, tips)
+        return self._refused(tips.desired, tips, (*newest.problems, *remarks))
+
+    def _without(self, tip: str, tips: Tips, reason: str) -> DesiredState:
+        """What is in force while the tip is not trusted. Nothing that it says is."""
+        message = f"commit {tip[:12]} is not trusted: {reason}"
+        problem = Problem(self._settings.branch, 0, 0, message, _TRUST_REMEDY)
+        return self._refused(tip, tips, (problem, *self._rewritten(tips)))
+
+    def _refused(self, tip: str, tips: Tips, problems: tuple[Problem, ...]) -> DesiredState:
+        good = self._last_good(tip, tips)
         parsed = self._parse(good) if good else None
         return DesiredState(
             revision=self._revision(good),
             services=parsed.services if parsed else {},
-            problems=(*newest.problems, *remarks),
-            refused_revision=self._revision(tips.desired),
+            problems=problems,
+            refused_revision=self._revision(tip),
             files=parsed.files if parsed else {},
         )
 
@@ -83,7 +99,12 @@ class Revisions:
         not put in force by guessing. One that had one and lost it with its clone looks back.
         """
         known = tips.last_good
-        if known is not None and not self._parse(known).problems:
+        if (
+            known is not None
+            and known != tip
+            and not self._repository.untrusted(known)
+            and not self._parse(known).problems
+        ):
             return known
         if not tips.renewed or tip == self._hopeless:
             return None
@@ -99,7 +120,7 @@ class Revisions:
 
     def _valid(self, sha: str) -> bool:
         try:
-            return not self._parse(sha).problems
+            return not self._repository.untrusted(sha) and not self._parse(sha).problems
         except CloneDamagedError:
             raise
         except TemporaryError:
@@ -154,9 +175,19 @@ class Revisions:
         pauses = (*found.pauses, *self._ignored_pauses(listing))
         return _Parsed(services, problems, remarks, found.files, pauses)
 
-    def pauses(self, sha: str) -> tuple[PauseFile, ...]:
-        """What people have paused at a commit, whether the rest of it is valid or not."""
-        return self._parse(sha).pauses
+    def pauses(self, tips: Tips) -> tuple[PauseFile, ...]:
+        """What people have paused at the tip, whether the rest of it is valid or not.
+
+        Nobody needs trust to stop the agent; but who is not trusted ends no pause: those of
+        the last good revision hold on.
+        """
+        if tips.desired is None:
+            return ()
+        found = self._parse(tips.desired).pauses
+        good = tips.last_good
+        if good and good != tips.desired and self._repository.untrusted(tips.desired, tip=True):
+            found = (*found, *(p for p in self._parse(good).pauses if p not in found))
+        return found
 
     def _pauses(self, listing: Listing) -> tuple[PauseFile, ...]:
         """Of a commit whose files are not read: the pause file alone is."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from infrastructure.config_models.platform_file import EnvironmentPolicy
 from infrastructure.config_models.values import Identifier, Period, Url
 from infrastructure.service import Document, Name
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
 
 
 class BasicAuth(Document):
@@ -38,6 +40,22 @@ class HttpSource(Document):
     tls: Tls | None = None
 
 
+class LogStore(Document):
+    """Loki, or what speaks its API, for the primitive `stored_logs`.
+
+    `labels` are matched besides the service's own; the three others are names of labels.
+    Without a time of its own a query goes `lookBack` into the past.
+    """
+
+    sources: tuple[HttpSource, ...] = Field(min_length=1)
+    service_label: LabelName
+    instance_label: LabelName
+    stream_label: LabelName
+    labels: dict[LabelName, str] = Field(default_factory=dict)
+    look_back: Period
+    max_bytes: int = Field(ge=1024)
+
+
 class DetectionRule(Document):
     """One sign that the environment is here; exactly one field is set."""
 
@@ -64,6 +82,7 @@ class Environment(Document):
     concurrency: int = Field(ge=1, le=128)
     prometheus: tuple[HttpSource, ...]
     alertmanager: tuple[HttpSource, ...]
+    logs: LogStore | None = None  # null: logs are the engine's own
     policy: EnvironmentPolicy
 
 

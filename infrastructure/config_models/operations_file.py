@@ -46,7 +46,12 @@ class Operation(Document):
     )
     # Its result is by design not what Git declares: never a repair.
     leaves_desired_state: bool = False
+    # For what UICI made and Git no longer names, and for nothing else.
+    prunes: bool = False
     all_at_once: AllAtOnce | None = None
+    # Parameters that say how patiently it is done and not what: plans that differ in nothing
+    # else are the same plan.
+    incidental: tuple[Identifier, ...] = ()
     # Parameter whose words are run inside an instance.
     runs: Identifier | None = None
     inverse: Inverse | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from infrastructure.config_models.values import Period, Retry, Url
-from infrastructure.quantities import Memory
+from infrastructure.quantities import Duration, Memory
 from infrastructure.service import Document, Name
 
 
@@ -20,7 +20,8 @@ class EvidenceSettings(Document):
     groups of like lines kept of each log; `max_chars`: what is kept of each log. `facts`: how
     many facts; `fact_chars`: what is kept of each. `changes`: newest commits of desired
     state told, at most as old as `changes_within`.
-    `similar`: past incidents told.
+    `pattern_timeout`: what one error pattern may take on one target's log. `similar`: past
+    incidents told.
     """
 
     max_tokens: int = Field(ge=200)
@@ -32,6 +33,7 @@ class EvidenceSettings(Document):
     fact_chars: int = Field(ge=80)
     changes: int = Field(ge=0, le=50)
     changes_within: Period
+    pattern_timeout: Period
     similar: int = Field(ge=0, le=20)
 
 
@@ -87,6 +89,7 @@ class LlmSettings(Document):
     circuit_breaker: CircuitBreaker
     isolation: IsolationSettings
     nothing_to_do_for: Period  # a model's word that a service works as declared holds so long
+    keep_answers_for: Duration  # the same question is not asked twice within; 0: it is
 
 
 class LearningSettings(Document):
@@ -94,6 +97,8 @@ class LearningSettings(Document):
 
     `trust_after`: verified recoveries in a row, without a failure, after which a class is
     planned without a model. `history`: past incidents kept in a target's status.
+    `give_way_after`: after so many endings of a trusted plan that nobody saw (a temporary
+    error, an unknown outcome) the next planner has its turn on that target.
     `classes`: how many classes are kept; the longest unused goes first.
     `relapse_within`: a fault of a service's own that comes back so soon after a verified
     recovery has not been mended by it.
@@ -101,6 +106,7 @@ class LearningSettings(Document):
 
     trust_after: int = Field(ge=1)
     relapse_within: Period
+    give_way_after: int = Field(ge=1)
     history: int = Field(ge=1, le=200)
     classes: int = Field(ge=1, le=10_000)
 

@@ -7,6 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from infrastructure.config_models.approval_settings import ApprovalSettings
+from infrastructure.config_models.git_access import (
+    CommitSignatures,
+    CommitSigning,
+    HttpsAccess,
+    SshAccess,
+)
 from infrastructure.config_models.planning import (
     EvidenceSettings,
     LearningSettings,
@@ -59,6 +65,10 @@ class GitSettings(Document):
     heartbeat: Duration
     retention: Retention
     max_file_bytes: int = Field(ge=1024)
+    ssh: SshAccess | None = None
+    https: HttpsAccess | None = None
+    signatures: CommitSignatures | None = None  # null: every commit of the branch is believed
+    signing: CommitSigning | None = None  # null: the agent's own commits are not signed
 
 
 class PrefectServer(Document):

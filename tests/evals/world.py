@@ -100,7 +100,8 @@ def write_config(directory: Path, model: Model | None) -> UniversalConfig:
     }
     _rewrite(directory / "environments.yml", {"environments": environments})
     data = str(directory.parent / "data")
-    settings = {"apiKey": "", "keyRequired": True} if model is None else model.settings
+    asks = {"keepAnswersFor": "0s"}  # every question is asked: that is what is scored
+    settings = {"apiKey": "", "keyRequired": True} if model is None else {**model.settings, **asks}
     # Beside the copied files there is no such folder; it is never used.
     seed = {"seed": str(DEFAULT_DIRECTORY.parent.parent / "desired-state")}
     _rewrite(directory / "platform.yml", {"dataDirectory": data, "git": seed, "llm": settings})

@@ -327,6 +327,16 @@ class FakeEngine:
                 raise DeadlineExceededError(f"{container.name} is not up in time")
         return PrimitiveResult(False, _ids(task.containers))
 
+    def _remove(self, task: _Task) -> PrimitiveResult:
+        target, name = task.service.target, task.service.metadata.name
+        if self._declared is None or name in self._declared:
+            raise PermanentError(f"remove {target}: desired state has it")
+        if any(c.labels.get(TARGET_LABEL) != target for c in task.containers):
+            raise PermanentError(f"remove {target}: UICI did not make all of it")
+        for container in task.containers:
+            del self.containers[container.id]
+        return PrimitiveResult(bool(task.containers), _ids(task.containers))
+
     def _start(self, task: _Task) -> PrimitiveResult:
         wanted = [c for c in self._require_some(task) if c.state is not InstanceState.RUNNING]
         for container in wanted:

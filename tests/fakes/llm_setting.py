@@ -12,6 +12,7 @@ import yaml
 
 from flows.comparison.drift import Drift, Incident
 from flows.llm.abilities import AbilityBook
+from flows.llm.answer_book import NOTHING_KEPT, AnswerBook
 from flows.llm.breaker import EndpointBreaker
 from flows.llm.budget import DayLedger, LlmBudget
 from flows.llm.client import LlmClient
@@ -68,6 +69,7 @@ def settings(base_url: str, **changes: Any) -> LlmSettings:
         ),
         "repair_rounds": 1,
         "nothing_to_do_for": timedelta(hours=1),
+        "keep_answers_for": timedelta(minutes=15),
         "max_response_bytes": 1_000_000,
         "prices": (LlmPrice(model=MODEL, input=1.0, output=2.0),),
         "abilities": LlmAbilities(strict_schema="yes", tools="no", keep_for=timedelta(days=1)),
@@ -153,6 +155,7 @@ def planner(
     max_prompt_tokens: int = 6000,
     redact: Callable[[str], str] = lambda text: text,
     read: ReadOperation | None = None,
+    answers: AnswerBook = NOTHING_KEPT,
     **changes: Any,
 ) -> LlmPlanner:
     """A planner on that endpoint, its day counters in `directory`."""
@@ -179,6 +182,7 @@ def planner(
         agent=the_agent,
         settings=llm,
         prompt=prompt(),
+        answers=answers,
     )
 
 

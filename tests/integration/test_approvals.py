@@ -282,6 +282,28 @@ def test_a_merge_of_its_branch_approves(asked: People) -> None:
     assert asked.run().incidents[0].result is IncidentResult.WAITING  # the file stays, and is spent
 
 
+def test_a_branch_that_could_not_be_deleted_is_by_a_later_run(people: People) -> None:
+    people.stop()
+    people.run()
+    assert len(people.branches()) == 1
+    remote, aside = people.world.remote, people.world.root / "aside.git"
+    people.say(Answer.REJECT)
+    remote.rename(aside)  # away while the request ends
+    people.run()
+    aside.rename(remote)
+    assert len(people.branches()) == 1
+    people.run()  # too soon; what could not be pushed is now
+    assert len(people.branches()) == 1
+    people.time.ahead += timedelta(minutes=11)
+    later = people.second_agent()  # any agent, also one that has never heard of it
+    people.run(later)
+    assert people.branches() == []
+    people.run(later)
+    commits = len(people.world.reports())
+    people.run(later)
+    assert len(people.world.reports()) == commits
+
+
 def test_a_merge_with_changes_approves_nothing(asked: People) -> None:
     (branch,) = asked.branches()
     asked.merge(branch, edit=lambda text: text.replace("start", "restart"))

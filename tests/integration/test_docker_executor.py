@@ -232,14 +232,41 @@ def test_a_replacement_that_broke_off_is_finished_or_undone(world: DockerWorld, 
     if stage == "started":
         world.docker("start", name)
 
-    seen = only(executor, service)
-    assert seen.native.name == (parked if stage == "renamed" else name)
+    seen = executor.look(service, timeout=10).instances
+    # What never ran is not there yet; beside one that did, the old one is one too many.
+    assert {i.native.name for i in seen} == ({name, parked} if stage == "started" else {parked})
+    snapshot = executor.observe((service,), all_services=True, timeout=10)
+    assert not [o for o in snapshot.orphans if o.labels.get("uici.target") == service.target]
     do(executor, service, "start")
 
     found = only(executor, service)
     assert (found.native.name, found.state) == (name, InstanceState.RUNNING)
     assert (found.native.id == old.native.id) == (stage != "started")
     assert len(world.state(name)) == 1
+
+
+# ── pruning ─────────────────────────────────────────────────────────────────────
+
+
+def test_only_what_uici_made_and_nobody_declares_is_removed(world: DockerWorld) -> None:
+    executor = world.executor()
+    service = declare(world, unique(), replicas=2)
+    name = service.metadata.name
+    do(executor, service, "create")
+    for declared in (None, frozenset({name})):
+        if declared is not None:
+            executor.declare(declared)
+        with pytest.raises(PermanentError, match="desired state has it"):
+            executor.call(service, _call("remove"), timeout=30)
+    executor.declare(frozenset())
+    world.docker("create", "--name", name, world.image)  # somebody's, of the same name
+    with pytest.raises(PermanentError, match=f"UICI did not make {name}"):
+        executor.call(service, _call("remove"), timeout=30)
+    assert len(world.state(name)) == 3
+    world.docker("rm", name)
+    assert executor.call(service, _call("remove", grace_seconds=1), timeout=30).changed
+    assert world.state(name) == {}
+    assert not executor.call(service, _call("remove"), timeout=30).changed
 
 
 # ── lost, late and broken answers ───────────────────────────────────────────────

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -236,6 +237,32 @@ def says(part: bytes) -> Stream:
         out.write(part)
 
     return stream
+
+
+@pytest.mark.parametrize("kind", ["silent", "trickles"])
+def test_a_handshake_that_never_ends_leaves_no_thread(
+    server: FakeKubernetes, executor: Executor, kind: str
+) -> None:
+    done = threading.Event()
+
+    def stream(out: BufferedIOBase) -> None:
+        if kind == "trickles":
+            out.write(b"HTTP/1.1 101 Switching Protocols\r\n")
+        while not done.wait(0.02):
+            if kind == "trickles":
+                out.write(b"X-More: and more\r\n")
+                out.flush()
+
+    server.faults.append(Fault(0, path="/exec", stream=stream))
+    try:
+        with in_time(3), pytest.raises(OutcomeUnknownError):
+            do(executor, "exec", argv=["echo", "x"], timeout=1)
+        limit = time.monotonic() + 3
+        while any(t.name == "uici-kubernetes-exec" for t in threading.enumerate()):
+            assert time.monotonic() < limit, "its thread waits for ever"
+            time.sleep(0.02)
+    finally:
+        done.set()
 
 
 def run(

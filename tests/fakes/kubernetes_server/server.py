@@ -467,12 +467,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _misbehave(
         self, asked: Asked, fault: Fault, stream: Callable[[BufferedIOBase], None]
     ) -> None:
-        """The fault writes what it likes; a websocket is opened for it first."""
+        """The fault writes what it likes; with status 101 a websocket is opened for it first."""
         if fault.after:
             self.server.cluster.answer(asked)
         self.close_connection = True
         with contextlib.suppress(OSError):  # who asked has had enough
-            if self.headers.get("Upgrade", "").lower() == "websocket":
+            if self.headers.get("Upgrade", "").lower() == "websocket" and fault.status == 101:
                 self._accept()
             stream(self.wfile)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -116,6 +117,41 @@ def test_validate_says_valid_or_every_mistake_with_its_place(
     assert {problem["file"] for problem in data["problems"]} == {"b.yml", "c.yml"}
 
 
+def test_a_pull_request_is_told_at_the_files_and_lines_of_its_clone(
+    uici: Run, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "clone" / "desired"
+    folder.mkdir(parents=True)
+    (folder / "b.yml").write_text(service_yaml("b", replicsa=2))
+    monkeypatch.chdir(tmp_path / "clone")
+    answer = uici("validate", "desired", "--config", config, "--annotate", "github")
+    assert answer.code == 1
+    assert answer.out.startswith("::error file=desired/b.yml,line=")
+    issues = uici("validate", "desired", "--config", config, "--annotate", "gitlab").data
+    assert {issue["location"]["path"] for issue in issues} == {"desired/b.yml"}
+    wrong = uici("validate", "desired", "--config", config, "--annotate", "svn")
+    assert wrong.code == 1
+    assert "github, gitlab, not svn" in wrong.err
+
+
+def test_plan_shows_a_branch_as_if_it_were_in_force(uici: Run, config: str, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    git(work, "checkout", "-q", "-b", "second")
+    (work / "second.yml").write_text(service_yaml("second"))
+    git(work, "add", "-A")
+    git(work, "commit", "-qm", "a second one")
+    git(work, "push", "-q", str(tmp_path / "state.git"), "second")
+    main_only = uici("plan", "--config", config, "--json").data
+    assert set(main_only["states"]) == {"local-docker/market-predictor"}
+    proposed = uici("plan", "--config", config, "--branch", "second", "--json").data
+    assert set(proposed["states"]) == {"local-docker/market-predictor", "local-docker/second"}
+    comment = uici("plan", "--config", config, "--branch", "second", "--markdown").out
+    assert "Desired state: `second@sha1:" in comment
+    assert set(uici("plan", "--config", config, "--json").data["states"]) == set(
+        main_only["states"]
+    )
+
+
 def test_validate_finds_a_wrong_connection_with_its_place(
     uici: Run, tmp_path: Path, state: Path
 ) -> None:
@@ -144,9 +180,10 @@ def test_plan_tells_an_unreachable_engine_as_unknown_and_not_as_drift(
     assert "in sync" not in told
 
 
-def test_reconcile_has_not_converged_while_it_does_not_know(uici: Run, config: str) -> None:
+def test_reconcile_fails_as_plan_does_while_nothing_can_be_seen(uici: Run, config: str) -> None:
     answer = uici("reconcile", "--config", config, "--json")
-    assert answer.code == 2
+    assert answer.code == uici("plan", "--config", config).code == 1, "it is no drift"
+    assert answer.data["result"] == "drift_remains"  # and it has not converged
     assert answer.data["kind"] == "RunReport"
 
 
@@ -210,6 +247,29 @@ def test_validate_takes_a_folder_with_services(uici: Run, config: str, tmp_path:
         answer = uici("validate", str(path), "--config", config)
         assert (answer.code, len(answer.err.splitlines())) == (1, 1)
         assert told in answer.err
+
+
+def test_validate_reads_what_a_commit_would_hold(uici: Run, config: str, tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside.yml"
+    folder.mkdir()
+    (folder / "a.yml").write_text(service_yaml("a"))
+    outside.write_text("kind: secret of somebody else")
+    (folder / "link.yml").symlink_to(outside)
+    (folder / ".git").mkdir()
+    (folder / ".git" / "b.yml").write_text("nonsense")
+    answer = uici("validate", str(folder), "--config", config, "--json")
+    assert answer.code == 0, answer
+    links = [r for r in answer.data["remarks"] if r["file"] == "link.yml"]
+    assert [r["message"] for r in links] == ["a symbolic link is not followed"]
+    assert "somebody else" not in answer.out + answer.err
+    with (folder / "huge.yml").open("wb") as huge:
+        huge.truncate(3 * 1024**3)  # no byte of it is on the disk
+    os.mkfifo(folder / "pipe.yml")
+    answer = uici("validate", str(folder), "--config", config, "--json")
+    assert answer.code == 1
+    told = {p["file"]: p["message"] for p in answer.data["problems"]}
+    assert "more than the" in told["huge.yml"]
+    assert told["pipe.yml"] == "it is no regular file"
 
 
 def test_reports_are_found_by_every_name_a_person_has(
@@ -392,3 +452,38 @@ def test_text_from_files_reaches_no_terminal_with_its_escapes(
     assert answer.code == 1
     assert "\x1b" not in answer.err
     assert not any(line.startswith("error: fake") for line in answer.err.splitlines())
+
+
+def test_plan_of_a_refused_commit_is_an_error_and_never_in_sync(
+    uici: Run, config: str, tmp_path: Path
+) -> None:
+    def push(text: str) -> None:
+        (tmp_path / "work" / "market-predictor.yml").write_text(text)
+        git(tmp_path / "work", "commit", "-qam", "change")
+        git(tmp_path / "work", "push", "-q", str(tmp_path / "state.git"), "main")
+
+    assert uici("plan", "--config", config).code == 1  # remembers the good commit
+    push("kind: [")
+    told = uici("plan", "--config", config)
+    assert (told.code, "refused  main@sha1:" in told.out) == (1, True)
+    data = uici("plan", "--config", config, "--json").data
+    assert data["inSync"] is None
+    comment = uici("plan", "--config", config, "--markdown")
+    assert (comment.code, "## uici plan: refused:" in comment.out) == (1, True)
+
+
+@pytest.mark.parametrize(("text", "code"), [("kind: [", 1), (None, 0)])
+def test_plan_without_any_service_does_not_say_in_sync(
+    uici: Run, config: str, tmp_path: Path, text: str | None, code: int
+) -> None:
+    file = tmp_path / "work" / "market-predictor.yml"
+    file.write_text(text) if text else file.rename(file.with_suffix(".txt"))
+    git(tmp_path / "work", "add", "-A")
+    git(tmp_path / "work", "commit", "-qm", "none")
+    git(tmp_path / "work", "push", "-q", str(tmp_path / "state.git"), "main")
+    told = uici("plan", "--config", config)
+    assert told.code == code
+    assert "in sync" not in told.out
+    assert "no service is declared" in told.out
+    assert uici("plan", "--config", config, "--json").data["inSync"] is None
+    assert "as declared" not in uici("plan", "--config", config, "--markdown").out

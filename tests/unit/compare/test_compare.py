@@ -465,3 +465,41 @@ def test_dependents_of_a_dependency_under_maintenance_are_left_alone() -> None:
     comparison = compare(comparing(services(needed, dependent)), observation(engine), now=NOW)
     assert comparison.incidents == ()
     assert comparison.states[dependent.target].reason == "WaitsForDependency"
+
+
+@pytest.mark.parametrize("ahead", [5, 600])
+def test_an_alert_that_begins_in_the_future_by_its_own_clock_is_a_drift_now(ahead: float) -> None:
+    wanted = service(alerts=[{"matchers": {"service": "x"}}])
+    comparison = judged(wanted, instance_of(wanted), alerts=[alert(service="x", ago=-ahead)])
+    assert kinds(comparison) == [DriftKind.ALERT_FIRING]
+    assert comparison.pending == ()
+
+
+def test_an_engine_whose_clock_is_ahead_does_not_put_off_a_repair_for_ever() -> None:
+    wanted = service()
+    given_grace = comparing(services(wanted), settings=compare_settings(stopped=2))
+    for ahead, pending in ((1, True), (600, False)):
+        seen = observation([ObservedService(wanted.target, (stopped(wanted, ago=-ahead),))])
+        assert bool(compare(given_grace, seen, now=NOW).pending) is pending
+
+
+def test_a_moment_that_lies_ahead_is_confirmed_no_later_than_one_of_now() -> None:
+    wanted = service(alerts=[{"matchers": {"service": "x"}}])
+    (found,) = judged(wanted, instance_of(wanted), alerts=[alert(service="x", ago=0)]).incidents
+    (drift,) = found.drifts
+    ahead = replace(found, drifts=(replace(drift, since=NOW + timedelta(hours=1)),))
+    second = timedelta(seconds=1)
+    assert unconfirmed_for(ahead, second, NOW) == second
+
+
+@pytest.mark.parametrize(("ago", "waits"), [(5, True), (61, False)])
+def test_signals_lag_behind_a_repair_that_started_nothing(ago: float, waits: bool) -> None:
+    wanted = service(health={"metrics": [{"name": "up", "query": "up", "expect": "== 1"}]})
+    breached = MetricReading(wanted.target, "up", Reading.FAILED, value=0)
+    seen = observation([as_declared(wanted)], metrics=[breached])
+    given_repair = replace(
+        comparing(services(wanted)), repaired={wanted.target: NOW - timedelta(seconds=ago)}
+    )
+    comparison = compare(given_repair, seen, now=NOW)
+    assert bool(comparison.pending) is waits
+    assert bool(comparison.incidents) is not waits

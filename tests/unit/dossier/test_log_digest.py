@@ -97,7 +97,16 @@ def test_a_line_is_shown_with_one_time_of_day() -> None:
     assert shown("no time") == "no time"
 
 
-@given(log=st.text(alphabet="a0 \n{}\":=é'", max_size=300))
+def test_many_lines_are_many_whatever_stands_in_them() -> None:
+    # More lines than are looked at in one go, and characters that the first look uses itself.
+    found = digest("\n".join(["\x02", "up \x01 down", "===", "up \x02\x02 down"] * 3000))
+    assert [(group.count, group.line) for group in found.groups] == [
+        (6000, "==="),
+        (6000, "up \x02\x02 down"),
+    ]
+
+
+@given(log=st.text(alphabet="a0 \n{}\":=é'\x01\x02", max_size=300))
 def test_every_line_is_counted_once(log: str) -> None:
     found = digest(log)
     assert found.lines == sum(1 for line in log.split("\n") if line.strip())

@@ -6,8 +6,10 @@ import copy
 import json
 import socketserver
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, cast
@@ -253,11 +255,17 @@ def test_ports_that_have_no_number_yet_are_left_out() -> None:
 
 
 @contextmanager
-def serving(path: Path, status: int, body: bytes) -> Iterator[UnixReader]:
-    """A reader of a server that gives one answer to everything."""
+def serving(path: Path, status: int, body: bytes | None) -> Iterator[UnixReader]:
+    """A reader of a server that gives one answer to everything; None: one without end."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if body is None:
+                self.send_response(status)
+                self.end_headers()
+                with suppress(OSError):  # who asked has had enough
+                    while True:
+                        self.wfile.write(b" " * 2**20)
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -272,7 +280,7 @@ def serving(path: Path, status: int, body: bytes) -> Iterator[UnixReader]:
     with socketserver.UnixStreamServer(str(path), cast("Any", Handler)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        reader = UnixReader(str(path), address="unix:///engine.sock")
+        reader = UnixReader(str(path), address="unix:///engine.sock", max_bytes=2**26)
         try:
             yield reader
         finally:
@@ -290,6 +298,23 @@ def test_the_body_of_an_error_may_be_anything(tmp_path: Path, body: bytes) -> No
         pytest.raises(TemporaryError, match="list containers"),
     ):
         reader.get("/", what="list containers", timeout=5)
+
+
+@pytest.mark.parametrize("body", [None, b"x" * 50 * 1024 * 1024], ids=["endless", "50 MB"])
+def test_an_answer_that_is_far_too_much_is_given_up(tmp_path: Path, body: bytes | None) -> None:
+    begun = time.monotonic()
+    tracemalloc.start()
+    try:
+        with (
+            serving(tmp_path / "s", 200, body) as reader,
+            pytest.raises(TemporaryError, match="list containers"),
+        ):
+            reader.get("/", what="list containers", timeout=30)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert time.monotonic() - begun < 20
+    assert most < 4 * 2**26
 
 
 def test_json_that_is_nested_too_deep_is_garbage(tmp_path: Path) -> None:

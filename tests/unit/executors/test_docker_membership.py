@@ -92,15 +92,24 @@ def test_a_container_belongs_to_one_service_only() -> None:
     assert members(both, of="web") == []
 
 
-def test_a_leftover_counts_only_while_nothing_else_is_there() -> None:
+def test_what_a_replacement_left_is_seen_until_it_is_ended() -> None:
     old = Listed("f" * 64, old_name("web", "f" * 64), {"uici.target": "dev/web"})
     adopted = Listed("e" * 64, old_name("web", "e" * 64), {})
     for leftover in (old, adopted):
         alone = Roster("dev", [leftover], declared=DECLARED).members("web")
         assert (alone.instances, alone.visible) == ((), (leftover,))
-        beside = Roster("dev", [leftover, entry("web")], declared=DECLARED).members("web")
-        assert [e.name for e in beside.visible] == ["web"]
-        assert leftover in beside.all
+        ran = Roster("dev", [leftover, entry("web")], declared=DECLARED).members("web")
+        assert [e.name for e in ran.visible] == ["web", leftover.name], "one too many"
+        new = Listed("a" * 64, "web", {"uici.target": "dev/web"}, started=False)
+        waits = Roster("dev", [leftover, new], declared=DECLARED)
+        assert waits.members("web").visible == (leftover,), "what never ran is not there yet"
+        assert sorted(e.name for e in waits.members("web").all) == ["web", leftover.name]
+        assert waits.orphans(DECLARED) == ()
+
+
+def test_a_container_that_never_ran_counts_where_it_replaces_nothing() -> None:
+    new = Listed("a" * 64, "web", {"uici.target": "dev/web"}, started=False)
+    assert Roster("dev", [new], declared=DECLARED).members("web").visible == (new,)
 
 
 def test_orphans_are_of_this_environment_and_of_nobody() -> None:
@@ -119,7 +128,8 @@ def test_orphans_are_of_this_environment_and_of_nobody() -> None:
 
 def test_a_list_entry_has_its_own_name_and_those_of_links() -> None:
     found = listed({"Id": "x", "Names": ["/other/alias", "/web"], "Labels": None})
-    assert (found.name, found.labels) == ("web", {})
+    assert (found.name, found.labels, found.started) == ("web", {}, True)
+    assert not listed({"Id": "x", "Names": ["/web"], "State": "created"}).started
 
 
 def test_names_of_new_instances() -> None:

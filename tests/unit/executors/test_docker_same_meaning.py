@@ -112,3 +112,22 @@ def test_one_network_at_creation_and_the_others_after() -> None:
     assert rest == {"b": {}}
     alone = {"HostConfig": {}, "Image": "x"}
     assert at_creation(alone) == (alone, {})
+
+
+@pytest.mark.parametrize(
+    ("declared", "networks", "told_as"),
+    [
+        ("front", {"back": {"NetworkID": "n2"}}, "back"),
+        ("front", {"front": {}, "back": {}}, "front"),
+        ("n1", {"front": {"NetworkID": "n1"}}, "n1"),
+        ("front", {}, "front"),  # told as unhealthy
+        ("default", {"bridge": {}}, "default"),
+        ("container:0123", {}, "container:0123"),
+    ],
+)
+def test_a_container_that_left_its_network_for_another_is_told_where_it_is(
+    declared: str, networks: dict[str, Any], told_as: str
+) -> None:
+    native = {"HostConfig": {"NetworkMode": declared}}
+    found = told(native, {"NetworkMode": declared}, networks)
+    assert found["HostConfig"]["NetworkMode"] == told_as

@@ -331,3 +331,28 @@ def test_a_container_knows_whether_it_is_up() -> None:
     assert not Container(inspect(State__Status="exited")).is_up
     assert Container(inspect()).stop_timeout == 10
     assert Container(inspect(Config__StopTimeout=0)).stop_timeout == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "networks", "health"),
+    [
+        ("front", {}, EngineHealth.UNHEALTHY),
+        ("default", {}, EngineHealth.UNHEALTHY),
+        ("front", {"back": {"NetworkID": "n2"}}, EngineHealth.NONE),
+        ("front", None, EngineHealth.NONE),  # it did not say
+        ("none", {}, EngineHealth.NONE),
+        ("host", {}, EngineHealth.NONE),
+        ("container:0123", {}, EngineHealth.NONE),
+    ],
+)
+def test_a_running_container_that_was_cut_off_from_every_network_is_unhealthy(
+    mode: str, networks: dict[str, Any] | None, health: EngineHealth
+) -> None:
+    answer = inspect()
+    answer["HostConfig"]["NetworkMode"] = mode
+    answer["NetworkSettings"] = {"Networks": networks}
+    found = observed_instance(answer, LOCAL, keep_native=False)
+    assert found.health is health
+    assert ("connected to no network" in found.reason) is (health is EngineHealth.UNHEALTHY)
+    answer["State"].update(Running=False, Status="exited")
+    assert observed_instance(answer, LOCAL, keep_native=False).health is EngineHealth.NONE

@@ -68,6 +68,8 @@ def case(rule: str, *steps: PlanStep, given: GuardInput | None = None, **more: A
 UNKNOWN = "local-docker/unknown"
 CASES = (
     case("in-desired-state", step(target=UNKNOWN), about=incident(SERVICE.target, UNKNOWN)),
+    case("in-desired-state", step("prune")),  # Git declares it
+    case("in-desired-state", step("start"), given=rules(orphans={SERVICE.target: None})),
     case("in-incident", step(target=OTHER.target), given=rules(SERVICE, OTHER)),
     case(
         "self-exclusion",
@@ -78,6 +80,7 @@ CASES = (
     case("schema", step("scale", replicas="two")),
     case("paused", given=rules(paused={ENVIRONMENT: "paused by ann: a release"})),
     case("unknown-identity", given=rules(blind={ENVIRONMENT: "in some container"})),
+    case("prune", step("prune"), given=rules(orphans={SERVICE.target: "too many have left"})),
     case("breaker", given=rules(breaker={ENVIRONMENT: "everything is down"})),
     case("held", given=rules(held={SERVICE.target: "suspended"})),
     case("mode", given=rules(policy=with_policy(mode=Mode.PROPOSE))),

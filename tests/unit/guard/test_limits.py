@@ -123,12 +123,12 @@ def test_uici_plan_says_which_orphans_may_go(tmp_path: Path) -> None:
         request = RunRequest(None, None, None, "plan")
         seen = preview(request, world.runtime)
         assert seen.strays == {
-            ENVIRONMENT: "must stay: 2 of 3 services have left desired state since the last run,"
-            " more than 50%"
+            ENVIRONMENT: "must stay: 2 of 3 services have left desired state and are not removed"
+            " yet, more than 50%"
         }
         world.commit(b=service_yaml("b"))
         assert preview(request, world.runtime).strays == {
-            ENVIRONMENT: "may be removed, by a person"
+            ENVIRONMENT: "may be removed, by uici run prune TARGET"
         }
         world.run()
         assert {c.name for c in world.engine.containers.values()} == {"a", "b", "c"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,14 +16,13 @@ from flows.learning.learn import (
     Relapse,
     Standing,
     learn,
-    merged,
     standing,
     with_trials,
 )
-from flows.learning.merge import merged_file
+from flows.learning.merge import merged, merged_file
 from flows.learning.shelf import Shelf, knowledge_path, knowledge_text
 from infrastructure.drift_kinds import DriftKind
-from infrastructure.knowledge import MAX_TRIALS, ClassConditions, Knowledge, LearnedStep
+from infrastructure.knowledge import MAX_COUNT, MAX_TRIALS, ClassConditions, Knowledge, LearnedStep
 from tests.unit.learning.made import (
     NOW,
     RESTART,
@@ -217,3 +217,139 @@ def test_of_two_writers_the_one_who_saw_the_relapse_is_right(*, ours_first: bool
     both = merged(one, other) if ours_first else merged(other, one)
     (found,) = both.resolutions
     assert (found.successes, found.failures, found.in_a_row) == (3, 1, 2)
+
+
+# ── clocks ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("minutes", [-600, 0, 600])
+def test_any_new_failure_ends_the_row_whatever_the_clock_says(minutes: int) -> None:
+    shelf = taught(after(True, True, True), lesson(minutes, helped=False))
+    found = only(shelf)
+    assert (found.successes, found.failures, found.in_a_row) == (3, 1, 0)
+    assert state(shelf) is Standing.ON_TRIAL
+    # … and three successes in a row, by whatever clock, earn trust anew.
+    for number in (5, 6, 7):
+        assert state(shelf) is Standing.ON_TRIAL
+        shelf = taught(shelf, lesson(number))
+    assert state(shelf) is Standing.TRUSTED
+
+
+@pytest.mark.parametrize("base_known", [True, False])
+def test_another_agent_s_older_failure_ends_the_row(*, base_known: bool) -> None:
+    base = told(FRESH, [True], 1)
+    mine, tip = told(base, [False], 2), told(base, [True, True], 100)
+    (found,) = merged(mine, tip, base if base_known else None).resolutions
+    assert (found.successes, found.failures, found.in_a_row) == (3, 1, 0)
+
+
+def test_an_older_failure_ends_the_row_where_theirs_fill_the_evidence() -> None:
+    base = told(FRESH, [False, True], 1)
+    tip = told(base, [True] * MAX_TRIALS, 200)
+    (found,) = merged(told(base, [False], 100), tip, base).resolutions
+    assert (found.successes, found.failures, found.in_a_row) == (MAX_TRIALS + 1, 2, 0)
+
+
+@given(common=TRIALS, ours=TRIALS, theirs=TRIALS)
+def test_with_what_both_started_from_known_every_trial_counts_once(
+    common: list[bool], ours: list[bool], theirs: list[bool]
+) -> None:
+    base = told(FRESH, common, 1)
+    mine, tip = told(base, ours, 100), told(base, theirs, 200)
+    both = merged(mine, tip, base)
+    (found,) = both.resolutions
+    every = [*common, *ours, *theirs]
+    assert (found.successes, found.failures) == (sum(every), len(every) - sum(every))
+    (alone,) = told(told(base, ours, 100), theirs, 200).resolutions
+    assert found.in_a_row <= alone.in_a_row
+    assert False not in ours or found.in_a_row == 0
+    assert merged(mine, both, base) == both
+
+
+# ── what a person has said meanwhile ────────────────────────────────────────────
+
+PATH = knowledge_path(NAME)
+
+
+def test_a_resolution_that_a_person_takes_out_stays_out() -> None:
+    base = taught(after(True), lesson(2, steps=START))
+    ours = taught(base, lesson(3)).files[NAME]
+    kept = tuple(r for r in known(base).resolutions if r.steps == START)
+    theirs = knowledge_text(known(base).model_copy(update={"resolutions": kept}))
+    both = Shelf({NAME: merged_file(PATH, ours, theirs, base.files[NAME])})
+    assert [r.steps for r in known(both).resolutions] == [START]
+
+
+def test_what_both_have_learned_of_a_new_class_is_kept() -> None:
+    ours, theirs = after(True), taught(Shelf(), lesson(2, steps=START))
+    both = Shelf({NAME: merged_file(PATH, ours.files[NAME], theirs.files[NAME], None)})
+    assert {r.steps[0].operation for r in known(both).resolutions} == {"restart", "start"}
+
+
+def test_a_resolution_that_is_new_of_ours_joins_what_a_person_edits() -> None:
+    base = after(True)
+    ours = taught(base, lesson(2, steps=START)).files[NAME]
+    theirs = knowledge_text(known(base).model_copy(update={"disabled": True, "reason": "no"}))
+    both = known(Shelf({NAME: merged_file(PATH, ours, theirs, base.files[NAME])}))
+    assert {r.steps[0].operation for r in both.resolutions} == {"restart", "start"}
+    assert both.disabled
+
+
+def test_counts_that_a_person_has_set_back_stay_so() -> None:
+    base = after(True, True, True)
+    (resolution,) = known(base).resolutions
+    fresh = resolution.model_copy(
+        update={"successes": 0, "in_a_row": 0, "evidence": (), "median_seconds": None}
+    )
+    theirs = knowledge_text(known(base).model_copy(update={"resolutions": (fresh,)}))
+    ours = taught(base, lesson(4)).files[NAME]
+    found = only(Shelf({NAME: merged_file(PATH, ours, theirs, base.files[NAME])}))
+    assert (found.successes, found.in_a_row) == (1, 1)
+
+
+TWIN = {"disabled": True, "reason": "it loses data"}
+
+
+def test_a_disabled_entry_of_the_same_steps_stops_the_first_and_outlives_lessons() -> None:
+    shelf = shelf_of({"successes": 5, "in_a_row": 5}, TWIN)
+    assert [standing(known(shelf), r, TRUST_AFTER) for r in known(shelf).resolutions] == [
+        Standing.DISABLED,
+        Standing.DISABLED,
+    ]
+    shelf = taught(shelf, lesson(1))
+    assert [r.disabled for r in known(shelf).resolutions] == [False, True]
+    assert [r.successes for r in known(shelf).resolutions] == [6, 1]
+
+
+def test_a_disabled_entry_that_comes_with_the_tip_outlives_the_merge() -> None:
+    base = after(True, True, True)
+    twin = (*known(base).resolutions, *known(shelf_of(TWIN)).resolutions)
+    theirs = knowledge_text(known(base).model_copy(update={"resolutions": twin}))
+    ours = taught(base, lesson(4)).files[NAME]
+    both = known(Shelf({NAME: merged_file(PATH, ours, theirs, base.files[NAME])}))
+    assert {standing(both, r, TRUST_AFTER) for r in both.resolutions} == {Standing.DISABLED}
+
+
+def test_what_was_planned_from_a_class_and_taken_out_meanwhile_is_not_learned_anew() -> None:
+    planned = replace(lesson(4), planner="learned")
+    others = taught(Shelf(), lesson(1, steps=START))
+    assert learn(others, Lessons((planned,), 100)) == {}
+    assert learn(Shelf(), Lessons((planned,), 100)) == {}
+
+
+def test_a_person_s_steps_are_known_without_the_defaults() -> None:
+    bare = [{"operation": "restart"}]
+    shelf = shelf_of({"steps": bare, "trusted": True, "reason": "I know it"})
+    defaults = {"restart": {"strategy": "graceful", "grace_seconds": 10}}
+    failed = Lessons((lesson(1, helped=False),), 100, defaults=defaults)
+    found = learn(shelf, failed)[NAME]
+    assert found is not None
+    (resolution,) = found.resolutions
+    assert (resolution.trusted, resolution.failures) == (False, 1)
+    assert resolution.steps == (LearnedStep(operation="restart"),)
+
+
+def test_counts_stop_where_the_file_could_not_be_read_again() -> None:
+    full = {"successes": MAX_COUNT, "failures": MAX_COUNT, "in_a_row": MAX_COUNT}
+    shelf = taught(shelf_of(full), lesson(1), lesson(2, helped=False))
+    assert (only(shelf).successes, only(shelf).failures) == (MAX_COUNT, MAX_COUNT)

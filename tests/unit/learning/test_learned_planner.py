@@ -12,7 +12,7 @@ from flows.learning.shelf import Shelf
 from flows.learning.similar import SimilarClasses
 from flows.plan import Declined, Evidence, Phase, Plan, PlannerKind
 from flows.planners.learned import LearnedPlanner
-from flows.planners.tried import NOTHING_TRIED, TriedPlans
+from flows.planners.tried import TriedPlans
 from flows.reporting.status import Step, TriedPlan
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationCall
@@ -38,7 +38,7 @@ TRUSTED = {"successes": 3, "in_a_row": 3}
 
 def planner(shelf: Shelf, **changes: Any) -> LearnedPlanner:
     made = LearnedPlanner(
-        shelf, SERVICES, EXECUTORS, REGISTRY, lambda _: ALL, trust_after=3, tried=NOTHING_TRIED
+        shelf, SERVICES, EXECUTORS, REGISTRY, lambda _: ALL, trust_after=3, give_way_after=2
     )
     return replace(made, **changes)
 
@@ -141,6 +141,29 @@ def test_what_was_tried_in_vain_gives_way_to_the_next() -> None:
     assert planned(both).steps[0].operation == "restart"
     assert planned(both, tried=tried).steps[0].operation == "recreate"
     assert "restart (learned) was tried" in declined(after_three(), tried=tried)
+
+
+def ended_open(times: int, **parameters: Any) -> TriedPlans:
+    """A restart of the shop ended so often without anybody seeing how."""
+    restart = Step(operation="restart", parameters=parameters)
+    past = TriedPlan(remedy="", planner="learned", steps=(restart,), at=NOW, result="r")
+    return TriedPlans({}, REGISTRY, open_ended={SHOP.target: (past,) * times})
+
+
+def test_what_nobody_sees_the_end_of_gives_way_after_so_many_times() -> None:
+    assert planned(after_three(), tried=ended_open(1)).steps[0].operation == "restart"
+    assert declined(after_three(), tried=ended_open(2)).endswith(
+        "restart gives way: it ended 2 times without anybody seeing how"
+    )
+    # Another way to do it has its own chance.
+    assert planned(after_three(), tried=ended_open(2, strategy="force")).steps
+
+
+def test_what_a_person_has_disabled_is_not_done_however_it_is_written() -> None:
+    bare = {"steps": [{"operation": "restart"}], "disabled": True, "reason": "it loses data"}
+    assert "a person has disabled what it does" in declined(shelf_of(TRUSTED, bare))
+    force = {"steps": [{"operation": "restart", "parameters": {"strategy": "force"}}]}
+    assert planned(shelf_of(TRUSTED, {**bare, **force})).steps[0].operation == "restart"
 
 
 def test_what_the_environment_or_the_target_can_not_do_is_not_planned() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +89,21 @@ def test_two_requests_read_everything() -> None:
     first = seen.alerts[0]
     assert (first.name, first.annotations["summary"]) == ("Down", "it is down")
     assert first.starts_at == datetime(2026, 11, 22, 11, 0, 0, 123000, tzinfo=UTC)
+
+
+def test_an_alert_that_is_there_has_begun_whatever_it_says() -> None:
+    ahead = [alert("f1", startsAt="9999-12-31T23:59:59-12:00"), alert("f2", startsAt=_LAST)]
+    with (
+        structlog.testing.capture_logs() as told,
+        FakeServer(serving(ahead)) as server,
+        client(server.url) as source,
+    ):
+        seen = read_alerts([source], ALERTS)
+    assert all(a.starts_at <= datetime.now(UTC) for a in seen.alerts)
+    assert [t["event"] for t in told] == ["alert_begins_in_the_future"]
+
+
+_LAST = "9999-12-31T23:59:59Z"
 
 
 def test_only_active_silences_are_told() -> None:

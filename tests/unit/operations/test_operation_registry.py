@@ -166,6 +166,18 @@ def test_defaults_within_objects_and_lists_are_filled_in() -> None:
     }
 
 
+def test_the_defaults_alone_are_told() -> None:
+    assert REGISTRY.defaults("restart") == {"strategy": "graceful", "grace_seconds": 10}
+    assert REGISTRY.defaults("scale") == {}
+
+
+def test_an_incidental_parameter_has_to_be_one_of_the_operation() -> None:
+    declared = {"type": "object", "properties": {"patience": {"type": "integer"}}}
+    assert registry_with(declared, incidental=["patience"]).check() == []
+    (problem,) = registry_with(declared, incidental=["haste"]).check()
+    assert "haste" in problem
+
+
 def test_templates_see_every_declared_name() -> None:
     assert REGISTRY.with_all_names("get_logs", {"lines": 5}) == {
         "lines": 5,

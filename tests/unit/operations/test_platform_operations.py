@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from infrastructure.errors import DeadlineExceededError, PermanentError, Tempora
 from infrastructure.observed import ObservedService, ProbeReading, Reading
 from infrastructure.operations import PrimitiveCall
 from infrastructure.service import Service
+from monitoring.loki import LogLine, LogQuery
 from tests.unit.operations import shipped
 from tests.unit.operations.recorded_engine import instance
 
@@ -26,6 +28,8 @@ class Outside:
     def __init__(self, readings: Sequence[Reading] = ()) -> None:
         self.readings = readings
         self.posted: list[Escalation] = []
+        self.log_queries: list[LogQuery] = []
+        self.kept: list[LogLine] = []
 
     def look(self, service: Service, timeout: float) -> ObservedService:
         assert timeout > 0
@@ -44,6 +48,12 @@ class Outside:
             raise TemporaryError("prometheus did not answer")
         return {"environment": environment, "query": query}
 
+    def stored_logs(self, environment: str, query: LogQuery, timeout: float) -> list[LogLine]:
+        assert environment == "local"
+        assert timeout > 0
+        self.log_queries.append(query)
+        return self.kept
+
     def post(self, escalation: Escalation, timeout: float) -> None:
         assert timeout > 0
         self.posted.append(escalation)
@@ -56,6 +66,7 @@ def platform(outside: Outside) -> PlatformOperations:
         query=outside.query,
         post_alert=outside.post,
         redact=lambda text: text.replace("hunter2", "[redacted]"),
+        stored_logs=outside.stored_logs,
     )
     services = {service.target: service for service in (SHOP, DB, REPORTS, ELSEWHERE)}
     return PlatformOperations(collaborators, services)
@@ -155,3 +166,50 @@ def test_the_probe_gets_only_the_time_that_looking_left() -> None:
 
     with pytest.raises(DeadlineExceededError, match="no time was left"):
         platform(Slow([Reading.PASSED])).call(SHOP, PrimitiveCall("http_probe"), timeout=0.01)
+
+
+def _logs(outside: Outside, **arguments: object) -> str:
+    call = PrimitiveCall("stored_logs", arguments)
+    return str(platform(outside).call(SHOP, call, timeout=5).output)
+
+
+def test_kept_logs_are_asked_for_by_the_services_name() -> None:
+    outside = Outside()
+    assert _logs(outside) == ""
+    _logs(outside, lines=7, since="15m", filter="boom", source="stderr")
+    assert outside.log_queries == [
+        LogQuery("shop", 100),
+        LogQuery("shop", 7, timedelta(minutes=15), "boom", "stderr"),
+    ]
+
+
+def test_kept_logs_read_as_those_of_an_engine() -> None:
+    outside = Outside()
+    outside.kept = [LogLine(1_000_000_001, "shop-1", "started")]
+    assert _logs(outside) == "1970-01-01T00:00:01.000000001Z started"
+    outside.kept.append(LogLine(2_000_000_000, "shop-2", "started, too"))
+    assert _logs(outside).splitlines() == [
+        "1970-01-01T00:00:01.000000001Z [shop-1] started",
+        "1970-01-01T00:00:02.000000000Z [shop-2] started, too",
+    ]
+
+
+def test_a_level_takes_the_lines_that_follow_it_of_the_same_instance_only() -> None:
+    outside = Outside()
+    outside.kept = [
+        LogLine(1_000_000_000, "error-1", "ERROR it broke"),
+        LogLine(2_000_000_000, "error-2", "info: fine"),
+        LogLine(3_000_000_000, "error-1", "  at line 7"),
+        LogLine(4_000_000_000, "error-2", "still fine"),
+    ]
+    told = _logs(outside, level="error", lines=2)
+    assert [line.partition("Z ")[2] for line in told.splitlines()] == [
+        "[error-1] ERROR it broke",
+        "[error-1]   at line 7",
+    ]
+    assert outside.log_queries[0].lines == 5000
+
+
+def test_kept_logs_take_no_other_arguments() -> None:
+    with pytest.raises(PermanentError, match="stored_logs takes lines, since"):
+        _logs(Outside(), tail=3)

@@ -141,7 +141,7 @@ def test_free_text_is_shortened_cleaned_and_redacted() -> None:
 def test_the_schema_is_of_the_strict_subset_and_takes_good_answers() -> None:
     schema = answer_schema(registry(), OFFER)
     Draft202012Validator.check_schema(schema)
-    good = as_asked(plan_answer(step("restart", strategy="rolling", grace_seconds=None)))
+    good = as_asked(plan_answer(step("restart", strategy="rolling")))
     Draft202012Validator(schema).validate(good)
     [planned] = read(good).steps
     assert (planned.operation, planned.parameters["strategy"]) == ("restart", "rolling")

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from flows.llm.client import LlmClient
 from flows.llm.contract import LlmAnswer, Meter
 from flows.llm.errors import ERRORS, map_error, retry_after_seconds
-from flows.llm.protocol import AnswerFormat, Dialect, Question, TokenUsage
+from flows.llm.protocol import AnswerFormat, ChatRequest, Dialect, TokenUsage
 from infrastructure.config_models import Retry
 from infrastructure.errors import (
     DeadlineExceededError,
@@ -110,7 +110,7 @@ def self_signed(directory: Path) -> ssl.SSLContext:
 
 
 def ask(client: LlmClient, *, timeout: float = 3.0, meter: Meter | None = None) -> LlmAnswer:
-    question = Question(MODEL, 0, 100, "be brief", "is it up?", "reply", SCHEMA)
+    question = ChatRequest(MODEL, 0, 100, "be brief", "is it up?", "reply", SCHEMA)
     return client.ask(question, timeout=timeout, meter=meter)
 
 
@@ -490,7 +490,7 @@ def test_the_endpoint_is_shown_without_its_credentials() -> None:
 def test_text_that_is_no_unicode_is_sent_all_the_same() -> None:
     with ScriptedLlm(answer({"ok": True})) as server:
         client = LlmClient(settings(server.base_url))
-        asked = Question(MODEL, 0, 10, "s", "lone \ud800 surrogate", "reply", SCHEMA)
+        asked = ChatRequest(MODEL, 0, 10, "s", "lone \ud800 surrogate", "reply", SCHEMA)
         client.ask(asked, timeout=3)
         assert server.requests[0].user == "lone ? surrogate"
 

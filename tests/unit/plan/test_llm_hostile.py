@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import statistics
 import string
 from pathlib import Path
 from typing import Any
@@ -118,7 +117,9 @@ def test_an_endpoint_sees_no_secret_and_another_marker_each_time(tmp_path: Path)
         plan = llm.plan(incident(message=SECRET), Evidence(logs={ROOT: SECRET}))
         llm.plan(incident(message=SECRET), Evidence(logs={ROOT: SECRET}))
         bodies = [json.dumps(request.body) for request in server.requests]
-        markers = {r.user.split("Marker of this request: ")[1][:16] for r in server.requests}
+        markers = {
+            r.user.split("Marker of this request: ")[1].split(".")[0] for r in server.requests
+        }
     assert len(markers) == 2  # one a question, the same through its rounds
     for text in (*bodies, str(plan)):
         assert "Vx|" not in text
@@ -280,4 +281,5 @@ def test_the_usual_prompt_is_small(tmp_path: Path) -> None:
             schema = request.body["response_format"]["json_schema"]["schema"]
             compact = json.dumps(schema, separators=(",", ":"))
             sizes.append(tokens(request.system) + tokens(request.user) + tokens(compact))
-    assert statistics.median(sizes) <= 2500
+    # The aim is 2,500 with a tokenizer; this count is a little above Qwen's, and leaves room.
+    assert max(sizes) <= 2400

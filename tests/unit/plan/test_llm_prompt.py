@@ -92,7 +92,7 @@ def test_everything_that_is_known_is_told_most_telling_first() -> None:
         "main@abc touched it",
         "2 facts",
         f'{ROOT}: {{"image"',
-        '"memory": "256Mi"',
+        '"memory":"256Mi"',
         "FATAL: out of memory",
         "connection refused",
         "Return the plan",

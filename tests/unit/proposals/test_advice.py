@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.llm.protocol import TokenUsage
-from flows.proposals.advice import Adviser, Asking, question
+from flows.proposals.advice import AdviceRequest, Adviser, question
 from flows.proposals.text import Advice
 from flows.proposals.value import Seen, Value, rule_value
 from flows.token_estimate import estimate_tokens
@@ -29,12 +29,12 @@ def config() -> UniversalConfig:
     return UniversalConfigLoader(DEFAULT_DIRECTORY).load()
 
 
-def asking(file: str = "spec: {}\n") -> Asking:
+def asking(file: str = "spec: {}\n") -> AdviceRequest:
     declared = service()
     cause = cause_of(declared)
     rule = rule_value(cause, declared, settings(), Seen())
     assert isinstance(rule, Value)
-    return Asking(cause, declared, rule, Seen(), file)
+    return AdviceRequest(cause, declared, rule, Seen(), file)
 
 
 def said(new: str = "512Mi", pointer: str = "/resources/memory", **changes: Any) -> dict[str, Any]:

@@ -110,6 +110,20 @@ def test_a_run_that_could_not_see_neither_ends_nor_forgets_the_grace(loop: Patie
     assert loop.operations() == ["create"]
 
 
+def test_a_moment_noted_while_the_clock_was_wrong_holds_nothing_for_ever(loop: Patient) -> None:
+    loop.world.engine.remove("a")
+    for moment in ("9999-12-31T23:59:59+00:00", "9999-12-31T23:59:59-12:00"):
+        loop.world.run()
+        key = f"{ENVIRONMENT}/a Missing  "
+        loop.memory.write_text(json.dumps({key: moment}))
+        loop.world.run()
+        noted = datetime.fromisoformat(json.loads(loop.memory.read_text())[key])
+        assert noted < datetime.now(UTC) + timedelta(minutes=5)
+    loop.pass_time(31)
+    loop.world.run()
+    assert loop.operations() == ["create"]
+
+
 def test_a_run_about_others_leaves_it_as_it_was(loop: Patient) -> None:
     loop.world.commit(b=service_yaml("b"))
     loop.world.engine.remove("a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,40 @@ def test_what_is_not_certain_teaches_nothing(tmp_path: Path, error: Exception) -
         attempts = status(world).attempts
         assert attempts is not None
         assert (attempts.count, attempts.tried) == (1, ())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [TemporaryError("busy"), OutcomeUnknownError("gone", remedy="look")],
+)
+def test_a_trusted_class_whose_end_nobody_sees_leaves_attempts_for_the_next_planner(
+    tmp_path: Path, error: Exception
+) -> None:
+    with learning(tmp_path, operation="start") as (world, _):
+        restart = HOSTILE.replace("OPERATION", "restart").replace("PARAMETERS", "{}")
+        edit(world, restart)
+        world.engine.failures["restart"] = error  # type: ignore[assignment]  # both are UiciError
+        planners = [heal(world).plan.planner]
+        planners += [world.run().incidents[0].plan.planner for _ in range(2)]
+        assert planners == [PlannerKind.LEARNED, PlannerKind.LEARNED, PlannerKind.LLM]
+        assert status(world).attempts is None  # the model's plan has helped
+        assert known(world)["start"].successes == 1
+        assert known(world)["restart"].in_a_row == 99  # nothing was learned of it
+
+
+def test_a_recovery_to_which_the_plan_added_nothing_earns_nothing(tmp_path: Path) -> None:
+    with learning(tmp_path, operation="start") as (world, _):
+        original = world.engine.call
+
+        def idle(service: Service, call: PrimitiveCall, **more: float) -> PrimitiveResult:
+            """Somebody else was faster."""
+            done = original(service, call, **more)
+            return replace(done, changed=False) if call.primitive == "start" else done
+
+        world.engine.call = idle  # type: ignore[method-assign]  # an engine that had nothing to do
+        assert heal(world).result is IncidentResult.RECOVERED
+        assert known(world) == {}
+        assert status(world).history[-1].idle
 
 
 class Killed(BaseException):
@@ -308,6 +343,22 @@ def test_a_class_that_a_person_deleted_meanwhile_stays_forgotten(tmp_path: Path)
         edit(world, None)
         world.run()
         assert known(world) == {}
+
+
+def test_a_resolution_that_a_person_took_out_meanwhile_stays_out(tmp_path: Path) -> None:
+    with learning(tmp_path) as (world, _):
+        for _ in range(3):
+            heal(world)
+        away = world.root / "away.git"
+        world.remote.rename(away)
+        heal(world)
+        away.rename(world.remote)
+        other = HOSTILE.replace("OPERATION", "recreate").replace("PARAMETERS", "{}")
+        edit(world, f"{other}  disabled: true\n  reason: it loses data\n")
+        world.run()
+        found = known(world)
+        assert set(found) == {"recreate"}, world.file(FILE)
+        assert found["recreate"].disabled
 
 
 def test_a_status_of_an_older_version_is_read(tmp_path: Path) -> None:

@@ -225,6 +225,20 @@ def test_a_preview_shows_what_it_cost_and_asks_nobody_if_told_so(tmp_path: Path)
         assert operations(world) == []
 
 
+def test_what_was_previewed_is_carried_out_without_asking_again(tmp_path: Path) -> None:
+    with (
+        ScriptedLlm(answer(plan_answer(step()))) as server,
+        planned_by(server, tmp_path) as world,
+    ):
+        shown = [preview(PREVIEW, world.runtime).cases[0].plan for _ in range(2)]
+        asked = len(server.requests)
+        (told,) = world.run().incidents
+        assert told.plan.planner is PlannerKind.LLM
+        assert {plan.digest for plan in shown} == {told.plan.digest}
+        assert len(server.requests) == asked == 1
+        assert "as it answered the same question at" in told.plan.planner_reason
+
+
 def test_a_preview_does_not_ask_again_about_what_is_unchanged(tmp_path: Path) -> None:
     calm = answer(nothing_to_do(cause_target=TARGET))
     with ScriptedLlm(calm) as server, planned_by(server, tmp_path) as world:

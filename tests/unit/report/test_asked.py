@@ -19,7 +19,7 @@ from flows.plan import (
     RootCause,
 )
 from flows.reporting.as_json import report_to_dict
-from flows.reporting.asked import Told, run_cost
+from flows.reporting.asked import ReportTexts, run_cost
 from flows.reporting.markdown import render_markdown
 from flows.reporting.sentences import told_people
 from infrastructure.cause_kinds import CauseKind
@@ -57,7 +57,7 @@ def test_a_report_stays_small_whatever_was_asked_and_says_what_is_left_out() -> 
     found = told(*many)
     assert len(json.dumps(found)) < 260_000
     assert "leftOut" in found["exchanges"][-1]["messages"][1]
-    assert Told(room=3).text("four") == {"digest": "04efaf080f5a", "leftOut": "4 characters"}
+    assert ReportTexts(room=3).text("four") == {"digest": "04efaf080f5a", "leftOut": "4 characters"}
 
 
 def test_cause_and_phases_are_told() -> None:

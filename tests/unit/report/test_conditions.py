@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.plan import PlannerKind
-from flows.reporting.conditions import RunFacts, next_status
-from flows.reporting.status import LastIncident
-from flows.reporting.values import IncidentResult
+from flows.reporting.conditions import RunFacts, count_attempt, next_status
+from flows.reporting.status import Attempts, LastIncident
+from flows.reporting.values import IncidentReport, IncidentResult
+from infrastructure.operations import OutcomeStatus
+from tests.unit.guard.policies import PLATFORM
 from tests.unit.report.made import FINGERPRINT, NOW, TARGET, incident_report, plan, status, step
 
 FACTS = RunFacts("run-2", "main@sha1:1", NOW)
@@ -44,3 +48,33 @@ def test_what_was_held_to_be_wrong_is_remembered_and_a_model_s_word_called_so() 
         last = next_status(SICK, None, report, FACTS).last_incident
         assert last is not None
         assert last.diagnosis == words
+
+
+def attempts_after(report: IncidentReport, before: Attempts) -> Attempts | None:
+    known = status().model_copy(update={"attempts": before})
+    return next_status(SICK, known, report, FACTS).attempts
+
+
+def test_a_plan_of_which_nobody_knows_is_kept_apart_from_those_that_did_not_help() -> None:
+    before = Attempts(spec_digest="0" * 16, count=1, last_at=NOW, not_before=NOW)
+    lost = incident_report(IncidentResult.UNKNOWN)
+    busy = incident_report(IncidentResult.FAILED)
+    assert busy.execution is not None
+    [done] = busy.execution.outcomes
+    failed = replace(done, status=OutcomeStatus.FAILED, permanent=False)
+    busy = replace(busy, execution=replace(busy.execution, outcomes=(failed,)))
+    first = attempts_after(lost, before)
+    assert first is not None
+    second = attempts_after(busy, first)
+    assert second is not None
+    assert second.tried == ()
+    assert [[s.operation for s in past.steps] for past in second.open_ended] == [["start"]] * 2
+    assert count_attempt("0" * 16, PLATFORM, second, NOW).open_ended == second.open_ended
+    assert count_attempt("1" * 16, PLATFORM, second, NOW).open_ended == ()
+
+
+def test_what_was_never_begun_and_what_helped_leave_nothing() -> None:
+    before = Attempts(spec_digest="0" * 16, count=1, last_at=NOW, not_before=NOW)
+    held = incident_report(IncidentResult.HELD, acted=False)
+    assert attempts_after(held, before) == before
+    assert attempts_after(incident_report(), before) is None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from flows.approvals.news import ApprovalNews
 from flows.llm.protocol import TokenUsage
 from flows.metrics import RunMetrics
 from infrastructure.errors import PermanentError, TemporaryError
@@ -131,3 +133,13 @@ def test_the_document_names_each_metric_with_its_help_and_labels(tmp_path: Path)
     assert {
         name: (set(re.findall(r"`(\w+)`", labels)), text) for name, labels, text in rows
     } == shown
+
+
+def test_plans_that_wait_for_a_person_are_told_until_they_do_not(tmp_path: Path) -> None:
+    metrics = RunMetrics()
+    with loop_world(tmp_path) as world:
+        world.commit(a=service_yaml("a"))
+        report = world.run()
+    for waiting in ({"f1": "recreate waits", "f2": "scale waits"}, {}):
+        metrics.run_finished(replace(report, approvals=ApprovalNews(waiting=waiting)))
+        assert value(metrics, "uici_waiting_approvals") == len(waiting)
