@@ -16,7 +16,10 @@ readonly SHIPPED=infrastructure/config
 
 say() { printf 'configure: %s\n' "$*" >&2; }
 
+unfinished= # a configuration folder that is being written: the next run has to write it anew
+
 stop() {
+    [ -z "$unfinished" ] || rm -f "$unfinished/platform.yml"
     say "$*"
     exit 1
 }
@@ -39,6 +42,7 @@ set_value() {
 # A copy of the shipped configuration without its schemas' generator. $1: folder.
 copy_config() {
     [ ! -e "$1/platform.yml" ] || return 1
+    unfinished=$1
     mkdir -p "$1"
     cp -R "$SHIPPED"/. "$1"
     find "$1" -type d -name __pycache__ -prune -exec rm -rf {} +
@@ -69,6 +73,7 @@ compose() {
         set_value "$config/platform.yml" "  apiKey: " '${env:OPENAI_API_KEY:-}' '${file:/run/secrets/openai-api-key}'
         set_value "$config/environments.yml" '{url: "' http://127.0.0.1:9090 http://prometheus:9090
         set_value "$config/environments.yml" '{url: "' http://127.0.0.1:9093 http://alertmanager:9093
+        unfinished=
         say "wrote $config: set git.remote in its platform.yml to your state repository"
     fi
     mkdir -p "$secrets"

@@ -106,15 +106,35 @@ class Executor(Protocol):
 class Authorised(Protocol):
     """An executor whose engine can be asked what the agent may do, without doing it."""
 
-    def missing_rights(self, primitives: Collection[str], *, timeout: float) -> tuple[str, ...]:
+    def missing_rights(
+        self, primitives: Collection[str], services: Sequence[Service] = (), *, timeout: float
+    ) -> tuple[str, ...]:
         """What the agent may not do of all that observing and these primitives take.
 
         Args:
             primitives: names of those that enabled operations call.
+            services: what desired state has here: what they are bound to takes rights.
             timeout: seconds.
 
         Returns:
             One short text a right, in the engine's words.
+        """
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """An executor whose engines differ in the kinds of object that they have."""
+
+    def unserved(self, services: Sequence[Service], *, timeout: float) -> tuple[str, ...]:
+        """Kinds that this engine lacks, of all that the environment is about.
+
+        Args:
+            services: what desired state has here.
+            timeout: seconds.
+
+        Returns:
+            One sentence each.
         """
         ...
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from flows.cases import Case, LeftAlone
 from flows.compare import compare
-from flows.comparison.drift import HealthStatus
+from flows.comparison.drift import HealthStatus, Incident
 from flows.comparison.incidents import depends_on_any, waves
 from flows.escalation import ESCALATE, telling
 from flows.execute import Execution, changing, execute
@@ -171,7 +171,7 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
         return _without_change(case, report, acting)
     verification = _with_dependents(case, _verify(case, execution, acting), acting)
     acting.listener.verified(case.incident, verification)
-    result = _result(execution, verification)
+    result = _result(case.incident, execution, verification)
     summary = _summary(execution, verification, result)
     report = replace(report, verification=verification, result=result, summary=summary)
     return _taken_back(case, report, acting) if result is IncidentResult.FAILED else report
@@ -244,11 +244,16 @@ def _may_recover(execution: Execution) -> bool:
     )
 
 
-def _result(execution: Execution, verification: Verification) -> IncidentResult:
-    """Verified is verified, whatever an operation said; unknown is never success."""
-    if verification.result is VerificationResult.RECOVERED:
-        return IncidentResult.RECOVERED
+def _result(incident: Incident, execution: Execution, verification: Verification) -> IncidentResult:
+    """Verified is verified, whatever an operation said; unknown is never success.
+
+    Where nothing was wrong before (a person asked), a look afterwards shows nothing of an
+    operation whose outcome was never seen.
+    """
     unknown = any(o.status is OutcomeStatus.UNKNOWN for o in execution.outcomes)
+    shown = not unknown or any(d.target == incident.root for d in incident.drifts)
+    if verification.result is VerificationResult.RECOVERED and shown:
+        return IncidentResult.RECOVERED
     if unknown or verification.result is VerificationResult.UNKNOWN:
         return IncidentResult.UNKNOWN
     return IncidentResult.FAILED

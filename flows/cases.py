@@ -357,7 +357,7 @@ def _evidence(world: World, incident: Incident, seen: Observation) -> Evidence:
         patterns=world.config.runbooks.patterns,
         redactor=world.redactor,
         limits=world.config.platform.evidence,
-        status=world.statuses.get(incident.root),
+        statuses=world.statuses,
         read_changes=world.read_changes,
         concurrency=world.config.environments.environments[incident.environment].concurrency,
         learned=SimilarClasses(

@@ -78,6 +78,25 @@ app = typer.Typer(
 
 app.add_typer(import_app)
 
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - see the module
+
+        print(f"uici {version('uici')}")  # noqa: T201 - a command line speaks
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def everything(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Keep services as Git says: observe, compare, plan, guard, execute, verify, report."""
+
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
@@ -412,7 +431,7 @@ def operations(
     """The universal operations: risk, parameters, and where each can be done."""
     from flows.command_line import operations as catalogue  # noqa: PLC0415 - see the module
 
-    listed = catalogue.listing(_load(config), environment)
+    listed = catalogue.listing(_load(config, stateless=True), environment)
     if as_json:
         _print_json(listed.data)
     else:
@@ -421,16 +440,28 @@ def operations(
 
 @app.command()
 def rbac(
-    environment: Annotated[str, typer.Option("--environment", "-e", metavar="NAME")],
+    *,
+    environment: Annotated[
+        str | None,
+        typer.Option(
+            "--environment", "-e", metavar="NAME", help="Which, if there are several clusters."
+        ),
+    ] = None,
     account: Annotated[
         str, typer.Option(metavar="NAMESPACE/NAME", help="The agent's service account.")
     ],
     config: ConfigOption = None,
+    state: StateOption = None,
 ) -> None:
-    """Print the Kubernetes roles that the enabled operations take, for kubectl apply."""
-    from flows.command_line import rbac as roles  # noqa: PLC0415 - see the module
+    """Print the Kubernetes roles that the enabled operations take, for kubectl apply.
 
-    print(roles.manifest(_load(config), environment, account), end="")  # noqa: T201 - a command line speaks
+    On the kinds that desired state uses, and those that the connection names.
+    """
+    from flows.command_line import rbac as roles  # noqa: PLC0415 - see the module
+    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
+
+    loaded = _load(config, state)
+    roles.show(loaded, the_environment(loaded, environment, "kubernetes"), account)
 
 
 @app.command("run")
@@ -655,13 +686,20 @@ def _loop(config: Path | None, state: str | None, branch: str | None = None) -> 
 
 
 def _load(
-    config: Path | None, state: str | None = None, branch: str | None = None
+    config: Path | None,
+    state: str | None = None,
+    branch: str | None = None,
+    *,
+    stateless: bool = False,
 ) -> UniversalConfig:
     from infrastructure.config_loader import DEFAULT_DIRECTORY, UniversalConfigLoader  # noqa: PLC0415 - see the module
 
     if config is not None and not config.is_dir():
         _refuse_folder(config)
-    return UniversalConfigLoader(config or DEFAULT_DIRECTORY, state=state, branch=branch).load()
+    loader = UniversalConfigLoader(
+        config or DEFAULT_DIRECTORY, state=state, branch=branch, stateless=stateless
+    )
+    return loader.load()
 
 
 def _refuse_folder(config: Path) -> None:

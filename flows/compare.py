@@ -187,7 +187,7 @@ def _environment_facts(
             target,
             TargetFacts(
                 engine=seen.engine.services.get(target),
-                engine_error="the engine told nothing about it",
+                engine_error=seen.engine.unseen.get(target, "the engine told nothing about it"),
                 probes=tuple(probes[target]),
                 metrics=tuple(metrics[target]),
                 alerts=alerts.of(service),

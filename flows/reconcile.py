@@ -25,7 +25,7 @@ from flows.learning.lessons import Teacher
 from flows.listener import Listener, RunRequest, RunStoppedError
 from flows.observe import Observation
 from flows.other_runs import first_to_begin, interrupted
-from flows.plan import Plan
+from flows.plan import Plan, PlannerKind
 from flows.proposals.wiring import propose_after
 from flows.report import IncidentReport, IncidentResult, RunReport, RunResult
 from flows.reporting.conditions import (
@@ -192,6 +192,7 @@ def commit_intent(
                 _history(world.statuses.get(case.incident.root)),
                 teacher.past(case.incident, case.evidence, case.plan, now),
             ),
+            counts=case.plan.planner is not PlannerKind.PERSON,
         )
         for case in changing
     }

@@ -127,9 +127,7 @@ def report_files(
     if told.incidents or newly_refused or report.errors or report.interrupted:
         path = report_path(report)
         files[f"{path}.md"] = render_markdown(told, redactor.text).encode(errors="replace")
-        files[f"{path}.json"] = json_bytes(
-            report_to_dict(told, redactor.data), redactor.data
-        )
+        files[f"{path}.json"] = json_bytes(report_to_dict(told, redactor.data), redactor.data)
     if report.intent_commit is not None:
         files[intent_path(report.run_id)] = None
     return files

@@ -173,7 +173,8 @@ def _as_before(
     names = ", ".join(dict.fromkeys(outcome.call.operation for outcome in outcomes))
     for target in targets:
         engine = seen.environments[target.partition("/")[0]].engine
-        now = values_of(engine.services[target].instances) if engine is not None else None
+        found = engine.services.get(target) if engine is not None else None
+        now = values_of(found.instances) if found is not None else None
         then = values_of(before.get(target, ()))
         keys = {key for o in outcomes if o.call.target == target for key in o.call.parameters}
         if now is None or then is None or any(now.get(k) != then.get(k) for k in keys):

@@ -145,7 +145,11 @@ def assess(given: VerifyInput, seen: Observation, *, now: datetime) -> Iterator[
         error = next((f.error for f in environment.failures), "") if environment else ""
         yield Check(service.target, "engine", CheckState.UNKNOWN, error or "no answer")
         return
-    observed = environment.engine.services[service.target]
+    observed = environment.engine.services.get(service.target)
+    if observed is None:
+        why = environment.engine.unseen.get(service.target, "no answer")
+        yield Check(service.target, "engine", CheckState.UNKNOWN, why)
+        return
     instances = observed.instances
     yield _engine(service, observed)
     yield from _effects(given, service, instances)

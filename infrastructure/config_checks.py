@@ -44,6 +44,7 @@ class ConfigParts:
     models: Mapping[type[Document], Any]
     documents: Mapping[type[Document], YamlDocument]
     directory: Path
+    stateless: bool = False  # whether no state repository will be opened
 
     def part(self, model: type[_Part]) -> _Part:
         """The file that has this model."""
@@ -98,7 +99,8 @@ def _agent_exists(parts: ConfigParts) -> Iterator[Problem]:
 
 def _git_is_usable(parts: ConfigParts) -> Iterator[Problem]:
     git = parts.part(Platform).git
-    if git.remote is None and not (parts.directory / git.seed).is_dir():
+    wanted = git.remote is None and not parts.stateless
+    if wanted and not (parts.directory / git.seed).is_dir():
         message = f"is {git.seed}, and there is no such folder beside platform.yml"
         remedy = "correct the path, or set git.remote to a repository"
         yield parts.problem(Platform, ("git", "seed"), message, remedy)

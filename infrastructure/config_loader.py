@@ -142,6 +142,7 @@ class UniversalConfigLoader:
         *,
         state: str | None = None,
         branch: str | None = None,
+        stateless: bool = False,
     ) -> None:
         """Read nothing yet.
 
@@ -151,10 +152,12 @@ class UniversalConfigLoader:
             state: a state repository that a person named for this process, in place of
                 `git.remote`.
             branch: of desired state, in place of `git.branch`: to look at what is proposed.
+            stateless: for a command that opens no state repository: there need be none yet.
         """
         self._directory = directory
         self._environ = environ
         self._git = {"remote": state, "branch": branch}
+        self._stateless = stateless
 
     def load(self) -> UniversalConfig:
         """The configuration.
@@ -180,7 +183,8 @@ class UniversalConfigLoader:
             except InvalidInputError as exc:
                 problems += exc.problems
         documents = {model: source.document for model, source in sources.items()}
-        problems += cross_file_problems(ConfigParts(models, documents, self._directory))
+        parts = ConfigParts(models, documents, self._directory, stateless=self._stateless)
+        problems += cross_file_problems(parts)
         _refuse(unresolved, problems)
         platform: Platform = models[Platform]
         keys = SecretKeys(platform.secrets.key_patterns)

@@ -24,16 +24,14 @@ _OFTEN = {
     "/resources/cpu": attrgetter("resources.cpu"),
 }
 
+
 def declared_at(spec: ServiceSpec, pointer: str) -> Any:
     """The typed value at a JSON pointer of camelCase names; None where nothing is."""
     if (often := _OFTEN.get(pointer)) is not None:
         return often(spec)
     value: Any = spec
     for key, attribute in _parts(pointer):
-        if isinstance(value, Mapping):
-            value = value.get(key)
-        else:
-            value = getattr(value, attribute, None)
+        value = value.get(key) if isinstance(value, Mapping) else getattr(value, attribute, None)
     return value
 
 

@@ -139,11 +139,21 @@ class _Complaints:
         name = str(location[-1]) if location else ""
         if error["type"] == "missing":
             return "is missing", f"add {name}: …", True
+        if error["type"] in _TAG_ERRORS:
+            return *self._about_tag(location, error), False
         if error["type"] == "extra_forbidden":
             known = known_fields(self.model, location[:-1])
             return "is not a known field", suggestion(name, known), True
         message, remedy = self._about_value(error, self._shown(location, error["input"]))
         return message, remedy, error["loc"][-1:] == ("[key]",)
+
+    def _about_tag(self, location: Location, error: Mapping[str, Any]) -> tuple[str, str]:
+        """Of a mapping whose kind is told by one of its keys."""
+        key = str(error["ctx"]["discriminator"]).strip("'")
+        kinds = ", ".join(tags(self.model, location, key))
+        if error["type"] == "union_tag_not_found":
+            return f"has no {key}, which says of what kind it is", f"add {key}: {kinds}"
+        return f"has a {key} that is none of {kinds}", ""
 
     def _about_value(self, error: Mapping[str, Any], shown: str) -> tuple[str, str]:
         """Message and remedy; `shown` is the value as a message may repeat it, or empty."""
@@ -185,6 +195,7 @@ def _has(value: Any, segment: str | int) -> bool:
     return isinstance(value, list) and isinstance(segment, int) and segment < len(value)
 
 
+_TAG_ERRORS = frozenset({"union_tag_not_found", "union_tag_invalid"})
 _TYPE_WORDS = {
     "int": "must be a whole number",
     "float": "must be a number",
@@ -224,6 +235,21 @@ def known_fields(model: Any, location: Location) -> list[str]:
         for each in reached
         if isinstance(each, type) and issubclass(each, BaseModel)
         for name, field in each.model_fields.items()
+    ]
+
+
+def tags(model: Any, location: Location, key: str) -> list[str]:
+    """Values by which `key` tells the kinds of mappings apart that may stand at this location."""
+    reached = list(_members(model))
+    for segment in location:
+        reached = [leaf for each in reached for leaf in _below(each, segment)]
+    return [
+        str(value)
+        for each in reached
+        if isinstance(each, type) and issubclass(each, BaseModel)
+        for name, field in each.model_fields.items()
+        if key in (field.alias, name)
+        for value in get_args(field.annotation)
     ]
 
 

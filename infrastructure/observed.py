@@ -143,13 +143,15 @@ class ObservedService:
 class EngineSnapshot:
     """What one `observe` of an environment saw: the asked targets, and strays.
 
-    `services` has an entry for every target asked for. `orphans` are objects that carry
-    UICI's own label but belong to no asked target; only filled when all were asked for.
+    `services` has an entry for every target asked for but those that the engine could not
+    tell of, while it could of others: `unseen` says why, by target. `orphans` are objects that
+    carry UICI's own label but belong to no asked target; only filled when all were asked for.
     """
 
     environment: str
     services: Mapping[str, ObservedService]
     orphans: tuple[NativeObject, ...] = ()
+    unseen: Mapping[str, str] = field(default_factory=empty)
 
 
 class Reading(StrEnum):

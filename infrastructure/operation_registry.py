@@ -3,7 +3,7 @@
 Says whether something is an operation, whether its parameters are right, and what it is
 like, for people and for a model. Knows nothing of environments: how an operation is done
 is the translator's. Neighbours: `infrastructure.universal_interface` and `flows.guard`
-validate here; the LLM planner offers `schema_for_model`.
+validate here; `flows.llm.answer` makes the schema of a model's answers of `schema_for_model`.
 """
 
 from __future__ import annotations

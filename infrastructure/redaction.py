@@ -126,7 +126,10 @@ class Redactor:
             case bytes():
                 return self.text(value.decode("utf-8", "backslashreplace")).encode()
             case Mapping():
-                return {self._key(key): self._member(key, item) for key, item in value.items()}
+                return {
+                    self._key(key): self._member(key_of(value, key), item)
+                    for key, item in value.items()
+                }
             case list() | set() | frozenset():
                 return type(value)(self.data(item) for item in value)
             case tuple():
@@ -171,6 +174,15 @@ class Redactor:
         for pattern in self._patterns:
             piece = pattern.sub(lambda match: REDACTED if match[0] else "", piece)
         return piece
+
+
+def key_of(mapping: Mapping[Any, Any], key: Any) -> Any:
+    """The name that a member of a mapping goes by: `{name: API_TOKEN, value: …}` is one, too."""
+    if key != "value":
+        return key
+    name = mapping.get("name")
+    named = isinstance(name, str) and isinstance(mapping[key], str | Mapping)
+    return name if named else key
 
 
 def is_reference(value: Any) -> bool:

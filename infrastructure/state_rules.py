@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.model_problems import field_path, suggestion, validate
 from infrastructure.observed import empty
-from infrastructure.redaction import Redactor, SecretKeys, is_reference
+from infrastructure.redaction import Redactor, SecretKeys, is_reference, key_of
 from infrastructure.service import PortMapping, Service, target_id
 from infrastructure.yaml_source import Location, YamlDocument
 
@@ -193,7 +193,7 @@ class SecretRules:
             if len(value) == 1 and is_reference(value):
                 return
             for name, item in value.items():
-                self._search(document, item, name, (*location, name), found)
+                self._search(document, item, key_of(value, name), (*location, name), found)
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 self._search(document, item, key, (*location, number), found)

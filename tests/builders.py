@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from flows.compare import CompareInput
@@ -112,11 +113,13 @@ def observation(
     silences: Sequence[Silence] | None = (),
     orphans: Sequence[NativeObject] = (),
     failures: Sequence[SourceFailure] = (),
+    unseen: Mapping[str, str] = MappingProxyType({}),
 ) -> Observation:
     """The world of one environment. `engine` None: it does not answer."""
     snapshot = None
     if engine is not None:
-        snapshot = EngineSnapshot(ENVIRONMENT, {s.target: s for s in engine}, tuple(orphans))
+        told = {s.target: s for s in engine}
+        snapshot = EngineSnapshot(ENVIRONMENT, told, tuple(orphans), unseen)
     seen = EnvironmentObservation(
         ENVIRONMENT,
         snapshot,

@@ -48,11 +48,22 @@ def replacement_body(
     base["HostConfig"] = _kept_host_config(old)
     endpoints = endpoints_of(old)
     primary = primary_network(old)
-    if endpoints.get(primary):
+    if endpoints.get(primary) and not _declared_elsewhere(old, primary, service):
         base["NetworkingConfig"] = {"EndpointsConfig": {primary: endpoints[primary]}}
     body = overlay(base, service, env, image=image)
     _keep_anonymous(body["HostConfig"], old)
     return body
+
+
+def _declared_elsewhere(old: Container, primary: str, service: Service) -> bool:
+    """Whether Git names another network than the one that it was made with.
+
+    The old one's endpoint would keep the new container from joining the declared one.
+    """
+    host = service.spec.native.get("HostConfig")
+    mode = host.get("NetworkMode") if isinstance(host, Mapping) else None
+    identity = str((old.networks.get(primary) or {}).get("NetworkID"))
+    return mode is not None and mode not in (primary, identity, old.host_config.get("NetworkMode"))
 
 
 def remember_image(body: Json, old: Container, new_image_id: str) -> None:

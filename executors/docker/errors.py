@@ -29,6 +29,10 @@ from infrastructure.errors import (
 REMEDY = "look at the target with `docker ps -a`; the next run observes before it acts"
 
 
+class TunnelError(ConnectionError):
+    """The ssh that leads to an engine has hung up, or never came about; says why."""
+
+
 def _is_system_error(exc: BaseException) -> TypeGuard[OSError]:
     """An OSError with an errno of connect(2); what `ssl` numbers is something else."""
     return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError) and bool(exc.errno)
@@ -50,6 +54,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
             ),
             *named("requests.exceptions", REQUESTS),
             *named("urllib3.exceptions", URLLIB3),
+            (f"{TunnelError.__module__}.TunnelError", Meaning.LOST),
             ("http.client.HTTPException", Meaning.LOST),
             ("http.client.BadStatusLine", Meaning.GARBAGE),
             ("http.client.RemoteDisconnected", Meaning.LOST),
@@ -70,6 +75,7 @@ _NEVER_CONNECTED = frozenset(
     {errno.ENOENT, errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOTDIR}
 )
 _NO_ACCESS = frozenset({errno.EACCES, errno.EPERM})
+_IN_THE_CLEAR = "HTTP request to an HTTPS server"  # what a TLS port of Go's answers
 # Ids and addresses differ from run to run; a message must not.
 _CHANGING = re.compile(r"\b[0-9a-f]{12,64}\b")
 
@@ -88,6 +94,13 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         return PermanentError(
             f"{what}: the certificate of {engine} is not trusted: check `tls.caFile` in the"
             " environment's connection"
+        )
+    tunnel = next((e for e in chain if isinstance(e, TunnelError)), None)
+    if tunnel is not None and not mutating:
+        host = engine.removeprefix("ssh://").partition("/")[0]
+        return TemporaryError(
+            f"{what}: no way to {engine}: {stable(str(tunnel))}: as the agent's user, `ssh -o"
+            f" BatchMode=yes ssh://{host} docker version` has to work"
         )
     system = next((e.errno for e in chain if _is_system_error(e)), None)
     if system in _NO_ACCESS:
@@ -129,10 +142,17 @@ def _by_meaning(
         case Meaning.GARBAGE:
             error = TemporaryError(f"{what}: {engine} answers, but not as a Docker Engine does")
         case Meaning.LOST:
-            error = TemporaryError(f"{what}: the connection to {engine} broke")
+            error = TemporaryError(f"{what}: the connection to {engine} broke{_tls_hint(engine)}")
         case _:
             assert_never(meaning)
     return error
+
+
+def _tls_hint(engine: str) -> str:
+    """What is often the reason where an engine is spoken to in the clear."""
+    if not engine.startswith("tcp://"):
+        return ""
+    return ": if that is a TLS port, the environment's connection has to say `tls`"
 
 
 def _by_status(exc: Exception, *, what: str, engine: str, mutating: bool) -> UiciError:
@@ -144,6 +164,8 @@ def _by_status(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uic
 def error_of_status(status: int, said: str, *, what: str, engine: str, mutating: bool) -> UiciError:
     """The error for an HTTP status, with the engine's own words."""
     message = f"{what}: {stable(said)}"
+    if status == 400 and _IN_THE_CLEAR in said:
+        message += _tls_hint(engine)
     if status == 404:
         return NotFoundError(message)
     if status == 409:

@@ -25,6 +25,7 @@ _LOG_BYTES = 1024 * 1024
 # What a filter may have to read through to find `lines` lines that match.
 _LOG_LINES = 5000
 _EVENTS = 200
+_ENGINE_KEEPS = 256  # events, of all kinds: eventsLimit in moby's daemon/events
 
 
 def inspect(job: Job) -> PrimitiveResult:
@@ -154,17 +155,23 @@ def events(job: Job) -> PrimitiveResult:
     since = _ago(job, job.argument("since", "15m"))
     known = {c.id for c in job.containers}
     with job.session() as session:
-        recorded = session.events(since, time.time(), {"type": ["container"]})
+        recorded = session.events(since, time.time(), {})
     found = [
         _event(entry)
         for entry in recorded
-        if _concerns(job, entry, known)
+        if entry.get("Type") == "container"
+        and _concerns(job, entry, known)
         # Health checks run a command every few seconds: they would bury everything else.
         and not str(entry.get("Action", "")).startswith("exec_")
     ]
-    return PrimitiveResult(
-        changed=False, native_ids=tuple(known), output={"events": found[-_EVENTS:]}
-    )
+    output: Json = {"events": found[-_EVENTS:]}
+    if len(recorded) >= _ENGINE_KEEPS:
+        oldest = datetime.fromtimestamp(float(recorded[0].get("time", 0)), UTC)
+        output["note"] = (
+            f"the engine keeps its last {_ENGINE_KEEPS} events only, those of health checks"
+            f" included: what was before {oldest.isoformat()} is gone"
+        )
+    return PrimitiveResult(changed=False, native_ids=tuple(known), output=output)
 
 
 def _concerns(job: Job, entry: Json, known: set[str]) -> bool:

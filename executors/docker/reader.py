@@ -100,12 +100,15 @@ class UnixReader:
             connection.request("GET", path)
             kept = connection.sock  # the response may take it over
             response = connection.getresponse()
+            unless_kept.callback(response.close)  # it may have taken the socket over
             body = bytearray()
             # A time-out counts from one packet to the next: an answer that drips needs this.
             while chunk := response.read1(_CHUNK):
                 body += chunk
                 if len(body) > self._max_bytes:
-                    raise ValueError(f"an answer of more than {self._max_bytes} bytes")
+                    raise http.client.HTTPException(
+                        f"an answer of more than {self._max_bytes} bytes"
+                    )
                 if response.length == 0:
                     break
                 left = end - time.monotonic()

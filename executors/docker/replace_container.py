@@ -162,6 +162,8 @@ def _replace(job: Job, old: Container, change: _Change, *, rolling: bool) -> str
         change.label(body, old, change.image_id)
         if change.beside and old.state in _RUNS:
             return _replace_beside(job, session, old, body, deadline)
+        if old.state is InstanceState.RESTARTING:  # between two starts it can't be renamed
+            halt(session, old, 0)
         session.rename(old.id, old_name(old.name, old.id))
         try:
             new = _install(session, old, body, deadline)

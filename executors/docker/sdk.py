@@ -177,20 +177,26 @@ class SdkEngine:
         import docker.constants  # noqa: PLC0415, TID251 - as above
 
         host = self._connection.host
+        over_ssh = host.startswith("ssh://")
         try:
             client = docker.APIClient(
-                base_url=host,
+                # What is behind ssh is reached by an adapter of ours; nothing is sent here.
+                base_url="tcp://localhost:2375" if over_ssh else host,
                 # A version that is given is not asked for: nothing is sent here.
                 version=version or docker.constants.MINIMUM_DOCKER_API_VERSION,
                 tls=self._tls(),
                 timeout=max(1, int(deadline.left)),
-                use_ssh_client=host.startswith("ssh://"),
             )
         except _vendor_errors() as exc:
             raise translate(exc, what=what, engine=self.address, mutating=False) from exc
         # A variable of the environment must not send requests elsewhere (and reading
         # ~/.netrc for each request costs a tenth of it).
         client.trust_env = False
+        if over_ssh:
+            from executors.docker import ssh  # noqa: PLC0415 - only where it leads somewhere
+
+            client.mount(ssh.BASE_URL, ssh.SshAdapter(host))
+            client.base_url = ssh.BASE_URL
         return client
 
     def _tls(self) -> docker.tls.TLSConfig | bool:

@@ -1,11 +1,12 @@
 """The Kubernetes executor. `sdk` is the only home of the `kubernetes` package.
 
 `executor` is the contract; the procedures (`lifecycle`, `rollout`, `evidence`) work over the
-protocol of `session`; what needs no cluster (`binding`, `objects`, `apply`, `secrets`,
-`errors`, `permissions`) is pure.
+protocol of `session`; what needs no cluster (`settings`, `binding`, `objects`, `apply`,
+`spelling`, `secrets`, `errors`) is pure.
 """
 
 from executors.kubernetes.binding import Binding, claims
-from executors.kubernetes.sdk import Connection, connect
+from executors.kubernetes.sdk import connect
+from executors.kubernetes.settings import Connection
 
 __all__ = ["Binding", "Connection", "claims", "connect"]

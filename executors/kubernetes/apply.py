@@ -293,8 +293,8 @@ def set_env(
     entries = {entry["name"]: entry for entry in container.get("env") or ()}
     for name, value in values.items():
         if name in refer:
-            # An entry is merged with the live one: a value that stays there beside the reference
-            # is refused, and only its owner's leave (`takeOver`) or an empty one takes it away.
+            # Entries are merged: somebody's value would stay beside the reference, which the
+            # server refuses. An empty one takes its place, or is a conflict with its owner.
             empty = {"value": ""} if name in shown else {}
             entries[name] = {"name": name, **empty, "valueFrom": secrets.reference(place, name)}
         else:

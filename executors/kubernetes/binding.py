@@ -6,7 +6,7 @@ The paths and field positions of each kind are those of the Kubernetes API refer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -57,6 +57,7 @@ class KindFacts:
         suspends: whether it has `spec.suspend`.
         rolls: whether a changed template replaces its pods by itself.
         owner: what its pods' controller is: itself, or an object between them.
+        since: version of Kubernetes from which on `group` has it.
     """
 
     group: str
@@ -66,6 +67,7 @@ class KindFacts:
     suspends: bool = False
     rolls: bool = False
     owner: Literal["itself", "ReplicaSet", "Job"] = "itself"
+    since: str = "1.9"
 
     @property
     def api_group(self) -> str:
@@ -88,9 +90,27 @@ KINDS: Mapping[WorkloadKind, KindFacts] = MappingProxyType(
             template=("spec", "jobTemplate", "spec", "template"),
             suspends=True,
             owner="Job",
+            since="1.21",
         ),
     }
 )
+
+
+def kinds_of(
+    configured: Iterable[WorkloadKind], services: Iterable[Service]
+) -> tuple[WorkloadKind, ...]:
+    """The kinds that an environment is about: what is looked at, granted and checked.
+
+    Args:
+        configured: `connection.kinds`.
+        services: what desired state has there; their bindings have been validated.
+
+    Returns:
+        Both together; if that is none, what a service is bound to where nothing is said.
+    """
+    bound = (Binding.model_validate(service.spec.binding).kind for service in services)
+    found = {*configured, *bound} or {WorkloadKind.DEPLOYMENT}
+    return tuple(kind for kind in WorkloadKind if kind in found)
 
 
 @dataclass(frozen=True, slots=True)

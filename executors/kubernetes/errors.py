@@ -9,6 +9,7 @@ says in a `Status` object is mapped by `error_of_status`.
 from __future__ import annotations
 
 import errno
+import json
 import re
 import ssl
 from collections.abc import Mapping
@@ -47,6 +48,14 @@ class FieldConflictError(ConflictError):
 
 class ExpiredError(TemporaryError):
     """410: the place in a list from which to go on is too old; list from the start."""
+
+
+class ForbiddenError(PermanentError):
+    """403: the agent's roles do not hold the right. What needs another right still works."""
+
+
+class UnservedError(NotFoundError):
+    """404 for a whole resource: the server has no such kind in this version of its API."""
 
 
 MEANINGS: Mapping[str, Meaning] = MappingProxyType(
@@ -102,6 +111,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
 
 # No connection was made, so nothing was sent (connect(2)).
 _NEVER_CONNECTED = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH})
+_NO_SUCH_KIND = ("the server could not find the requested resource", "404 page not found")
 # Uids, hashes of pod templates and addresses differ from run to run; a message must not.
 _CHANGING = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{12,64}\b")
 _MANAGER = re.compile(r'conflict with "([^"]+)"')
@@ -132,9 +142,10 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         case Meaning.ANSWERED:
             status = getattr(exc, "status", None) or getattr(exc, "status_code", None) or 0
             said = getattr(exc, "resp_body", None) or getattr(exc, "body", None) or str(exc)
-            text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+            # Instead of a websocket: what it was to be opened for has not begun.
+            begun = mutating and not _is_refused_upgrade(exc)
             error = error_of_status(
-                status, {"message": text}, what=what, engine=engine, mutating=mutating
+                status, _status_in(said), what=what, engine=engine, mutating=begun
             )
         case Meaning.NOT_SENT | Meaning.HELD_BACK:
             error = TemporaryError(f"{what}: no connection to {engine}")
@@ -153,6 +164,23 @@ def translate(exc: Exception, *, what: str, engine: str, mutating: bool) -> Uici
         case _:
             assert_never(meaning)
     return error
+
+
+_REFUSED_UPGRADE = "websocket._exceptions.WebSocketBadStatusException"
+
+
+def _is_refused_upgrade(exc: Exception) -> bool:
+    return any(f"{c.__module__}.{c.__qualname__}" == _REFUSED_UPGRADE for c in type(exc).__mro__)
+
+
+def _status_in(said: Any) -> Mapping[str, Any]:
+    """The `Status` object of an answer, or what it says as one."""
+    text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {"message": text}
 
 
 def not_an_api_server(what: str, engine: str) -> TemporaryError:
@@ -182,8 +210,8 @@ def error_of_status(status: int, said: Any, *, what: str, engine: str, mutating:
             f"{what}: {engine} does not accept the credentials: renew the kubeconfig or the"
             " service account's token"
         ),
-        403: PermanentError(f"{message}: grant it, see `uici doctor`"),
-        404: NotFoundError(message),
+        403: ForbiddenError(f"{message}: grant it, see `uici doctor`"),
+        404: _not_found(message, answer),
         409: _conflict(message, answer),
         410: ExpiredError(message),
     }
@@ -194,6 +222,15 @@ def error_of_status(status: int, said: Any, *, what: str, engine: str, mutating:
     if status == 429 or status >= 500:
         return TemporaryError(message)
     return PermanentError(message)
+
+
+def _not_found(message: str, answer: Mapping[str, Any]) -> NotFoundError:
+    """A 404: the server names the object that it lacks, but not a kind that it does not know."""
+    details = answer.get("details")
+    named = isinstance(details, dict) and details.get("name")
+    if named or not any(words in message for words in _NO_SUCH_KIND):
+        return NotFoundError(message)
+    return UnservedError(message)
 
 
 def _conflict(message: str, answer: Mapping[str, Any]) -> ConflictError:

@@ -7,7 +7,7 @@ environment variables are left out; names are enough to think with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from executors.kubernetes.binding import Json, WorkloadKind, core_path
@@ -105,10 +105,14 @@ def logs(job: Job) -> PrimitiveResult:
     if (since := job.argument("since")) is not None:
         query.append(("sinceSeconds", str(max(1, int(_span(job, since).total_seconds())))))
     found: list[tuple[str, str]] = []
+    silent: list[Json] = []
     cut = False
     for pod in job.chosen:
         prefix = f"[{meta(pod)['name']}] " if len(job.chosen) > 1 else ""
-        for text, truncated in _texts(job, pod, query):
+        texts = tuple(_texts(job, pod, query))
+        if not any(text.strip() for text, _ in texts):
+            silent.append(pod)
+        for text, truncated in texts:
             cut = cut or truncated
             whole = text.splitlines()[1 if truncated else 0 :]
             for line in matching_lines(
@@ -118,12 +122,25 @@ def logs(job: Job) -> PrimitiveResult:
                 found.append((moment, f"{moment} {prefix}{said}"))
     found.sort(key=lambda item: item[0])  # stable: lines of one moment stay in order
     text = "\n".join(line for _, line in found[-lines:])
-    note = "[older output cut]\n" if cut or len(text) > _LOG_BYTES else ""
+    note = "".join(f"[no lines: {why}]\n" for why in _why_silent(job, silent))
+    note += "[older output cut]\n" if cut or len(text) > _LOG_BYTES else ""
     return PrimitiveResult(
         changed=False,
         native_ids=tuple(uid(pod) for pod in job.chosen),
         output=note + text[-_LOG_BYTES:],
     )
+
+
+def _why_silent(job: Job, silent: Sequence[Json]) -> Iterator[str]:
+    """Why pods have nothing to tell, as far as that is known: they do not run, or are not there."""
+    for pod in silent:
+        seen = _seen(job, pod)
+        if seen.state is not InstanceState.RUNNING:
+            why = f": {seen.reason}" if seen.reason else ""
+            yield f"{seen.native.name} is {seen.state.value}{why}"
+    if job.workload is not None and not job.chosen:
+        _, reason = roll_out(job.workload, job.place.kind)
+        yield f"{job.place} has no pod" + (f": {reason}" if reason else "")
 
 
 def _texts(job: Job, pod: Json, query: list[tuple[str, str]]) -> Iterator[tuple[str, bool]]:
@@ -217,10 +234,14 @@ def events(job: Job) -> PrimitiveResult:
                 continue
             found.append((moment, _event(event, about, moment)))
     found.sort(key=lambda item: item[0])
+    output: Json = {"events": [event for _, event in found[-_EVENTS:]]}
+    reasons = [] if found else list(_why_silent(job, job.chosen))
+    if reasons:
+        output["note"] = f"no events since {earliest.isoformat(timespec='seconds')}: " + "; ".join(
+            reasons
+        )
     return PrimitiveResult(
-        changed=False,
-        native_ids=tuple(uid(pod) for pod in job.pods),
-        output={"events": [event for _, event in found[-_EVENTS:]]},
+        changed=False, native_ids=tuple(uid(pod) for pod in job.pods), output=output
     )
 
 

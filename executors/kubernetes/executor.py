@@ -8,7 +8,7 @@ the agent's own, and only then hands over to the procedure (`lifecycle`, `rollou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -18,8 +18,14 @@ import structlog
 from executors.contract import ExecutorContext, Primitive
 from executors.deadline import Deadline
 from executors.kubernetes import evidence, lifecycle, permissions, protection, rollout
-from executors.kubernetes.binding import Json, Place, WorkloadKind, place_of
-from executors.kubernetes.errors import REMEDY, STRANGE, not_an_api_server
+from executors.kubernetes.binding import Json, Place, WorkloadKind, kinds_of, place_of
+from executors.kubernetes.errors import (
+    REMEDY,
+    STRANGE,
+    ForbiddenError,
+    UnservedError,
+    not_an_api_server,
+)
 from executors.kubernetes.objects import (
     ENVIRONMENT_LABEL,
     SERVICE_LABEL,
@@ -62,6 +68,8 @@ from infrastructure.service import SecretRef, Service
 
 log = structlog.get_logger("uici")
 
+# What a cluster says of one kind: the others can be seen all the same.
+_BLIND = (ForbiddenError, UnservedError)
 _NONE: tuple[str, ...] = ()
 # name → (procedure, mutates, arguments)
 _TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
@@ -138,11 +146,23 @@ class KubernetesExecutor:
         deadline = Deadline(timeout)
         try:
             if not all_services and len(services) <= _FEW:
-                seen = {service.target: self._look(service, deadline) for service in services}
-                return EngineSnapshot(self.environment, seen)
+                return self._look_at_each(services, deadline)
             return self._sweep(services, deadline, all_services=all_services)
         except STRANGE as exc:
             raise not_an_api_server("list workloads and pods", self._cluster.address) from exc
+
+    def _look_at_each(self, services: Sequence[Service], deadline: Deadline) -> EngineSnapshot:
+        seen: dict[str, ObservedService] = {}
+        unseen: dict[str, UiciError] = {}
+        for service in services:
+            try:
+                seen[service.target] = self._look(service, deadline)
+            except _BLIND as exc:
+                unseen[service.target] = exc
+        if unseen and not seen:
+            raise next(iter(unseen.values()))
+        told = {target: str(exc) for target, exc in unseen.items()}
+        return EngineSnapshot(self.environment, seen, unseen=told)
 
     def look(self, service: Service, *, timeout: float) -> ObservedService:
         """One target, now."""
@@ -167,9 +187,11 @@ class KubernetesExecutor:
         version = found["gitVersion"]
         return f"Kubernetes {version} at {self._cluster.address}, namespaces {namespaces}"
 
-    def missing_rights(self, primitives: Collection[str], *, timeout: float) -> tuple[str, ...]:
+    def missing_rights(
+        self, primitives: Collection[str], services: Sequence[Service] = (), *, timeout: float
+    ) -> tuple[str, ...]:
         """See `executors.contract.Authorised`: by the server's own access reviews."""
-        rights = permissions.needed(primitives, self._kinds)
+        rights = permissions.needed(primitives, kinds_of(self._kinds, services))
         try:
             return permissions.missing(
                 self._cluster,
@@ -180,6 +202,15 @@ class KubernetesExecutor:
             )
         except STRANGE as exc:
             raise not_an_api_server("review our rights", self._cluster.address) from exc
+
+    def unserved(self, services: Sequence[Service], *, timeout: float) -> tuple[str, ...]:
+        """See `executors.contract.Selective`: kinds that this version of Kubernetes lacks."""
+        try:
+            return permissions.unserved(
+                self._cluster, kinds_of(self._kinds, services), Deadline(timeout)
+            )
+        except STRANGE as exc:
+            raise not_an_api_server("ask for the kinds", self._cluster.address) from exc
 
     def close(self) -> None:
         """Release connections. Idempotent."""
@@ -263,28 +294,45 @@ class KubernetesExecutor:
         self, services: Sequence[Service], deadline: Deadline, *, all_services: bool
     ) -> EngineSnapshot:
         wanted: dict[Key, list[tuple[Service, Place]]] = defaultdict(list)
-        # A service that is no more may have been the only one of its kind.
-        kinds = dict.fromkeys(self._kinds if all_services else ())
+        by_kind: dict[WorkloadKind, list[str]] = defaultdict(list)
         for service in services:
             place = place_of(service, self._namespaces)
             wanted[place_key(place)].append((service, place))
-            kinds[place.kind] = None
+            by_kind[place.kind].append(service.target)
+        # A service that is no more may have been the only one of its kind.
+        kinds = kinds_of(self._kinds if all_services else (), services)
+        unlisted: dict[WorkloadKind, UiciError] = {}
         seen = {service.target: ObservedService(service.target) for service in services}
         strays: dict[str, NativeObject] = {}  # by uid: a list that expired tells some twice
-        # No service any more: what was here may have left something.
-        for kind in kinds or dict.fromkeys(self._kinds):
-            for workload in self._lister.workloads(kind, deadline):
+        for kind in kinds:
+            for workload in self._listed(kind, deadline, unlisted):
                 key = (kind.value, str(meta(workload).get("namespace")), meta(workload)["name"])
                 owners = [pair for pair in wanted.get(key, ()) if _may_be(workload, pair[0])]
                 for service, place in owners:
                     seen[service.target] = self._workload_alone(service, place, workload)
                 if not owners and self._is_ours(workload):
                     strays[uid(workload)] = native_of(workload, kind.value)
+        if len(unlisted) == len(kinds):
+            raise next(iter(unlisted.values()))
+        unseen = {
+            target: str(exc) for kind, exc in unlisted.items() for target in by_kind.get(kind, ())
+        }
         for target, instances in self._instances(wanted, seen, deadline).items():
             seen[target] = self._with(seen[target], instances)
         found = sorted(strays.values(), key=lambda native: (native.name, native.kind))
         orphans = tuple(found) if all_services else ()
-        return EngineSnapshot(self.environment, seen, orphans)
+        seen = {target: each for target, each in seen.items() if target not in unseen}
+        return EngineSnapshot(self.environment, seen, orphans, unseen)
+
+    def _listed(
+        self, kind: WorkloadKind, deadline: Deadline, unlisted: dict[WorkloadKind, UiciError]
+    ) -> Iterator[Json]:
+        """Workloads of a kind. Where it can't be listed it is in `unlisted` with the reason."""
+        try:
+            yield from self._lister.workloads(kind, deadline)
+        except _BLIND as exc:
+            unlisted[kind] = exc
+            log.warning("kubernetes_kind_not_listed", kind=kind.value, error=str(exc))
 
     def _instances(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 from executors.deadline import Deadline
 from executors.kubernetes.binding import KINDS, Json, WorkloadKind
 from executors.kubernetes.session import Cluster
+from infrastructure.errors import NotFoundError
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,12 +66,9 @@ _VERBS: Mapping[str, tuple[tuple[str, ...], tuple[Right, ...]]] = MappingProxyTy
         "exec": ((), (Right("", "pods/exec", "get"), Right("", "pods/exec", "create"))),
     }
 )
-_DEFAULT_KINDS = (WorkloadKind.DEPLOYMENT,)
 
 
-def needed(
-    primitives: Collection[str], kinds: Collection[WorkloadKind] = _DEFAULT_KINDS
-) -> tuple[Right, ...]:
+def needed(primitives: Collection[str], kinds: Collection[WorkloadKind]) -> tuple[Right, ...]:
     """The rights that looking and these primitives take, sorted.
 
     Args:
@@ -179,6 +177,40 @@ def missing(
         for right, namespace in asked
         if not _allowed(cluster, right, namespace, deadline)
     )
+
+
+def unserved(
+    cluster: Cluster, kinds: Iterable[WorkloadKind], deadline: Deadline
+) -> tuple[str, ...]:
+    """Kinds that this version of Kubernetes does not have, one sentence each.
+
+    Args:
+        cluster: is asked for the resources of each API group.
+        kinds: those that the environment is about.
+        deadline: for all of them.
+    """
+    served: dict[str, frozenset[str]] = {}
+    found: list[str] = []
+    for kind in kinds:
+        group, plural = KINDS[kind].group, KINDS[kind].plural
+        if group not in served:
+            served[group] = _resources(cluster, group, deadline)
+        if plural not in served[group]:
+            found.append(
+                f"the cluster has no {kind.value} in {group}, as Kubernetes has it from"
+                f" {KINDS[kind].since} on"
+            )
+    return tuple(found)
+
+
+def _resources(cluster: Cluster, group: str, deadline: Deadline) -> frozenset[str]:
+    try:
+        answer = cluster.request(
+            "GET", f"/apis/{group}", what=f"ask for the kinds of {group}", deadline=deadline
+        )
+    except NotFoundError:
+        return frozenset()
+    return frozenset(str(item["name"]) for item in answer.get("resources") or ())
 
 
 # What `reader.Lister` asks for.

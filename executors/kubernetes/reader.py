@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, Place, WorkloadKind, core_path, workloads_path
-from executors.kubernetes.errors import ExpiredError, not_an_api_server
+from executors.kubernetes.errors import ExpiredError, UnservedError, not_an_api_server
 from executors.kubernetes.objects import belongs_to, is_instance, is_of, meta
 from executors.kubernetes.session import Cluster
 from infrastructure.errors import NotFoundError
@@ -107,9 +107,15 @@ def pages(
 
 
 def read_workload(cluster: Cluster, place: Place, deadline: Deadline) -> Json | None:
-    """The workload now; None: there is none."""
+    """The workload now; None: there is none.
+
+    Raises:
+        UnservedError: the cluster has no such kind, so it can't tell.
+    """
     try:
         found = cluster.request("GET", place.path, what=f"get {place}", deadline=deadline)
+    except UnservedError:
+        raise
     except NotFoundError:
         return None
     if not _is_object(found):

@@ -1,6 +1,7 @@
 """The Kubernetes environment: its connection, and the one home of the `kubernetes` package.
 
-`connect` is what the executor contract asks of an environment's module. `SdkCluster` is the
+`connect` is what the executor contract asks of an environment's module; what it is given is
+described in `settings`. `SdkCluster` is the
 API server as the procedures see it (`executors.kubernetes.session.Cluster`): credentials, TLS,
 proxies and the websocket are the package's; paths and bodies are ours, as plain JSON. Its
 generated models are not used: they cost most of the time and memory of a large list, and they
@@ -20,26 +21,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-
-from pydantic import Field, StringConstraints, model_validator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from executors.contract import ExecutorContext
 from executors.deadline import Deadline
 from executors.kubernetes.answers import TooLongError, body_of, decoded, said_by, too_long
-from executors.kubernetes.binding import Json, WorkloadKind
+from executors.kubernetes.binding import Json
 from executors.kubernetes.errors import REMEDY, error_of_status, translate
 from executors.kubernetes.exec_stream import conversation
 from executors.kubernetes.executor import KubernetesExecutor
 from executors.kubernetes.session import Executed, Policy, Query
+from executors.kubernetes.settings import Connection
 from infrastructure.errors import (
     DeadlineExceededError,
     OutcomeUnknownError,
     PermanentError,
     UiciError,
 )
-from infrastructure.quantities import Duration, Memory
-from infrastructure.service import Document, Name
 
 if TYPE_CHECKING:
     import kubernetes.client  # noqa: TID251 - this is its one home
@@ -51,53 +49,6 @@ __all__ = ["Connection", "KubernetesExecutor", "connect"]
 _LEAST = 0.05  # seconds
 _MOST_PAUSE = 2.0  # seconds between two tries of a read
 R = TypeVar("R")
-
-
-class Connection(Document):
-    """`connection` of an environment whose executor is kubernetes.
-
-    Attributes:
-        kubeconfig: path of a kubeconfig; absent: the service account of the pod that the
-            agent runs in.
-        context: of the kubeconfig; absent: its current one.
-        namespaces: those that may be looked at and changed; the first is the default.
-        cluster_wide: list all namespaces in one request; takes a ClusterRole.
-        kinds: what services are bound to: whose rights are granted and checked.
-        page_size: objects that one request lists.
-        max_answer: bytes of one answer; a longer one makes the environment unknown. A page of
-            a list is the longest that there is.
-        field_manager: our name in server-side apply.
-        take_over: field managers (`kubectl-edit`, `kubectl-patch`, `kubectl-set` …) whose
-            changes to declared fields are taken back. All others keep what they own, and the
-            conflict is reported. Absent: all others.
-        change_attempts: how often a change is tried when the object changed in between.
-        read_attempts: how often a read is tried on 429 and 5xx, while there is time.
-        first_pause: before the second try of a read; doubles from there.
-        progress_deadline: after which a StatefulSet or DaemonSet whose pods do not come up is
-            taken to be stuck; a Deployment has such a time of its own.
-        agent_namespace: what may be done in the namespace that the agent itself runs in.
-    """
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    namespaces: Annotated[tuple[Name, ...], Field(min_length=1)]
-    cluster_wide: bool = False
-    kinds: tuple[WorkloadKind, ...] = (WorkloadKind.DEPLOYMENT,)
-    page_size: int = Field(default=1000, ge=1, le=5000)
-    max_answer: Memory = Field(default="128Mi", ge=2**20, validate_default=True)
-    field_manager: Annotated[str, StringConstraints(min_length=1, max_length=128)] = "uici"
-    take_over: tuple[str, ...] = ()
-    change_attempts: int = Field(default=5, ge=1, le=20)
-    read_attempts: int = Field(default=3, ge=1, le=10)
-    first_pause: Duration = Field(default="200ms", validate_default=True)
-    progress_deadline: Duration = Field(default="10m", validate_default=True)
-    agent_namespace: Literal["protected", "shared"] = "protected"
-
-    @model_validator(mode="after")
-    def _context_needs_kubeconfig(self) -> Connection:
-        if self.context is not None and self.kubeconfig is None:
-            raise ValueError("context is one of a kubeconfig: write kubeconfig, too")
-        return self
 
 
 def connect(connection: Connection, context: ExecutorContext) -> KubernetesExecutor:

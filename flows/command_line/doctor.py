@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from executors.contract import Authorised, SelfAware
+from executors.contract import Authorised, Selective, SelfAware
 from executors.translator import CommandTranslator
+from flows.command_line.desired import desired_state, those_in
 from flows.command_line.doctor_git import signature_findings
 from flows.command_line.doctor_llm import llm_findings
 from flows.command_line.finding import Finding, Level
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
-from flows.repository.creation import embedded_path
-from flows.runtime import open_git
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.config_models import Environment, HttpSource
 from infrastructure.detection import detect
 from infrastructure.errors import PermanentError, UiciError
 from infrastructure.identity import runtime_native_ids
 from infrastructure.secret_references import SecretResolver
+from infrastructure.service import Service
 from monitoring.alertmanager import read_alerts
 from monitoring.http_source import MonitoringClients
 from monitoring.prometheus import query
@@ -45,7 +43,9 @@ def examine(config: UniversalConfig) -> list[Finding]:
         Finding("configuration", Level.OK, str(config.directory)),
         Finding("agent", Level.OK, f"{identity.agent} ({ids})"),
     ]
-    findings += _engines(config)
+    services: list[Service] = []
+    repository = _git(config, services)
+    findings += _engines(config, services)
     clients = MonitoringClients()
     try:
         for name, environment in config.environments.environments.items():
@@ -53,7 +53,7 @@ def examine(config: UniversalConfig) -> list[Finding]:
     finally:
         clients.close()
     findings.append(_data_directory(config.data_directory))
-    findings.append(_git(config))
+    findings.append(repository)
     findings += signature_findings(config)
     findings += llm_findings(config)
     findings.append(_prefect(config))
@@ -67,7 +67,7 @@ def _try(name: str, look: Callable[[], str], *, otherwise: Level = Level.ERROR) 
         return Finding(name, otherwise, str(exc))
 
 
-def _engines(config: UniversalConfig) -> Iterator[Finding]:
+def _engines(config: UniversalConfig, services: Sequence[Service] = ()) -> Iterator[Finding]:
     identity = agent_identity(config, runtime_ids=runtime_native_ids())
     translator = CommandTranslator(config.translations)
     for message in translator.check("platform", PlatformOperations.primitives()):
@@ -80,9 +80,12 @@ def _engines(config: UniversalConfig) -> Iterator[Finding]:
         yield Finding(f"{name}: detected", level, found[name].why)
         seconds = environment.deadline.total_seconds()
         yield _try(f"{name}: engine", lambda e=executor, s=seconds: e.check(timeout=s))  # type: ignore[misc]  # the lambda binds both now
+        here = those_in(name, services)
+        if isinstance(executor, Selective):
+            yield _kinds(name, executor, here, seconds)
         if isinstance(executor, Authorised):
             called = translator.primitives(environment.executor)
-            yield _rights(name, executor, called, seconds)
+            yield _rights(name, executor, called, here, seconds=seconds)
         if isinstance(executor, SelfAware):
             yield own_ids_finding(name, executor, seconds)
         for message in translator.check(environment.executor, executor.primitives()):
@@ -103,13 +106,30 @@ def own_ids_finding(name: str, executor: SelfAware, seconds: float) -> Finding:
     return finding
 
 
+def _kinds(name: str, executor: Selective, services: Sequence[Service], seconds: float) -> Finding:
+    """What the engine has no such thing of; services bound to it are unknown."""
+
+    def look() -> str:
+        lacking = executor.unserved(services, timeout=seconds)
+        if lacking:
+            raise PermanentError(f"{'; '.join(lacking)}: bind to another kind")
+        return "all that services are bound to are there"
+
+    return _try(f"{name}: kinds", look)
+
+
 def _rights(
-    name: str, executor: Authorised, primitives: Collection[str], seconds: float
+    name: str,
+    executor: Authorised,
+    primitives: Collection[str],
+    services: Sequence[Service],
+    *,
+    seconds: float,
 ) -> Finding:
     """What the engine would refuse. Reads and some operations may work all the same."""
 
     def look() -> str:
-        missing = executor.missing_rights(primitives, timeout=seconds)
+        missing = executor.missing_rights(primitives, services, timeout=seconds)
         if missing:
             raise PermanentError(f"missing: {'; '.join(missing)}: `uici rbac` grants them")
         return "all that the enabled operations take"
@@ -155,25 +175,16 @@ def _data_directory(path: Path) -> Finding:
     return Finding("data directory", Level.OK, detail)
 
 
-def _git(config: UniversalConfig) -> Finding:
+def _git(config: UniversalConfig, services: list[Service]) -> Finding:
+    """Whether desired state can be read; its services join `services`."""
     if shutil.which("git") is None:
         return Finding("state repository", Level.ERROR, "git is not installed: install it")
-    git = config.platform.git
-    embedded = embedded_path(config.data_directory)
-    remote = git.remote or (str(embedded) if embedded.exists() else None)
 
     def look() -> str:
-        # A clone of the doctor's own: that of the agent is not touched.
-        with tempfile.TemporaryDirectory(prefix="uici-doctor-") as scratch:
-            looking = replace(
-                config,
-                platform=config.platform.model_copy(
-                    update={"git": git.model_copy(update={"remote": remote})}
-                ),
-                data_directory=Path(scratch),
-            )
-            state = open_git(looking, agent_identity(config), config.redactor()).desired()
-        told = f"{git.remote or 'embedded'}: {state.revision}, {len(state.services)} services"
+        state = desired_state(config)
+        services.extend(state.services.values())
+        remote = config.platform.git.remote or "embedded"
+        told = f"{remote}: {state.revision}, {len(state.services)} services"
         if state.refused_revision is not None:
             told += f"; {state.refused_revision} is refused: {state.problems[0].message}"
         return told + (f"; stale: {state.stale}" if state.stale else "")

@@ -118,7 +118,7 @@ def _load(config: Path | None) -> UniversalConfig:
     )
 
     require_folder(config)
-    return UniversalConfigLoader(config or DEFAULT_DIRECTORY).load()
+    return UniversalConfigLoader(config or DEFAULT_DIRECTORY, stateless=True).load()
 
 
 @contextmanager
@@ -165,25 +165,33 @@ def _finish(
 
     written = write(found, config, folder, force=force)
     redact = config.redactor().text
+    nothing = "" if written.files else _NOTHING
     if as_json:
-        data = _as_data(written, found.environment)
+        data = _as_data(written, found.environment, nothing)
         print(json.dumps(config.redactor().data(data), ensure_ascii=False, indent=2))  # noqa: T201 - a command line speaks
     else:
         for sentence in written.left_out:
             print(f"left out: {_printable(redact(sentence))}", file=sys.stderr)  # noqa: T201 - as above
         for path in written.files:
             print(path)  # noqa: T201 - as above
-    if not written.files:
-        raise PermanentError("nothing was imported: there is nothing that a service can be made of")
+    if nothing and not as_json:
+        raise PermanentError(nothing)
+    if nothing:  # stdout has its one document
+        print(f"error: {nothing}", file=sys.stderr)  # noqa: T201 - as above
+        raise typer.Exit(1)
 
 
-def _as_data(written: Written, environment: str) -> dict[str, Any]:
+_NOTHING = "nothing was imported: there is nothing that a service can be made of"
+
+
+def _as_data(written: Written, environment: str, error: str) -> dict[str, Any]:
     return {
         "apiVersion": "uici/v1",
         "kind": "Import",
         "environment": environment,
         "files": [str(path) for path in written.files],
-        "leftOut": list(written.left_out),
+        "leftOut": [*written.left_out, *written.comments],
+        **({"errors": [error]} if error else {}),
     }
 
 

@@ -38,10 +38,17 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Files that were written, and everything that was left out."""
+    """Files that were written, and everything that was left out.
+
+    Attributes:
+        files: without the schema.
+        left_out: what is in no file, and why.
+        comments: what the files' own comments say was left out of them, `name: sentence`.
+    """
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...]
+    comments: tuple[str, ...] = ()
 
 
 def the_environment(config: UniversalConfig, wanted: str | None, executor: str) -> str:
@@ -77,7 +84,7 @@ def write(found: Imported, config: UniversalConfig, folder: Path, *, force: bool
         PermanentError: files exist already (nothing is written then), or can't be written.
     """
     left_out = list(found.left_out)
-    texts = _texts(found, config, left_out)
+    texts, comments = _texts(found, config, left_out)
     taken = [folder / name for name in texts if (folder / name).exists()]
     if taken and not force:
         names = ", ".join(str(path) for path in taken)
@@ -91,11 +98,17 @@ def write(found: Imported, config: UniversalConfig, folder: Path, *, force: bool
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as exc:
         raise PermanentError(f"{folder} can't be written: {exc.strerror or exc}") from exc
-    return Written(tuple(folder / name for name in texts), tuple(dict.fromkeys(left_out)))
+    files = tuple(folder / name for name in texts)
+    return Written(files, tuple(dict.fromkeys(left_out)), tuple(comments))
 
 
-def _texts(found: Imported, config: UniversalConfig, left_out: list[str]) -> dict[str, str]:
-    """File name → text, of all drafts that are right; the others' reasons join `left_out`."""
+def _texts(
+    found: Imported, config: UniversalConfig, left_out: list[str]
+) -> tuple[dict[str, str], list[str]]:
+    """File name → text, of all drafts that are right, and what these lack.
+
+    The others' reasons join `left_out`.
+    """
     secrets = config.platform.secrets
     redactor = Redactor(secrets.redact_patterns, key_patterns=secrets.key_patterns)
     rules = SecretRules(SecretKeys(secrets.key_patterns), redactor)
@@ -114,7 +127,8 @@ def _texts(found: Imported, config: UniversalConfig, left_out: list[str]) -> dic
         _, problems = parser.parse({name: text.encode() for name, text in texts.items()})
         wrong = _by_file(problems)
         if not wrong:
-            return texts
+            lacks = [f"{d.name}: {said}" for d, _ in drafts for said in dict.fromkeys(d.left_out)]
+            return texts, lacks
         for name, reasons in wrong.items():
             left_out.append(f"{name.removesuffix('.yml')}: {'; '.join(reasons)}")
         drafts = [each for each in drafts if f"{each[0].name}.yml" not in wrong]

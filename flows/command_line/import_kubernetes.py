@@ -5,15 +5,23 @@ A live workload is read like a manifest, without what the API server itself fill
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, WorkloadKind
-from executors.kubernetes.errors import STRANGE, not_an_api_server
+from executors.kubernetes.errors import (
+    STRANGE,
+    ForbiddenError,
+    UnservedError,
+    not_an_api_server,
+)
+from executors.kubernetes.objects import owner_of
 from executors.kubernetes.protection import pod_natives
 from executors.kubernetes.reader import Key, Lister, pod_keys
-from executors.kubernetes.sdk import Connection, SdkCluster
+from executors.kubernetes.sdk import SdkCluster
+from executors.kubernetes.settings import Connection
 from flows.command_line.import_files import Imported
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.identity import AgentIdentity
@@ -24,7 +32,11 @@ from infrastructure.yaml_source import Place, YamlDocument
 
 _TARGET = "uici.target"
 _OWN = "it is the agent's own, or what the agent lives on"
-_KINDS = (WorkloadKind.DEPLOYMENT, WorkloadKind.STATEFUL_SET, WorkloadKind.DAEMON_SET)
+_KINDS = frozenset({WorkloadKind.DEPLOYMENT, WorkloadKind.STATEFUL_SET, WorkloadKind.DAEMON_SET})
+_NO_SERVICE = (
+    "it ends by itself, and is not imported: to have UICI keep it, write a Service that is bound"
+    " to it (`binding.kind`)"
+)
 # What the API server writes where a person says nothing (Kubernetes API reference).
 _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "creationTimestamp": (None,),
@@ -41,6 +53,9 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "terminationMessagePath": ("/dev/termination-log",),
     "terminationMessagePolicy": ("File",),
 }
+
+# What the API server says in each claim of a StatefulSet.
+_OF_CLAIMS = ("apiVersion", "kind", "status")
 
 
 def import_kubernetes(
@@ -67,17 +82,24 @@ def import_kubernetes(
     seconds = config.environments.environments[environment].deadline.total_seconds()
     deadline = Deadline(seconds)
     try:
-        workloads = [
-            {**found, "kind": kind.value}
-            for kind in _KINDS
-            for found in lister.workloads(kind, deadline)
-        ]
+        unread: list[str] = []
+        workloads = list(_workloads(lister, deadline, unread))
         own = agents_places(lister.pods(deadline), identity)
-        return imported(workloads, environment, identity, names=names, own=own)
+        found = imported(workloads, environment, identity, names=names, own=own)
+        return replace(found, left_out=[*unread, *found.left_out])
     except STRANGE as exc:
         raise not_an_api_server("import workloads", cluster.address) from exc
     finally:
         cluster.close()
+
+
+def _workloads(lister: Lister, deadline: Deadline, unread: list[str]) -> Iterator[Json]:
+    """Of all kinds. One that can't be listed joins `unread`; the others are none the worse."""
+    for kind in WorkloadKind:
+        try:
+            yield from ({**found, "kind": kind.value} for found in lister.workloads(kind, deadline))
+        except (ForbiddenError, UnservedError) as exc:
+            unread.append(f"every {kind.value}: {exc}")
 
 
 def agents_places(pods: Iterable[Json], identity: AgentIdentity) -> frozenset[Key]:
@@ -109,10 +131,14 @@ def imported(
         name, kind = str(metadata.get("name", "")), str(found["kind"])
         if names and name not in names:
             continue
+        if kind not in _KINDS and owner_of(found) is not None:
+            continue  # a CronJob's Job: the CronJob is what people declare
         shown = f"{kind} {metadata.get('namespace')}/{name}"
         mine = (kind, str(metadata.get("namespace", "")), name) in own
         reason = _OWN if mine else _reason(metadata, kind, identity)
-        if name in drafts:
+        if kind not in _KINDS:
+            reason = reason or _NO_SERVICE
+        elif name in drafts:
             reason = f"there is another {name}: give it another name by hand"
         if reason:
             left_out.append(f"{shown}: {reason}")
@@ -143,8 +169,11 @@ def _document(found: Mapping[str, Any], shown: str) -> YamlDocument:
     """A live object as a manifest: only what a person would have written."""
     metadata = found.get("metadata") or {}
     kept = {key: metadata[key] for key in ("name", "namespace") if key in metadata}
-    data = {"kind": found["kind"], "metadata": kept, "spec": _bare(found.get("spec") or {})}
-    return YamlDocument(shown, data, Place(0, 0))
+    spec = _bare(found.get("spec") or {})
+    for claim in spec.get("volumeClaimTemplates") or ():
+        for key in _OF_CLAIMS:
+            claim.pop(key, None)
+    return YamlDocument(shown, {"kind": found["kind"], "metadata": kept, "spec": spec}, Place(0, 0))
 
 
 def _bare(value: Any) -> Any:

@@ -6,6 +6,7 @@ Through the guard, with an intent before and a report after; a read is only answ
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,6 +83,7 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
     operation = runtime.registry.get(asked.operation)
     request = RunRequest(None, (asked.target,), None, run_id)
     _require(operation, asked)
+    _require_lists(operation, asked)
     given = runtime.registry.validate(asked.operation, asked.parameters)
     if operation.risk is Risk.READ:
         world = runtime.open_world(request)
@@ -148,6 +150,17 @@ def _require(operation: Operation, asked: Asked) -> None:
         properties = schema.get("properties", {})
         add = " ".join(f"-p {name}={_example(properties.get(name, {}))}" for name in missing)
         raise PermanentError(f"{asked.operation} needs {' and '.join(missing)}: add {add}")
+
+
+def _require_lists(operation: Operation, asked: Asked) -> None:
+    """A word where a list or a mapping belongs: show how a shell takes it."""
+    for name, schema in operation.parameters.get("properties", {}).items():
+        given, kind = asked.parameters.get(name), schema.get("type")
+        if not isinstance(given, str) or kind not in ("array", "object"):
+            continue
+        shown = shlex.quote(json.dumps(shlex.split(given) if kind == "array" else {"NAME": given}))
+        what = "a list" if kind == "array" else "a mapping"
+        raise PermanentError(f"{asked.operation}: {name} is {what}: write -p {name}={shown}")
 
 
 def _example(schema: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from executors.translator import CommandTranslator
+from flows.llm.menu import menu_of, offered
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import TranslationStep
 from infrastructure.operation_registry import OperationRegistry
@@ -53,8 +56,21 @@ def listing(config: UniversalConfig, environment: str | None) -> Listing:
     ]
     data: dict[str, Any] = {"operations": operations}
     if environment:
-        data["modelSchema"] = registry.schema_for_model(shown)
+        data |= _offered(config, registry, can[environment])
     return Listing(tuple(sorted(can)), data)
+
+
+def _offered(
+    config: UniversalConfig, registry: OperationRegistry, has: frozenset[str]
+) -> dict[str, Any]:
+    """What a model is offered, but for names of targets, which are desired state's."""
+    menu = menu_of(registry, has, looks=config.platform.llm.isolation.rounds > 0)
+    whole, _ = offered(registry, menu, tools=False)
+    answer, functions = offered(registry, menu, tools=True)
+    return {
+        "modelSchema": whole,
+        "modelTools": {"answerSchema": answer, "functions": list(functions)},
+    }
 
 
 def _translation(config: UniversalConfig, executor: str, name: str) -> list[str]:
@@ -73,21 +89,54 @@ def _calls(steps: Iterable[TranslationStep]) -> Iterable[str]:
             yield step.call + when
 
 
-def show(listed: Listing) -> None:
-    """Print the catalogue as a table."""
+def show(listed: Listing, console: Console | None = None) -> None:
+    """Print the catalogue: as a table where it is wide enough, else in paragraphs.
+
+    No word of it is ever cut in two.
+    """
+    width = None if sys.stdout.isatty() else _UNWATCHED
+    console = console or Console(highlight=False, width=width)
+    rows = [_row(entry, listed.environments) for entry in listed.data["operations"]]
+    head = ("operation", "risk", "parameters", *listed.environments)
+    widths = [
+        max(len(line) for cell in column for line in cell) for column in zip(*rows, strict=True)
+    ]
+    widths = [max(width, len(name)) for width, name in zip(widths, head, strict=True)]
+    if sum(widths) + 2 * len(head) > console.width:
+        _paragraphs(console, rows, listed.environments)
+        return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("operation", "risk", "parameters", *listed.environments):
-        table.add_column(heading, overflow="fold")
-    for entry in listed.data["operations"]:
-        places = [
-            ", ".join(dict.fromkeys(c.partition(" if ")[0] for c in entry["environments"][place]))
-            if place in entry["environments"]
-            else "–"
-            for place in listed.environments
-        ]
-        cells = (entry["name"], entry["risk"], _parameters(entry["parameters"]), *places)
-        table.add_row(*(escape(cell) for cell in cells))
-    Console().print(table)
+    for heading in head:
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*(escape("\n".join(cell)) for cell in row))
+    console.print(table)
+
+
+_UNWATCHED = 200  # columns where nobody watches, so that lines are whole for grep
+_Row = tuple[tuple[str, ...], ...]  # cells, each of lines
+
+
+def _row(entry: Mapping[str, Any], environments: Iterable[str]) -> _Row:
+    places = (entry["environments"].get(place) for place in environments)
+    calls = (tuple(map(_briefly, found)) if found is not None else ("–",) for found in places)
+    return (entry["name"],), (entry["risk"],), (_parameters(entry["parameters"]),), *calls
+
+
+def _paragraphs(console: Console, rows: Iterable[_Row], environments: Sequence[str]) -> None:
+    for (name,), (risk,), (parameters,), *places in rows:
+        told = f" {parameters}" if parameters else ""
+        console.print(f"[bold]{escape(name)}[/] ({escape(risk)}){escape(told)}")
+        for place, calls in zip(environments, places, strict=True):
+            console.print(f"  {escape(place)}: {escape('; '.join(calls))}")
+
+
+_WHEN = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+
+
+def _briefly(call: str) -> str:
+    """A call with its condition as a person reads it: `restart if strategy == 'force'`."""
+    return _WHEN.sub(r"\1", call).replace("parameters.", "")
 
 
 def _parameters(schema: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ makes lines of it; `flows.plan` holds the result, planners and reports use it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
@@ -63,7 +64,7 @@ def collect_evidence(
     patterns: Sequence[ErrorPattern],
     redactor: Redactor,
     limits: EvidenceSettings,
-    status: TargetStatus | None = None,
+    statuses: Mapping[str, TargetStatus] | None = None,
     read_changes: ReadChanges = no_changes,
     learned: Learned = nothing_learned,
     concurrency: int = 1,
@@ -79,7 +80,8 @@ def collect_evidence(
         patterns: error patterns, looked for in logs and in the engine's own words.
         redactor: cuts secrets out.
         limits: how much.
-        status: of the root, with its past incidents and what was tried.
+        statuses: by target: past incidents, what was tried, and since when it was well, before
+            which nothing of a log is about this incident.
         read_changes: newest commits of desired state that touched some targets.
         learned: what is known of the incident's class.
         concurrency: reads at the same time.
@@ -89,7 +91,9 @@ def collect_evidence(
     """
     ordered = dict.fromkeys((incident.root, *incident.targets))
     targets = tuple(islice(ordered, limits.targets))
-    scope = Scope(incident, targets, services, observation, redactor, limits)
+    statuses = statuses or {}
+    well = {t: at for t in targets if t in statuses and (at := statuses[t].last_well) is not None}
+    scope = Scope(incident, targets, services, observation, redactor, limits, well)
     answers = read_all(_calls(scope), run_read, concurrency=concurrency)
     remarks: list[str] = []
     logs = _logs(scope, answers, remarks)
@@ -103,7 +107,7 @@ def collect_evidence(
     remarks += given_up
     told, failed = _read_changes(read_changes, scope)
     names = tuple(dict.fromkeys(match.name for match in matches))
-    known = _past(scope, status, names, learned(incident, names))
+    known = _past(scope, statuses.get(incident.root), names, learned(incident, names))
     found = [
         *match_entries(matches),
         *fact_entries(scope, logs, answers, failed, remarks),
@@ -145,13 +149,22 @@ def _calls(scope: Scope) -> list[OperationCall]:
         if observed is None or target not in scope.services:
             continue
         if observed.instances:
-            lines = {"lines": scope.limits.log_lines}
-            asked.append(OperationCall(LOGS, target, lines))
+            asked.append(OperationCall(LOGS, target, _newest(scope, target)))
             asked.append(OperationCall(STATUS, target))
         asked.append(OperationCall(EVENTS, target))
         if any(each.state is InstanceState.RUNNING for each in observed.instances):
             asked.append(OperationCall(RESOURCES, target))
     return asked
+
+
+def _newest(scope: Scope, target: str) -> dict[str, Any]:
+    """Parameters of `get_logs`: what was said before all was well is about something else."""
+    parameters: dict[str, Any] = {"lines": scope.limits.log_lines}
+    well = scope.last_well.get(target)
+    if well is not None:
+        age = math.ceil((scope.observation.taken_at - well).total_seconds())
+        parameters["since"] = f"{max(1, age)}s"
+    return parameters
 
 
 def _logs(scope: Scope, answers: Sequence[Answer], remarks: list[str]) -> list[TargetLog]:

@@ -7,7 +7,8 @@ the most telling that fit. Neighbour: `flows.dossier.collect` (reads, and asks f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from flows.comparison.drift import Incident
 from flows.dossier import dependencies, facts, log_lines
@@ -19,6 +20,7 @@ from flows.dossier.text import one_line, safe_line
 from flows.observe import Observation
 from flows.plan import PatternMatch
 from infrastructure.config_models import EvidenceSettings
+from infrastructure.observed import empty
 from infrastructure.redaction import Redactor
 from infrastructure.service import Service
 
@@ -29,7 +31,10 @@ _NOT_ROOT, _NO_ERROR, _WORKS = 4, 8, 12
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a dossier is about. `targets` are those that are looked into, root first."""
+    """What a dossier is about. `targets` are those that are looked into, root first.
+
+    `last_well`: when all was well with a target, as far as is known.
+    """
 
     incident: Incident
     targets: tuple[str, ...]
@@ -37,6 +42,7 @@ class Scope:
     observation: Observation
     redactor: Redactor
     limits: EvidenceSettings
+    last_well: Mapping[str, datetime] = field(default_factory=empty)
 
     def line(self, text: str) -> str:
         """One line, cleaned, redacted, then cut: half a secret would not be recognised."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from flows.plan import PlannerKind
 from flows.reporting.status import PastIncident
 from infrastructure.config_models import FlappingSettings
 from infrastructure.quantities import format_duration
@@ -37,6 +38,7 @@ def flaps(
         1
         for past in history
         if past.result == _RECOVERED
+        and past.planner != PlannerKind.PERSON  # what people do by hand is no fault mended
         and past.spec_digest == spec_digest
         and past.at > now - settings.within
     )

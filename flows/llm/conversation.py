@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from flows.comparison.drift import Incident
 from flows.llm.abilities import Abilities, AbilityBook
-from flows.llm.answer import SCHEMA_NAME, Draft, Offer, UnfitAnswerError, answer_schema, read_answer
-from flows.llm.answer import read_tools as tools_of
+from flows.llm.answer import SCHEMA_NAME, Draft, Offer, UnfitAnswerError, read_answer
 from flows.llm.answer_book import NOTHING_KEPT, AnswerBook, KeptAnswer, question_digest
 from flows.llm.contract import LlmAnswer, RefusedRequestError
 from flows.llm.exchange import Exchanges
 from flows.llm.isolation import MAX_CALLS_AT_ONCE, LookUps
+from flows.llm.menu import offered
 from flows.llm.prompt import Question, with_repair, with_results
 from flows.llm.protocol import AnswerFormat, ChatRequest, ToolCall, ToolTurn, ToolUse
 from flows.token_estimate import estimate_tokens
@@ -72,17 +72,10 @@ class Conversation:
     _turns: tuple[ToolTurn, ...] = ()
 
     @staticmethod
-    def schema_of(topic: Topic, abilities: Abilities) -> dict[str, Any]:
-        """The schema of answers: with `look_first` where tools can't be called."""
-        menu = replace(topic.menu, reads=()) if abilities.tools else topic.menu
-        return answer_schema(topic.registry, menu)
-
-    @staticmethod
     def fixed_tokens(topic: Topic, abilities: Abilities) -> int:
         """Tokens of schema and tools: endpoints count them as part of the prompt."""
-        parts: list[Any] = [Conversation.schema_of(topic, abilities)]
-        if abilities.tools:
-            parts += tools_of(topic.registry, topic.menu.reads)
+        schema, tools = offered(topic.registry, topic.menu, tools=abilities.tools)
+        parts: list[Any] = [schema, *tools]
         return sum(estimate_tokens(json.dumps(part, separators=(",", ":"))) for part in parts)
 
     def hold(self, question: Question) -> Draft:
@@ -154,7 +147,7 @@ class Conversation:
 
     def _as_request(self, question: Question) -> ChatRequest:
         topic, tools = self.topic, self.abilities.tools
-        reads = topic.menu.reads if tools else ()
+        schema, functions = offered(topic.registry, topic.menu, tools=tools)
         return ChatRequest(
             model=self.llm.model,
             temperature=self.llm.temperature,
@@ -162,8 +155,8 @@ class Conversation:
             system=question.system,
             user=question.user,
             schema_name=SCHEMA_NAME,
-            schema=self.schema_of(topic, self.abilities),
-            tools=tools_of(topic.registry, reads) if reads else (),
+            schema=schema,
+            tools=functions,
             turns=self._turns,
             tool_use=ToolUse.AUTO if self.looking.open else ToolUse.NONE,
         )

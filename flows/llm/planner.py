@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import structlog
 
 from flows.comparison.drift import Incident
-from flows.escalation import ESCALATE
 from flows.llm.abilities import Abilities, AbilityBook, checking
 from flows.llm.answer import Draft, Offer
 from flows.llm.answer_book import NOTHING_KEPT, AnswerBook
@@ -24,6 +23,7 @@ from flows.llm.client import LlmClient
 from flows.llm.conversation import Conversation, NoPlanError, Topic
 from flows.llm.exchange import Exchanges
 from flows.llm.isolation import LookUps, ReadOperation
+from flows.llm.menu import menu_of, reads, repairs
 from flows.llm.prompt import Prompt, Question, build_question, new_marker, system_message
 from flows.plan import (
     Declined,
@@ -37,14 +37,10 @@ from flows.plan import (
 from infrastructure.config_models import Agent, LlmSettings
 from infrastructure.errors import PermanentError, UiciError
 from infrastructure.operation_registry import OperationRegistry
-from infrastructure.operations import Effect, OperationCall, OperationOutcome, Risk
+from infrastructure.operations import OperationCall, OperationOutcome
 from infrastructure.service import Service
 
 _log = structlog.get_logger("uici")
-
-# An environment's targets stand in the schema up to this number, so that a small model can
-# name no other; the schema must not grow with the inventory, nor change with the incident.
-_MAX_ENUM = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,42 +176,33 @@ class LlmPlanner:
             for target, service in self._world.services.items()
             if service.metadata.environment == environment
         )
-        return Offer(
-            operations=self._operations(environment, targets),
-            targets=tuple(targets) if len(targets) <= _MAX_ENUM else (),
-            reads=self._reads(environment),
+        return menu_of(
+            self._world.registry,
+            self._world.capabilities(environment),
+            targets=targets,
+            may_stop=self._may_stop(targets),
+            looks=self._looks,
         )
 
     def _operations(self, environment: str, targets: Iterable[str]) -> tuple[str, ...]:
-        registry, has = self._world.registry, self._world.capabilities(environment)
+        has = self._world.capabilities(environment)
+        return repairs(self._world.registry, has, may_stop=self._may_stop(targets))
+
+    def _may_stop(self, targets: Iterable[str]) -> bool:
         declared = [self._world.services[t] for t in targets if t in self._world.services]
-        may_stop = any(service.spec.replicas == 0 for service in declared)
-        return tuple(
-            name
-            for name in registry.names()
-            if name in has and self._repairs(name, may_stop=may_stop)
-        )
+        return any(service.spec.replicas == 0 for service in declared)
+
+    @property
+    def _looks(self) -> bool:
+        return self._world.read is not None and self._settings.isolation.rounds > 0
 
     def _reads(self, environment: str) -> tuple[str, ...]:
-        if self._world.read is None or self._settings.isolation.rounds == 0:
-            return ()
-        registry, has = self._world.registry, self._world.capabilities(environment)
-        names = (n for n in registry.names() if n in has and n != ESCALATE)
-        return tuple(name for name in names if registry.get(name).risk is Risk.READ)
+        has = self._world.capabilities(environment)
+        return reads(self._world.registry, has) if self._looks else ()
 
     def _dependencies(self, target: str) -> tuple[str, ...]:
         service = self._world.services.get(target)
         return tuple(service.dependencies) if service is not None else ()
-
-    def _repairs(self, name: str, *, may_stop: bool) -> bool:
-        operation = self._world.registry.get(name)
-        if name == ESCALATE:
-            return True
-        if operation.risk is Risk.READ or operation.leaves_desired_state or operation.prunes:
-            return False
-        if operation.effect is Effect.NONE:
-            return False  # nothing of Git is restored by it, and nothing can be verified
-        return may_stop or operation.effect not in {Effect.STOPPED, Effect.PAUSED}
 
     def _ask(self, incident: Incident, evidence: Evidence, progress: _Progress) -> Plan:
         topic = Topic(

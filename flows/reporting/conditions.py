@@ -14,10 +14,11 @@ from typing import Literal, NamedTuple
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.comparison.target_judgement import WELL
 from flows.escalation import USUAL_SEVERITY
+from flows.execute import changing, runnable
 from flows.guarding.flapping import flaps
 from flows.learning.lessons import did_not_help, ended_open, steps_of
 from flows.report import IncidentReport, IncidentResult
-from flows.reporting.sentences import TELL, diagnosis_words, only_tells
+from flows.reporting.sentences import TELL, by_hand, diagnosis_words, only_tells
 from flows.reporting.status import (
     Attempts,
     Condition,
@@ -73,8 +74,12 @@ def with_attempt(
     run: RunFacts,
     *,
     history: tuple[PastIncident, ...] = (),
+    counts: bool = True,
 ) -> TargetStatus:
     """The status with one attempt more; it is committed before the attempt is made.
+
+    Its back-off counts from now, for a run that never comes to its end; `next_status` counts it
+    from there.
 
     Args:
         state: what compare said.
@@ -82,8 +87,12 @@ def with_attempt(
         policy: the target's limits.
         run: facts of the run.
         history: with the incident that is about to be worked on.
+        counts: False: what a person has asked for is no attempt of the loop's; the history
+            tells of it all the same, and cool-downs and limits rest on that.
     """
     status = previous or next_status(state, None, None, run)
+    if not counts:
+        return with_history(status, history)
     attempts = count_attempt(state.spec_digest, policy, status.attempts, run.now)
     changes = {"attempts": attempts, "spec_digest": state.spec_digest, "history": history}
     return status.model_copy(update=changes)
@@ -128,6 +137,8 @@ def next_status(
         report: of the incident that this target is the root of, if there was one.
         run: facts of the run.
     """
+    if report is not None and by_hand(report) and report.result is not IncidentResult.RECOVERED:
+        report = None  # it says nothing about the loop's own tries, nor what people were told
     if report is not None and report.result is IncidentResult.RECOVERED:
         state = replace(
             state, sync=Sync.SYNCED, health=HealthStatus.HEALTHY, reason=WELL[0], message=WELL[1]
@@ -139,6 +150,7 @@ def next_status(
     attempts = _attempts(state, previous, report, run.now)
     claims = tuple(_claims(state, attempts, last))
     now = (run.revision, state.spec_digest, state.sync, state.health, attempts, last, claims)
+    well = claims[0].type is ConditionType.READY and claims[0].status == "True"
     # Most targets are as they were: models are made for the others only.
     if previous is not None and now == _told(previous):
         return previous
@@ -152,6 +164,7 @@ def next_status(
         attempts=attempts,
         last_incident=last,
         history=previous.history if previous else (),
+        well_since=previous.last_well if previous is not None and not well else None,
     )
 
 
@@ -222,9 +235,19 @@ def _attempts(
     if attempts is None or attempts.spec_digest != state.spec_digest:
         return None
     if report is not None:
-        return None if report.result is IncidentResult.RECOVERED else _tried(attempts, report, now)
+        if report.result is IncidentResult.RECOVERED:
+            return None
+        return _tried(_rested(attempts, report, now), report, now)
     # Well without a verification of ours: believed once it has outlasted the back-off.
     return None if _is_well(state) and now >= attempts.not_before else attempts
+
+
+def _rested(attempts: Attempts, report: IncidentReport, now: datetime) -> Attempts:
+    """With the back-off from the end of this run's attempt on, if it has made one."""
+    if report.execution is None or not changing(runnable(report.verdicts)):
+        return attempts
+    pause = attempts.not_before - attempts.last_at
+    return attempts.model_copy(update={"not_before": max(attempts.not_before, now + pause)})
 
 
 def _tried(attempts: Attempts, report: IncidentReport, now: datetime) -> Attempts:

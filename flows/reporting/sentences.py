@@ -127,6 +127,8 @@ def came_of_it(report: IncidentReport) -> str:
         return "not allowed alone"
     if report.result is IncidentResult.ESCALATED and report.not_sent:
         return f"not sent: {report.not_sent}"
+    if by_hand(report) and any(v.decision is Decision.DENIED for v in report.verdicts):
+        return "denied"
     words = _RESULT_WORDS[report.result]
     took = fault_seconds(report)
     if took is not None and begins_known(report):
@@ -236,7 +238,9 @@ def remains(report: IncidentReport) -> str:
         case IncidentResult.RECOVERED:
             return ""
         case IncidentResult.FAILED | IncidentResult.HELD if by_hand(report):
-            return f"not done: {report.summary or 'nothing may be done now'}"
+            held = report.summary or "nothing may be done now"
+            alone = "UICI does not try again by itself what a person asked for"
+            return f"not done: {held if report.result is IncidentResult.HELD else alone}"
         case IncidentResult.FAILED:
             untold = "a person is needed, and could not be told"
             later = "still broken; UICI tries again after its back-off"

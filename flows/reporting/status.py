@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 
 from flows.approvals.ledger import Ledger
 from flows.learning.shelf import Shelf
+from flows.reporting.incident_result import IncidentResult
 from flows.reporting.proposal_note import ProposalNote
 from infrastructure.observed import empty
 from infrastructure.pause import PauseFile
@@ -135,6 +136,24 @@ class TargetStatus(Document):
     attempts: Attempts | None = None
     last_incident: LastIncident | None = None
     history: tuple[PastIncident, ...] = ()  # newest last, bounded by learning.history
+    well_since: Moment | None = None  # before it became what it is; while well, Ready tells it
+
+    @property
+    def last_well(self) -> datetime | None:
+        """The newest moment of which is known that all was well; None: there is none.
+
+        What a log said before it is about something that is over.
+        """
+        moments = [
+            past.at for past in self.history if past.result == IncidentResult.RECOVERED.value
+        ]
+        moments += [c.last_transition_time for c in self.conditions if _tells_well(c)]
+        moments += [self.well_since] if self.well_since is not None else []
+        return max(moments, default=None)
+
+
+def _tells_well(condition: Condition) -> bool:
+    return condition.type is ConditionType.READY and condition.status == "True"
 
 
 def status_path(target: str) -> str:

@@ -123,9 +123,9 @@ class Draft:
         """Tell where a value of the spec came from that is set elsewhere."""
         self._points["spec", *location] = point
 
-    def drop(self, location: tuple[str, ...]) -> None:
+    def drop(self, location: Location) -> None:
         """Take a value of the spec away; what is empty then goes with it."""
-        above: list[dict[str, Any]] = [self.spec]
+        above: list[Any] = [self.spec]
         for segment in location[:-1]:
             above.append(above[-1][segment])
         above[-1].pop(location[-1])

@@ -1,7 +1,8 @@
 """Secrets in drafts → references, before a draft is written down. Pure.
 
 In the environment a secret becomes `{secret: "env:NAME"}`. Where no reference can stand, the
-value is left out, and said so.
+value is left out, and said so: no more of it than has a meaning of its own, such as one variable
+of a sidecar.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from infrastructure.yaml_source import Location, YamlDocument
 
 def hide_secrets(draft: Draft, rules: SecretRules) -> None:
     """Replace or drop every value that looks like a secret."""
-    dropped: set[tuple[str, ...]] = set()
+    dropped: set[Location] = set()
     for location in _locations(draft, rules):
         match location:
             case ("spec", "env", str() as key):
@@ -28,17 +29,40 @@ def hide_secrets(draft: Draft, rules: SecretRules) -> None:
                 draft.labels.pop(label)
                 draft.left_out.append(f"the label {label} holds what looks like a secret")
             case ("spec", *_):
-                keys = []
-                for segment in location[1:]:
-                    if isinstance(segment, int):
-                        break
-                    keys.append(segment)
-                dropped.add(tuple(keys))
+                dropped.add(_part(draft.spec, location[1:]))
             case _:
                 continue
-    for path in sorted(dropped):
+    left_out = [f"{_shown(draft.spec, path)} holds what looks like a secret" for path in dropped]
+    # The last first: what is dropped of a list moves what comes after it.
+    for path in sorted(dropped, reverse=True):
         draft.drop(path)
-        draft.left_out.append(f"{field_path(path)} holds what looks like a secret")
+    draft.left_out += sorted(left_out)
+
+
+def _part(spec: Any, location: Location) -> Location:
+    """The least that can be left out around a value: a variable, or all of a plain list.
+
+    In a list whose members have names each stands for itself; any other is one value.
+    """
+    value, below = spec, 0
+    for depth, segment in enumerate(location):
+        if isinstance(segment, int):
+            if not all(isinstance(each, dict) and "name" in each for each in value):
+                return location[:depth]
+            below = depth + 1
+        value = value[segment]
+    is_pair = len(location) == below + 1 and location[-1] == "value"
+    return location[:below] if is_pair else location
+
+
+def _shown(spec: Any, path: Location) -> str:
+    """The place, and the names of those members of lists that it leads through."""
+    names, value = [], spec
+    for segment in path:
+        value = value[segment]
+        if isinstance(segment, int):
+            names.append(str(value["name"]))
+    return field_path(path) + (f" ({', '.join(names)})" if names else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from executors.kubernetes.session import Executed, Query
 from infrastructure.service import Service
 from tests.bench.table import Aim, Of, Row
 from tests.fakes.engine import NOBODY
-from tests.fakes.kubernetes_server import FakeKubernetes
+from tests.fakes.kubernetes_server import LIMITS, FakeKubernetes
 
 NAME = "kubernetes"
 _NAMESPACE, _ENVIRONMENT = "shop", "cluster"
@@ -115,7 +115,8 @@ class Counting:
 
 
 def _look(kubeconfig: str, size: int) -> None:
-    connection = Connection.model_validate({"kubeconfig": kubeconfig, "namespaces": [_NAMESPACE]})
+    place = {"kubeconfig": kubeconfig, "namespaces": [_NAMESPACE]}
+    connection = Connection.model_validate({**LIMITS, **place})
     context = ExecutorContext(_ENVIRONMENT, 4, NOBODY, lambda reference: reference)
     executor: KubernetesExecutor = connect(connection, context)
     services = [_service(number) for number in range(size)]

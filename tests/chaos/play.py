@@ -226,7 +226,7 @@ class Player:
             time.sleep(_PAUSE)
 
     def _trouble(self) -> list[str]:
-        return self._oracle.complaints() or self._oracle.unquiet()
+        return self._oracle.unquiet() or self._oracle.complaints()  # the cheaper look first
 
     def _run(self, outcome: Outcome) -> None:
         try:

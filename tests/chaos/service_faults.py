@@ -69,14 +69,14 @@ def _breach(m: Making) -> Fault:
         (name,),
         Right.TELL,
         inject=lambda: m.post(name, "/fault/errors/on"),
-        seen=lambda: m.oracle.sample(f'min_over_time(service_errors{{job="{name}"}}[2s])') == 1,
+        seen=lambda: m.oracle.sample(f'min_over_time(service_errors{{job="{name}"}}[4s])') == 1,
         mend=lambda: m.post(name, "/fault/errors/off"),
     )
 
 
 def _breach_unprobed(m: Making) -> Fault:
     """The same where nothing but the metric tells of health."""
-    query = 'min_over_time(service_errors{job="worker"}[2s])'
+    query = 'min_over_time(service_errors{job="worker"}[4s])'
     return Fault(
         "unprobed metric breach",
         "worker",
@@ -99,7 +99,7 @@ def _scrape_broken(m: Making) -> Fault:
         Right.TELL,
         inject=lambda: m.post(name, "/fault/scrape/on"),
         seen=lambda: (
-            m.oracle.sample(f'max_over_time(up{{job="{name}"}}[2s])') == 0 and m.health(name, 200)
+            m.oracle.sample(f'max_over_time(up{{job="{name}"}}[4s])') == 0 and m.health(name, 200)
         ),
         mend=lambda: m.post(name, "/fault/scrape/off"),
     )
@@ -135,7 +135,7 @@ def _monitoring_blind(m: Making) -> Fault:
         Right.TELL,
         inject=lambda: m.stage.scrape(**dict.fromkeys(names, "127.0.0.1:9")),
         seen=lambda: (
-            m.oracle.sample(f'sum(max_over_time(up{{job=~"{"|".join(names)}"}}[2s]))') == 0
+            m.oracle.sample(f'sum(max_over_time(up{{job=~"{"|".join(names)}"}}[4s]))') == 0
             and m.oracle.sample(f"count(count by (service) ({firing}))") == len(names)
         ),
         mend=m.stage.scrape,

@@ -127,6 +127,6 @@ def _checks(name: str, kind: Kind) -> list[dict[str, str]]:
     if kind.errors:
         wanted["errors"] = ("service_errors", "== 0")
     return [
-        {"name": check, "query": f'{metric}{{job="{name}"}}', "expect": expect, "for": "2s"}
+        {"name": check, "query": f'{metric}{{job="{name}"}}', "expect": expect, "for": "4s"}
         for check, (metric, expect) in wanted.items()
     ]

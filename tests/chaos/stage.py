@@ -228,7 +228,7 @@ def _write_monitoring(made: Stage) -> None:
             for group in document["groups"]:
                 for rule in group["rules"]:
                     if "for" in rule:
-                        rule["for"] = "2s"
+                        rule["for"] = "4s"
     _add_rules(prometheus / "rules" / "services.yml")
     made.scrape()
     with edited(folder / "alertmanager" / "alertmanager.yml") as document:

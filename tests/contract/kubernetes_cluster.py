@@ -18,7 +18,7 @@ from executors.kubernetes.binding import Json, core_path
 from executors.kubernetes.sdk import SdkCluster
 from infrastructure.errors import NotFoundError, UiciError
 from tests.contract.kubernetes_world import Cluster, KubernetesWorld, PlayedKubelet
-from tests.fakes.kubernetes_server import FakeKubernetes
+from tests.fakes.kubernetes_server import LIMITS, FakeKubernetes
 
 _VARIABLE = "UICI_TEST_KUBECONFIG"
 # What a real kubelet can pull; both have a shell.
@@ -137,7 +137,9 @@ def _unique(stem: str) -> str:
 
 def _api(kubeconfig: Path, namespace: str) -> SdkCluster:
     return SdkCluster(
-        Connection.model_validate({"kubeconfig": str(kubeconfig), "namespaces": [namespace]})
+        Connection.model_validate(
+            {**LIMITS, "kubeconfig": str(kubeconfig), "namespaces": [namespace]}
+        )
     )
 
 

@@ -29,7 +29,7 @@ from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from infrastructure.service import Service
 from tests.contract.world import ENVIRONMENT, LOOP, resolve_secret
 from tests.fakes.engine import NOBODY
-from tests.fakes.kubernetes_server import kubelet
+from tests.fakes.kubernetes_server import LIMITS, kubelet
 from tests.fakes.kubernetes_server.store import now
 
 PATIENCE = 40.0
@@ -89,6 +89,7 @@ class KubernetesWorld:
     def connection(self, kubeconfig: Path, **more: Any) -> Connection:
         return Connection.model_validate(
             {
+                **LIMITS,
                 "kubeconfig": str(kubeconfig),
                 "namespaces": [self.namespace],
                 "takeOver": [PERSON],

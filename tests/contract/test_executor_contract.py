@@ -536,6 +536,7 @@ MUTATING: dict[str, dict[str, Any]] = {
     "resume": {},
     "create": {},
     "recreate": {},
+    "remove": {"grace_seconds": 0},
     "scale": {"replicas": 0},
     "update_resources": {"memory": "16Mi"},
     "rollback": {},

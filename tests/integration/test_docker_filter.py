@@ -77,8 +77,9 @@ def test_every_operation_but_commands_goes_through(world: DockerWorld, executor:
     do(executor, service, "create")
     assert only(executor, service).state is InstanceState.RUNNING
     do(executor, service, "wait_healthy")
-    for primitive in ("logs", "stats", "events", "inspect"):
-        do(executor, service, primitive, **({"lines": 5} if primitive == "logs" else {}))
+    do(executor, service, "logs", lines=5)
+    for primitive in ("stats", "events", "inspect"):
+        do(executor, service, primitive)
     for primitive in ("pause", "resume", "restart", "stop", "start", "recreate"):
         assert do(executor, service, primitive).changed, primitive
     assert do(executor, service, "update_resources", memory="32Mi").changed

@@ -42,7 +42,8 @@ from tests.fakes.telemetry import FakeAlertmanager, FakePrometheus
 A, B = f"{ENVIRONMENT}/a", f"{ENVIRONMENT}/b"
 PARTS = ("prometheus", "alertmanager", "engine", "git", "llm")
 FAULTS = ("refused", "hangs", "slow", "garbage", "50 MB")
-# What the engine in memory and a Git remote can't do: their answers have no such size.
+# What the engine in memory and a Git remote on disk can't do: their answers have no such size.
+# Servers that give them: tests/integration/test_git_hardships.py, test_docker_garbage.py.
 ODD = {("engine", "50 MB"), ("engine", "garbage"), ("git", "50 MB")}
 DEADLINE = 8.0  # seconds of a run
 _LATE = 0.2  # seconds that a slow part takes: less than its time-out

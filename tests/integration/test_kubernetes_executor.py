@@ -39,7 +39,7 @@ from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from infrastructure.service import Service
 from tests.builders import service
 from tests.fakes.engine import NOBODY
-from tests.fakes.kubernetes_server import FakeKubernetes, Fault, kubelet
+from tests.fakes.kubernetes_server import LIMITS, FakeKubernetes, Fault, kubelet
 from tests.unit.infrastructure.config_folder import ConfigFolder
 from tests.unit.infrastructure.test_binding import CLUSTER
 
@@ -60,7 +60,8 @@ def make(server: FakeKubernetes, tmp_path: Path) -> Iterator[Callable[..., Execu
     kubeconfig = server.kubeconfig(tmp_path)
 
     def connected(identity: AgentIdentity = NOBODY, **more: Any) -> Executor:
-        given = {"kubeconfig": str(kubeconfig), "namespaces": [NAMESPACE], "firstPause": "10ms"}
+        place = {"kubeconfig": str(kubeconfig), "namespaces": [NAMESPACE]}
+        given = {**LIMITS, **place, "firstPause": "10ms"}
         context = ExecutorContext(ENVIRONMENT, 4, identity, lambda name: f"value of {name}")
         made.append(connect(Connection.model_validate({**given, **more}), context))
         return made[-1]
@@ -627,10 +628,7 @@ def test_the_doctor_names_missing_rights(
 ) -> None:
     make()  # writes the kubeconfig
     folder = ConfigFolder.make(tmp_path / "config")
-    connection = f"{{kubeconfig: {tmp_path / 'kubeconfig'}, namespaces: [shop]}}"
-    folder.append(
-        "environments", CLUSTER.replace("{kubeconfig: /nowhere, namespaces: [shop]}", connection)
-    )
+    folder.append("environments", CLUSTER.replace("/nowhere", str(tmp_path / "kubeconfig")))
     config = folder.load()
 
     def told() -> Finding:

@@ -30,7 +30,7 @@ from infrastructure.observed import InstanceState
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from tests.builders import service
 from tests.fakes.engine import NOBODY
-from tests.fakes.kubernetes_server import FakeKubernetes, Fault
+from tests.fakes.kubernetes_server import LIMITS, FakeKubernetes, Fault
 
 NAMESPACE = "shop"
 Stream = Callable[[BufferedIOBase], None]
@@ -48,6 +48,7 @@ def server() -> Iterator[FakeKubernetes]:
 @pytest.fixture
 def executor(server: FakeKubernetes, tmp_path: Path) -> Iterator[Executor]:
     given = {
+        **LIMITS,
         "kubeconfig": str(server.kubeconfig(tmp_path)),
         "namespaces": [NAMESPACE],
         "firstPause": "10ms",

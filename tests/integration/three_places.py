@@ -19,7 +19,7 @@ from infrastructure.service import Service
 from tests.contract.kubernetes_world import Cluster, KubernetesWorld
 from tests.contract.oci_world import BINDING, OciWorld, connection, write_config
 from tests.contract.world import DockerWorld
-from tests.fakes.kubernetes_server import FakeKubernetes
+from tests.fakes.kubernetes_server import LIMITS, FakeKubernetes
 from tests.fakes.loop import ENVIRONMENT, LoopWorld, loop_world, service_yaml
 from tests.fakes.oci_service import OciService
 
@@ -140,6 +140,7 @@ def _environments(docker_host: str, kubeconfig: Path, oci: Any) -> dict[str, dic
         "policy": {},
     }
     cluster = {
+        **LIMITS,
         "kubeconfig": str(kubeconfig),
         "namespaces": [NAMESPACE],
         "takeOver": ["kubectl-edit"],

@@ -6,6 +6,20 @@ generations, paging, asynchronous controllers and a kubelet, exec over websocket
 metrics, access reviews. Faults are brought about by `faults`.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from tests.fakes.kubernetes_server.server import FakeKubernetes, Fault
 
-__all__ = ["FakeKubernetes", "Fault"]
+# What environments.yml has to say of every cluster.
+LIMITS: Mapping[str, Any] = {
+    "pageSize": 1000,
+    "maxAnswer": "128Mi",
+    "fieldManager": "uici",
+    "changeAttempts": 5,
+    "readAttempts": 3,
+    "firstPause": "200ms",
+    "progressDeadline": "10m",
+}
+
+__all__ = ["LIMITS", "FakeKubernetes", "Fault"]

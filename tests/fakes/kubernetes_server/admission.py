@@ -96,6 +96,8 @@ def _container(container: Json) -> Iterator[str]:
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for entry in container.get("env") or ():
+        if entry.get("value") == "" and "valueFrom" in entry:
+            del entry["value"]  # how Go writes an empty text
         if entry.get("value") and entry.get("valueFrom"):
             yield "env.valueFrom: may not be specified when `value` is not empty"
     for probe in ("readinessProbe", "livenessProbe"):

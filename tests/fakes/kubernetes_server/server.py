@@ -7,6 +7,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import re
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from tests.fakes.kubernetes_server.store import KINDS, MissingError, StaleError,
 
 Json = dict[str, Any]
 _TICK = 0.02  # seconds between two passes of the controllers
+_GROUP = re.compile(r"/apis/[a-z.]+/v\d+")
 _WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
 
 
@@ -82,6 +84,7 @@ class FakeKubernetes:
         faults: taken in order; see `Fault`.
         denied: rights (`delete pods`) that access reviews, and requests, are refused.
         denied_across: those that reviews refuse for all namespaces at once only.
+        unserved: plurals that this version of the API does not have.
         metrics: whether there is a metrics API.
         files: what commands that were run in pods left behind, by pod uid.
         requests: everything that was asked, in order.
@@ -93,6 +96,7 @@ class FakeKubernetes:
         self.faults: list[Fault] = []
         self.denied: set[str] = set()
         self.denied_across: set[str] = set()
+        self.unserved: set[str] = set()
         self.metrics = True
         self.expire_after: int | None = None  # pages after which a list's token is too old
         self.files: dict[str, set[str]] = {}
@@ -159,12 +163,17 @@ class FakeKubernetes:
         ):
             if asked.path.startswith(prefix):
                 return respond(asked)
+        if _GROUP.fullmatch(asked.path):
+            return self._discover(asked.path.removeprefix("/apis/"))
         where = _Where.parse(asked.path)
+        if where.plural in self.unserved:
+            raise _no_such_kind()
         self._allow(asked, where)
         try:
             return self._do(asked, where)
         except MissingError as exc:
-            raise _AnswerError(404, "NotFound", str(exc)) from None
+            details = {"name": where.name, "kind": where.plural}
+            raise _AnswerError(404, "NotFound", str(exc), details=details) from None
         except StaleError as exc:
             raise _AnswerError(409, "Conflict", str(exc)) from None
         except InvalidError as exc:
@@ -279,6 +288,13 @@ class FakeKubernetes:
     def _version(self, _: Asked) -> Json:
         return {"major": "1", "minor": "36", "gitVersion": "v1.36.0-fake"}
 
+    def _discover(self, group: str) -> Json:
+        plurals = [p for p, (known, _) in KINDS.items() if known == group]
+        if not plurals:
+            raise _no_such_kind()
+        names = [{"name": plural} for plural in plurals if plural not in self.unserved]
+        return {"kind": "APIResourceList", "groupVersion": group, "resources": names}
+
     def _review(self, asked: Asked) -> Json:
         wanted = asked.body["spec"]["resourceAttributes"]
         resource = "/".join(filter(None, (wanted["resource"], wanted.get("subresource"))))
@@ -314,7 +330,8 @@ class FakeKubernetes:
                 message = 'previous terminated container "main" not found'
                 raise _AnswerError(400, "BadRequest", message)
             return f"{_nano(pod)} ERROR before the crash\n".encode()
-        if not status:
+        waits = "waiting" in (status.get("state") or {}) and not status.get("restartCount")
+        if not status or waits:
             raise _AnswerError(400, "BadRequest", 'container "main" is waiting to start')
         return f"{_nano(pod)} ready\n".encode()
 
@@ -350,8 +367,14 @@ class _Where:
             namespace, parts = parts[1], parts[2:]
         plural, name, sub = [*parts, "", "", ""][:3]
         if plural not in KINDS:
-            raise _AnswerError(404, "NotFound", "the server could not find the requested resource")
+            raise _no_such_kind()
         return cls(plural, namespace, name, sub)
+
+
+def _no_such_kind() -> _AnswerError:
+    """As the real one says it: without a name."""
+    message = "the server could not find the requested resource"
+    return _AnswerError(404, "NotFound", message, details={})
 
 
 def _selected(item: Json, selector: str) -> bool:

@@ -308,6 +308,16 @@ def test_an_engine_that_does_not_answer_makes_unknown_and_never_a_drift() -> Non
     assert state.message == "connection refused"
 
 
+def test_what_an_engine_cannot_tell_of_is_unknown_and_the_rest_is_not() -> None:
+    shown, hidden = service("web"), service("nightly")
+    seen = observation([as_declared(shown)], unseen={hidden.target: "cannot list cronjobs"})
+    comparison = compare(comparing(services(shown, hidden)), seen, now=NOW)
+    assert comparison.drifts == ()
+    assert comparison.states[shown.target].sync is Sync.SYNCED
+    state = comparison.states[hidden.target]
+    assert (state.sync, state.message) == (Sync.UNKNOWN, "cannot list cronjobs")
+
+
 def test_strays_are_reported_and_never_an_incident() -> None:
     wanted = service()
     seen = observation([as_declared(wanted)], orphans=[NativeObject("container", "c" * 64, "old")])

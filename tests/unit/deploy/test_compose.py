@@ -273,6 +273,7 @@ def test_a_line_that_is_gone_is_told(checkout: Path) -> None:
     done = configure(checkout, "compose", DOCKER_SOCKET="/nowhere.sock")
     assert done.returncode == 1
     assert "correct this script" in done.stderr
+    assert not (checkout / "deploy" / "compose" / "uici" / "platform.yml").exists()
 
 
 def test_git_never_takes_what_configure_makes(checkout: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_apis_own_models_take_every_object(document: dict[str, Any]) -> None
         "rbac.authorization.k8s.io/v1": "V1",
     }
     kind = f"{names[document['apiVersion']]}{document['kind']}"
-    api = client.ApiClient()
+    api: Any = client.ApiClient()
     model = getattr(client, kind)
     made = _of_model(api, document, model)
     assert _plain(api.sanitize_for_serialization(made)) == _plain(document)
@@ -140,7 +140,7 @@ def test_the_models_would_refuse_a_field_that_the_api_does_not_know() -> None:
 
     wrong = copy.deepcopy(one("deployment"))
     wrong["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"
-    api = client.ApiClient()
+    api: Any = client.ApiClient()
     try:
         made = api.sanitize_for_serialization(_of_model(api, wrong, client.V1Deployment))
     except ValueError:

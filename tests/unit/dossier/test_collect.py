@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from flows.dossier import dossier_text
 from flows.observe import EnvironmentObservation, Observation, SourceFailure
-from flows.reporting.status import Attempts, PastIncident, Step, TargetStatus, TriedPlan
+from flows.reporting.status import (
+    Attempts,
+    Condition,
+    ConditionType,
+    PastIncident,
+    Step,
+    TargetStatus,
+    TriedPlan,
+)
 from flows.repository.contract import DesiredChange
 from flows.token_estimate import estimate_tokens
 from infrastructure.errors import TemporaryError
@@ -379,16 +387,52 @@ def test_a_history_that_can_not_be_read_is_a_fact() -> None:
 # ── the past ────────────────────────────────────────────────────────────────────
 
 
-def _status(**fields: Any) -> TargetStatus:
-    return TargetStatus(
+def _status(**fields: Any) -> dict[str, TargetStatus]:
+    given: dict[str, Any] = {"conditions": (), **fields}
+    status = TargetStatus(
         target=SHOP.target,
         observed_revision="main@none",
         spec_digest=SHOP.spec_digest,
         sync="Synced",
         health="Healthy",
-        conditions=(),
-        **fields,
+        **given,
     )
+    return {SHOP.target: status}
+
+
+def _ready(status: Literal["True", "False", "Unknown"], minutes: int) -> Condition:
+    at = NOW - timedelta(minutes=minutes)
+    return Condition(
+        type=ConditionType.READY, status=status, reason="R", message="", last_transition_time=at
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "since"),
+    [
+        ({}, None),
+        ({"conditions": (_ready("True", 5),)}, "300s"),
+        ({"conditions": (_ready("False", 5),)}, None),
+        # It was told while it was down, suspended or not: what it was before that counts.
+        (
+            {"conditions": (_ready("Unknown", 5),), "well_since": NOW - timedelta(hours=1)},
+            "3600s",
+        ),
+        # An incident that was over within its run is over all the same.
+        ({"conditions": (_ready("True", 9000),), "history": "recovered"}, "86400s"),
+        ({"conditions": (_ready("True", 9000),), "history": "escalated"}, "540000s"),
+        ({"conditions": (_ready("True", -5),)}, "1s"),  # a clock that was set back
+    ],
+)
+def test_what_a_log_said_before_all_was_well_is_not_read(
+    known: dict[str, Any], since: str | None
+) -> None:
+    if "history" in known:
+        known = {**known, "history": (_past(1, "Stopped", result=known["history"]),)}
+    engine = Engine({})
+    collect(engine, statuses=_status(**known))
+    (asked,) = (c for c in engine.calls if (c.operation, c.target) == ("get_logs", SHOP.target))
+    assert asked.parameters.get("since") == since
 
 
 def _past(days: int, *kinds: str, result: str = "recovered") -> PastIncident:
@@ -414,7 +458,7 @@ def _tried(digest: str) -> Attempts:
 def test_the_past_tells_what_worked_and_what_did_not() -> None:
     history = (_past(9, "Missing"), _past(3, "Stopped"), _past(2, "Stopped", result="failed"))
     evidence = collect(
-        status=_status(history=history, attempts=_tried(SHOP.spec_digest)),
+        statuses=_status(history=history, attempts=_tried(SHOP.spec_digest)),
         learned=lambda incident, names: [f"class of {incident.root}: {len(names)} patterns"],
     )
     assert evidence.past == (
@@ -434,13 +478,13 @@ def test_the_past_tells_what_worked_and_what_did_not() -> None:
 def test_of_a_plan_that_helped_for_a_while_the_past_says_so() -> None:
     own = {"by_itself": True}
     history = tuple(_past(days, "Stopped").model_copy(update=own) for days in (3, 2))
-    newest, oldest = collect(status=_status(history=history)).past
+    newest, oldest = collect(statuses=_status(history=history)).past
     assert newest.endswith("worked (recovered in 12 s)")
     assert oldest.endswith("worked for a while only, the fault came back (recovered in 12 s)")
 
 
 def test_what_was_tried_on_another_desired_state_is_not_told() -> None:
-    assert collect(status=_status(attempts=_tried("other"))).past == ()
+    assert collect(statuses=_status(attempts=_tried("other"))).past == ()
 
 
 # ── as a whole ──────────────────────────────────────────────────────────────────

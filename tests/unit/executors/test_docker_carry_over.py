@@ -189,3 +189,13 @@ def test_the_old_container_is_not_changed() -> None:
     before = repr(old.inspect)
     body_of(old, resources={"memory": "8Mi"}, ports=["80:80"])
     assert repr(old.inspect) == before
+
+
+def test_the_network_that_git_names_is_joined_and_not_the_one_of_before() -> None:
+    networks = {"other": {"NetworkID": "n1", "Aliases": [ID[:12]]}}
+    old = container(host={"NetworkMode": "other"}, networks=networks)
+    body = body_of(old, native={"HostConfig": {"NetworkMode": "declared"}})
+    assert body["HostConfig"]["NetworkMode"] == "declared"
+    assert not body.get("NetworkingConfig", {}).get("EndpointsConfig")
+    kept = body_of(old, native={"HostConfig": {"NetworkMode": "other"}})
+    assert "other" in kept["NetworkingConfig"]["EndpointsConfig"]

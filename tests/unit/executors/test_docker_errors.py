@@ -138,3 +138,18 @@ def test_errors_of_the_socket_and_of_json(
 ) -> None:
     assert type(translate(exc, what="w", engine="e", mutating=False)) is read
     assert type(translate(exc, what="w", engine="e", mutating=True)) is change
+
+
+def test_a_tls_port_spoken_to_in_the_clear_is_told_so() -> None:
+    engine = "tcp://10.0.0.5:2376"
+    broke = translate(
+        http.client.RemoteDisconnected("end"), what="look", engine=engine, mutating=False
+    )
+    said = "Client sent an HTTP request to an HTTPS server."
+    answered = error_of_status(400, said, what="look", engine=engine, mutating=False)
+    for error in (broke, answered):
+        assert "has to say `tls`" in str(error)
+    other = translate(
+        http.client.RemoteDisconnected("end"), what="look", engine="unix:///x", mutating=False
+    )
+    assert "tls" not in str(other)

@@ -266,6 +266,7 @@ def serving(path: Path, status: int, body: bytes | None) -> Iterator[UnixReader]
                 with suppress(OSError):  # who asked has had enough
                     while True:
                         self.wfile.write(b" " * 2**20)
+                return
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

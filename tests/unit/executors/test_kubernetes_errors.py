@@ -12,6 +12,7 @@ from executors.kubernetes.errors import (
     MEANINGS,
     ExpiredError,
     FieldConflictError,
+    ForbiddenError,
     error_of_status,
     translate,
 )
@@ -106,7 +107,7 @@ def test_what_is_not_known_is_known_as_such(
     [
         (400, True, PermanentError),
         (401, False, PermanentError),
-        (403, True, PermanentError),
+        (403, True, ForbiddenError),
         (404, True, NotFoundError),
         (409, True, ConflictError),
         (410, False, ExpiredError),

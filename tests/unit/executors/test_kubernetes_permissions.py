@@ -8,9 +8,11 @@ from executors.kubernetes import permissions
 from executors.kubernetes.binding import WorkloadKind
 from executors.kubernetes.executor import PRIMITIVES
 
+DEPLOYMENTS = (WorkloadKind.DEPLOYMENT,)
+
 
 def granted(*primitives: str) -> set[str]:
-    return {str(right) for right in permissions.needed(primitives)}
+    return {str(right) for right in permissions.needed(primitives, DEPLOYMENTS)}
 
 
 def test_looking_takes_reads_alone() -> None:
@@ -42,7 +44,7 @@ def test_nothing_is_a_wildcard_and_secrets_are_never_read() -> None:
 
 
 def test_a_role_a_namespace_and_looking_across_only_where_asked() -> None:
-    rights = permissions.needed(["restart"])
+    rights = permissions.needed(["restart"], DEPLOYMENTS)
     narrow = permissions.manifest(
         rights, name="uici", namespaces=("a", "b"), cluster_wide=False, account=("ops", "agent")
     )

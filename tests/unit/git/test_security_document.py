@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from infrastructure.config_models import CommitSignatures, CommitSigning, HttpsAccess, SshAccess
+from infrastructure.service import Document
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = ("docs/SECURITY.md", "docs/how-to/git.md", "docs/how-to/docker.md")
@@ -27,7 +28,7 @@ def test_what_it_names_is_there(document: str) -> None:
 
 def test_the_settings_that_are_shown_are_settings() -> None:
     text = (ROOT / "docs/how-to/git.md").read_text()
-    models = {
+    models: dict[str, type[Document]] = {
         "ssh": SshAccess,
         "https": HttpsAccess,
         "signatures": CommitSignatures,

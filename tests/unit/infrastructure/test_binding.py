@@ -14,7 +14,16 @@ from tests.unit.infrastructure.config_folder import ConfigFolder
 CLUSTER = """
   cluster:
     executor: kubernetes
-    connection: {kubeconfig: /nowhere, namespaces: [shop]}
+    connection:
+      kubeconfig: /nowhere
+      namespaces: [shop]
+      pageSize: 1000
+      maxAnswer: 128Mi
+      fieldManager: uici
+      changeAttempts: 5
+      readAttempts: 3
+      firstPause: 200ms
+      progressDeadline: 10m
     detect: []
     deadline: 15s
     concurrency: 8

@@ -282,4 +282,4 @@ def test_the_usual_prompt_is_small(tmp_path: Path) -> None:
             compact = json.dumps(schema, separators=(",", ":"))
             sizes.append(tokens(request.system) + tokens(request.user) + tokens(compact))
     # The aim is 2,500 with a tokenizer; this count is a little above Qwen's, and leaves room.
-    assert max(sizes) <= 2400
+    assert max(sizes) <= 2450  # a marker drawn by lot takes more tokens or fewer

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.plan import PlannerKind
 from flows.reporting.conditions import RunFacts, count_attempt, next_status
-from flows.reporting.status import Attempts, LastIncident
+from flows.reporting.status import Attempts, LastIncident, TargetStatus
 from flows.reporting.values import IncidentReport, IncidentResult
 from infrastructure.operations import OutcomeStatus
 from tests.unit.guard.policies import PLATFORM
@@ -78,3 +79,19 @@ def test_what_was_never_begun_and_what_helped_leave_nothing() -> None:
     held = incident_report(IncidentResult.HELD, acted=False)
     assert attempts_after(held, before) == before
     assert attempts_after(incident_report(), before) is None
+
+
+def test_since_when_it_was_well_is_kept_while_it_is_not() -> None:
+    def then(known: TargetStatus, state: TargetState, minutes: int) -> TargetStatus:
+        return next_status(state, known, None, replace(FACTS, now=NOW + timedelta(minutes=minutes)))
+
+    healthy = replace(SICK, sync=Sync.SYNCED, health=HealthStatus.HEALTHY)
+    held = replace(SICK, health=HealthStatus.SUSPENDED)
+    well = then(next_status(SICK, None, None, FACTS), healthy, 1)
+    assert (well.well_since, well.last_well) == (None, NOW + timedelta(minutes=1))
+    sick = then(then(well, held, 2), SICK, 3)
+    assert sick.last_well == sick.well_since == NOW + timedelta(minutes=1)
+    again = then(sick, healthy, 4)
+    assert (again.well_since, again.last_well) == (None, NOW + timedelta(minutes=4))
+    never = next_status(SICK, None, None, FACTS)
+    assert never.last_well is None

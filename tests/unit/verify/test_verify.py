@@ -150,8 +150,10 @@ def test_deleting_or_scaling_to_zero_never_fixes_anything() -> None:
 def test_an_engine_or_probe_that_does_not_answer_is_unknown() -> None:
     gone = observation(None, failures=[SourceFailure(ENVIRONMENT, "engine", "refused")])
     blind = seen(PROBED, instance_of(PROBED), probes=[probe(Reading.UNKNOWN)])
-    for look in (gone, blind):
+    untold = observation([], unseen={PROBED.target: "forbidden"})
+    for look in (gone, blind, untold):
         assert outcome(PROBED, [look]).result is VerificationResult.UNKNOWN
+    assert outcome(PROBED, [untold]).checks[0].detail == "forbidden"
 
 
 def test_a_restart_needs_new_starts_of_every_instance() -> None:
