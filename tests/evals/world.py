@@ -45,11 +45,12 @@ from tests.evals.incident_file import (
     Place,
 )
 from tests.evals.observation import NOW, observe, over, snapshot_of
+from tests.fakes.kubernetes_server import LIMITS
 
 _OCID = "ocid1.{}.oc1.phx.{}"
 _PLACES: Mapping[str, Mapping[str, Any]] = {
     Place.DOCKER: {"connection": {"host": "unix:///nowhere"}},
-    Place.KUBERNETES: {"connection": {"namespaces": ["shop"]}},
+    Place.KUBERNETES: {"connection": {"namespaces": ["shop"], **LIMITS}},
     Place.OCI: {
         "connection": {
             "auth": {"method": "instancePrincipal"},
