@@ -21,7 +21,7 @@ demo: $(STAMP) servers ## Heal five real incidents on this machine (KEEP=1 leave
 
 test: $(STAMP) servers ## Run every test, real servers included, with coverage
 	@mkdir -p $(COVERAGE)
-	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadgroup --cov --cov-branch --cov-report=term-missing:skip-covered \
+	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadscope --cov --cov-branch --cov-report=term-missing:skip-covered \
 		--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
 		--cov-fail-under=90 $(PYTEST)
 

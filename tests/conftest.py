@@ -10,10 +10,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has none
 
 from flows import local_stack
 from infrastructure.errors import PermanentError
@@ -23,31 +25,61 @@ settings.register_profile("uici", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("uici")
 
 _SHARED = frozenset({"docker_host", "prometheus_url", "alertmanager_url"})
-# Of tests that share real servers; "" is every other test, alone.
-_GROUPS = ("real", "prefect", "demo", "")
+_REAL = (
+    "demo_proof",
+    "docker_blue_green",
+    "docker_executor",
+    "docker_filter",
+    "docker_over_ssh",
+    "dossier",
+    "escalation_lasts",
+    "import_compose",
+    "import_docker",
+    "init",
+    "kill_minus_nine",
+    "learning_on_docker",
+    "local_stack",
+    "loop_on_docker",
+    "migration",
+)
+# Where the tests are that share real servers → the process that they run in, one after the
+# other, so that the servers are started once. Every other test goes to whichever is free.
+_PROCESSES = {
+    "tests/contract/": "real",
+    **{f"tests/integration/test_{name}.py": "real" for name in _REAL},
+    "tests/integration/prefect/": "prefect",
+    "tests/e2e/": "demo",
+}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the same real servers runs in one process, so that they are started once.
+def _process(nodeid: str) -> str | None:
+    return next((name for start, name in _PROCESSES.items() if nodeid.startswith(start)), None)
 
-    The long groups come first: one that began last would leave the other process idle.
-    Where the tests run in one process anyway, the marks mean nothing.
+
+class _SharedServers(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not typed
+    """The longest group first. (xdist's own groups are a suffix of the node id, which
+    pytest 9.2 does not let it add.)
     """
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: _GROUPS.index(groups[item]))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _process(nodeid) or nodeid
 
 
-def _group(item: pytest.Item) -> str:
-    parts = item.path.parts
-    if "e2e" in parts:
-        return "demo"
-    if "integration" in parts and "prefect" in parts:
-        return "prefect"
-    return "real" if _SHARED.intersection(getattr(item, "fixturenames", ())) else ""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """See `_PROCESSES`."""
+    return _SharedServers(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for a shared server is in a place of which the scheduler knows."""
+    for item in items:
+        shared = _SHARED.intersection(getattr(item, "fixturenames", ()))
+        if shared and _process(item.nodeid) is None:
+            raise pytest.UsageError(
+                f"{item.nodeid} uses {', '.join(sorted(shared))}: add its module to _REAL"
+                " in tests/conftest.py"
+            )
 
 
 @contextlib.contextmanager
