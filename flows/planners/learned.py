@@ -29,7 +29,7 @@ from flows.planners.tried import NOTHING_TRIED, TriedPlans, deeds, told
 from infrastructure.errors import UiciError
 from infrastructure.knowledge import Knowledge, LearnedResolution
 from infrastructure.operation_registry import OperationRegistry
-from infrastructure.operations import OperationCall
+from infrastructure.operations import OperationCall, Risk
 from infrastructure.service import Service
 
 _MAX_REASON = 200
@@ -41,7 +41,11 @@ def _can(_: OperationCall) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LearnedPlanner:
-    """Plans by the best trusted resolution that fits and was not tried in vain.
+    """Plans by the gentlest trusted resolution that fits and was not tried in vain.
+
+    What needs more force helps more often, and would be learned first of all: so one of less
+    risk goes before it as long as it has helped at least as often as not. Where it fails, the
+    trusted one has its turn in the next run.
 
     `executors`: type of each environment's executor; `trust_after`: learning.trustAfter;
     `give_way_after`: learning.giveWayAfter; `refusal`: why a target can't do what its
@@ -83,7 +87,7 @@ class LearnedPlanner:
             return f"{name}: its file is about another class"
         reasons = [] if known.resolutions else ["nothing was learned yet"]
         tried = self.tried.about(incident, evidence)
-        for resolution in known.resolutions:
+        for resolution in sorted(known.resolutions, key=lambda r: (not r.trusted, self._risk(r))):
             plan = self._by(known, resolution, incident, service, tried=tried)
             if isinstance(plan, Plan):
                 return plan
@@ -101,7 +105,8 @@ class LearnedPlanner:
     ) -> Plan | str:
         word = ", ".join(step.operation for step in resolution.steps)
         state = standing(known, resolution, self.trust_after)
-        if state is not Standing.TRUSTED:
+        stronger = self._stronger(known, resolution) if state is Standing.ON_TRIAL else None
+        if state is not Standing.TRUSTED and stronger is None:
             return f"{word} is {state.value}: {counts(resolution)}"
         try:
             wrong = next(mistakes(resolution, self.registry), None)
@@ -116,8 +121,28 @@ class LearnedPlanner:
             return f"{word} can't be done: {refused}"
         if self._does(steps) in self._forbidden(known, service):
             return f"{word} is {Standing.DISABLED.value}: a person has disabled what it does"
-        plan = _planned(known, resolution, incident, steps)
+        plan = _planned(known, resolution, incident, steps, before=stronger)
         return self._in_vain(word, plan, incident.root, tried) or plan
+
+    def _stronger(
+        self, known: Knowledge, resolution: LearnedResolution
+    ) -> LearnedResolution | None:
+        """The one that has proved itself and is not needed yet: this one may suffice."""
+        if resolution.successes < max(resolution.failures, self.trust_after):
+            return None
+        for other in known.resolutions:
+            trusted = standing(known, other, self.trust_after) is Standing.TRUSTED
+            if trusted and not other.trusted and self._risk(other) > self._risk(resolution):
+                return other
+        return None
+
+    def _risk(self, resolution: LearnedResolution) -> int:
+        """Of its riskiest step. People edit the files: an operation may be unknown."""
+        names = self.registry.names()
+        return max(
+            self.registry.get(s.operation).risk.rank if s.operation in names else len(Risk)
+            for s in resolution.steps
+        )
 
     def _in_vain(self, word: str, plan: Plan, root: str, tried: TriedPlans) -> str | None:
         """Why the plan is not to be carried out once more."""
@@ -152,10 +177,17 @@ class LearnedPlanner:
 
 
 def _planned(
-    known: Knowledge, resolution: LearnedResolution, incident: Incident, steps: tuple[PlanStep, ...]
+    known: Knowledge,
+    resolution: LearnedResolution,
+    incident: Incident,
+    steps: tuple[PlanStep, ...],
+    *,
+    before: LearnedResolution | None,
 ) -> Plan:
-    told_counts = counts(resolution)
-    said = f"known class {known.class_}: {told_counts}"
+    said = f"known class {known.class_}: {counts(resolution)}"
+    if before is not None:
+        word = ", ".join(step.operation for step in before.steps)
+        said += f"; risks less than {word}, which {counts(before)}"
     return Plan(
         fingerprint=incident.fingerprint,
         planner=PlannerKind.LEARNED,

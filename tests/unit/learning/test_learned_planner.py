@@ -143,6 +143,38 @@ def test_what_was_tried_in_vain_gives_way_to_the_next() -> None:
     assert "restart (learned) was tried" in declined(after_three(), tried=tried)
 
 
+def counted(operation: str, helped: int, failed: int, in_a_row: int = 0) -> dict[str, Any]:
+    counts = {"successes": helped, "failures": failed, "in_a_row": in_a_row}
+    return {**step(operation), **counts}
+
+
+def test_of_two_that_are_trusted_the_gentler_goes_first() -> None:
+    plan = planned(shelf_of(counted("recreate", 9, 0, 9), counted("restart", 9, 1, 3)))
+    assert plan.steps[0].operation == "restart"
+
+
+@pytest.mark.parametrize(
+    ("helped", "failed", "first"),
+    [(4, 3, "restart"), (3, 3, "restart"), (3, 4, "recreate"), (2, 0, "recreate")],
+)
+def test_what_risks_less_goes_before_the_trusted_while_it_helps_as_often_as_not(
+    helped: int, failed: int, first: str
+) -> None:
+    shelf = shelf_of(counted("recreate", 9, 0, 9), counted("restart", helped, failed))
+    plan = planned(shelf)
+    assert plan.steps[0].operation == first
+    gentle = first == "restart"
+    assert ("risks less than recreate, which worked 9 times of 9" in plan.planner_reason) == gentle
+
+
+def test_the_gentle_one_plans_only_where_a_stronger_one_is_trusted_by_what_it_did() -> None:
+    restart = counted("restart", 4, 3)
+    assert "restart is on trial" in declined(shelf_of(counted("recreate", 2, 0, 2), restart))
+    # A person's word is not held back.
+    word = {**counted("recreate", 0, 0), "trusted": True, "reason": "restarts lose data"}
+    assert planned(shelf_of(word, restart)).steps[0].operation == "recreate"
+
+
 def ended_open(times: int, **parameters: Any) -> TriedPlans:
     """A restart of the shop ended so often without anybody seeing how."""
     restart = Step(operation="restart", parameters=parameters)
