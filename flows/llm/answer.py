@@ -297,7 +297,9 @@ def read_answer(
     def sentence(words: str, longest: int = _MAX_SENTENCE) -> str:
         return _for_people(words, longest, redact)
 
-    def checked(steps: Iterable[_Step], where: str) -> tuple[PlanStep, ...]:
+    def checked(
+        steps: Iterable[_Step], where: str, *, repairs: bool = True
+    ) -> tuple[PlanStep, ...]:
         planned: list[PlanStep] = []
         for index, step in enumerate(steps):
             made = PlanStep(
@@ -307,6 +309,8 @@ def read_answer(
                 why=sentence(step.why),
                 expected_effect=sentence(step.expected_effect),
             )
+            if repairs:
+                _check_help(made, incident, registry, f"{where}[{index}]")
             # Small models fill a place with what stands in the one before.
             if all(made.call != before.call for before in planned):
                 planned.append(made)
@@ -319,7 +323,7 @@ def read_answer(
         confidence=answer.confidence,
         evidence=tuple(sentence(line) for line in answer.evidence[:_MAX_EVIDENCE]),
         steps=checked(answer.steps, "steps"),
-        rollback=checked(answer.rollback, "rollback"),
+        rollback=checked(answer.rollback, "rollback", repairs=False),
         look_first=tuple(
             WantedRead(read.operation, read.target, read.about) for read in answer.look_first
         ),
@@ -344,6 +348,19 @@ def _check_sense(answer: _Answer, incident: Incident) -> None:
     hard = sorted({drift.kind.value for drift in incident.drifts if drift.kind in _HARD_KINDS})
     if not answer.broken and hard:
         raise UnfitAnswerError(f"works contradicts what the engine says: {', '.join(hard)}")
+
+
+def _check_help(
+    step: PlanStep, incident: Incident, registry: OperationRegistry, where: str
+) -> None:
+    """By operations.yml, some operations repair some drifts only."""
+    repaired = registry.get(step.operation).repairs
+    seen = {drift.kind for drift in incident.drifts if drift.target == step.target}
+    if repaired and seen.isdisjoint(repaired):
+        raise UnfitAnswerError(
+            f"{where}: {step.operation} repairs {', '.join(repaired)}, and {step.target} is "
+            f"{', '.join(sorted(seen)) or 'not in drift'}; choose another operation"
+        )
 
 
 def _parse(text: str) -> _Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -100,6 +101,25 @@ def test_what_does_not_fit_is_named_exactly(answer: Any, words: str) -> None:
         read(answer)
     assert len(str(caught.value)) < 700
     assert "\n" not in str(caught.value)
+
+
+def test_what_can_not_help_is_refused_by_the_drift_that_is_there() -> None:
+    offer = Offer(("create", "start"), (ROOT, DEPENDENT))
+
+    def asked(kind: DriftKind, **answer: Any) -> Draft:
+        text = json.dumps(plan_answer(**answer))
+        return read_answer(text, incident(kind), offer, registry=registry(), redact=lambda t: t)
+
+    create = [step("create")]
+    assert asked(DriftKind.MISSING, steps=create).steps
+    words = f"create repairs Missing, ScaleDrift, and {ROOT} is CrashLooping; choose another"
+    with pytest.raises(UnfitAnswerError, match=re.escape(words)):
+        asked(DriftKind.CRASH_LOOPING, steps=create)
+    elsewhere = [step("create", target=DEPENDENT)]
+    with pytest.raises(UnfitAnswerError, match=f"{DEPENDENT} is Unhealthy"):
+        asked(DriftKind.MISSING, steps=elsewhere)
+    # What is taken back is the plan's own, and no repair.
+    assert asked(DriftKind.STOPPED, steps=[step("start")], rollback=create).rollback
 
 
 NOTHING = nothing_to_do()
