@@ -5,6 +5,9 @@ slow, answering garbage or far too much. Two services: `b` is down, which the en
 can tell; `a` has a metric, so that a Prometheus that says nothing makes it Unknown. What must
 hold: the run ends in time, nothing is done to what is Unknown, nothing is lost, and without the
 fault the next runs end converged, without a person.
+
+Always: each fault alone, and so many pairs that each part fails with each other one. With
+`UICI_TEST_FAULTS=all`: every pair, and a seeded sample of three, four and five at once.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -54,11 +58,15 @@ SINGLE: list[tuple[Fault, ...]] = [
 ]
 
 
-def _pairs() -> list[tuple[Fault, ...]]:
-    """So many pairs that each part fails together with each other one, and each fault is in one."""
+def _every_pair() -> list[tuple[Fault, ...]]:
     faults = [single[0] for single in SINGLE]
-    wanted: set[object] = {*itertools.combinations(PARTS, 2), *faults}
-    every = [(f, g) for f, g in itertools.combinations(faults, 2) if f[0] != g[0]]
+    return [(f, g) for f, g in itertools.combinations(faults, 2) if f[0] != g[0]]
+
+
+def _some_pairs() -> list[tuple[Fault, ...]]:
+    """So many pairs that each part fails together with each other one, and each fault is in one."""
+    wanted: set[object] = {*itertools.combinations(PARTS, 2), *(one[0] for one in SINGLE)}
+    every = _every_pair()
     random.Random(5).shuffle(every)
     chosen: list[tuple[Fault, ...]] = []
     while wanted:
@@ -68,11 +76,24 @@ def _pairs() -> list[tuple[Fault, ...]]:
     return chosen
 
 
-def _covers(pair: tuple[Fault, Fault]) -> set[object]:
+def _larger(each: int) -> list[tuple[Fault, ...]]:
+    """So many each of three, four and five parts at fault at once."""
+    chance = random.Random(6)
+    faults = [[one[0] for one in SINGLE if one[0][0] == part] for part in PARTS]
+    chosen = (
+        tuple(chance.choice(faults[part]) for part in sorted(chance.sample(range(5), size)))
+        for size in (3, 4, 5)
+        for _ in range(each)
+    )
+    return list(dict.fromkeys(chosen))
+
+
+def _covers(pair: tuple[Fault, ...]) -> set[object]:
     return {(pair[0][0], pair[1][0]), *pair}
 
 
-CASES = SINGLE + _pairs()
+ALL = os.environ.get("UICI_TEST_FAULTS") == "all"
+CASES = SINGLE + (_every_pair() + _larger(25) if ALL else _some_pairs())
 
 
 class _Engine:
@@ -208,10 +229,20 @@ def place(root: Path) -> Iterator[Place]:
         )
         check = {"name": "up", "query": "up_of_a", "expect": "== 1"}
         world.commit(a=service_yaml("a", health={"metrics": [check]}), b=service_yaml("b"))
-        assert world.run().result is RunResult.CONVERGED
+        _converged(world)
         world.engine.kill("b")
         world.engine.calls.clear()
         yield Place(world, holder[0], servers, good, metrics)
+
+
+def _converged(world: LoopWorld, runs: int = 3) -> RunReport:
+    """The last of so many runs at the most; a busy machine may exceed a second for Git's part."""
+    for _ in range(runs):
+        report = world.run()
+        if report.result is RunResult.CONVERGED:
+            break
+    assert report.result is RunResult.CONVERGED, report
+    return report
 
 
 def _conditions(report: RunReport, faults: tuple[Fault, ...]) -> None:
@@ -247,11 +278,7 @@ def test_it_ends_in_time_does_nothing_on_unknown_and_recovers(
         touched = {target for target, _ in made.world.engine.calls}
         assert touched <= {B}, "something was done on Unknown"
         made.mend()
-        for _ in range(3):
-            report = made.world.run()
-            if report.result is RunResult.CONVERGED:
-                break
-        assert report.result is RunResult.CONVERGED, report
+        _converged(made.world)
         assert [c.primitive for _, c in made.world.engine.calls] == ["start"]
         # Nothing lost: b's outcome stands at the remote, and no intent is open.
         history = json.loads(made.world.file(f"status/{B}.json"))["history"]
