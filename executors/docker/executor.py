@@ -82,8 +82,8 @@ class Engine(Protocol):
 
     address: str
 
-    def get(self, path: str, *, what: str, timeout: float) -> Any:
-        """A GET, as decoded JSON."""
+    def fetch(self, path: str, *, what: str, timeout: float) -> bytes:
+        """A GET: the answer as it came."""
         ...
 
     def open(
@@ -175,9 +175,10 @@ class DockerExecutor:
         self, deadline: Deadline, declared: frozenset[str] | None, asked: frozenset[str]
     ) -> Roster:
         what = "list containers"
-        answer = self._engine.get(
+        body = self._engine.fetch(
             "/containers/json?all=1", what=what, timeout=deadline.require(what)
         )
+        answer = shape.decoded(body, what=what, engine=self._engine.address)
         entries = shape.container_list(answer, what=what, engine=self._engine.address)
         found = [listed(entry) for entry in entries]
         return Roster(self.environment, found, declared=declared, asked=asked)
@@ -187,9 +188,9 @@ class DockerExecutor:
             service.metadata.name, project=compose_project(service.metadata.labels)
         )
 
-    def _ask(self, container_id: str, deadline: Deadline) -> Any:
-        """The engine's answer, its shape unchecked. NotFoundError: it vanished meanwhile."""
-        return self._engine.get(
+    def _ask(self, container_id: str, deadline: Deadline) -> bytes:
+        """The engine's answer as it came. NotFoundError: it vanished meanwhile."""
+        return self._engine.fetch(
             f"/containers/{quote(container_id, safe='')}/json",
             what=_INSPECT,
             timeout=deadline.require(_INSPECT),
@@ -202,10 +203,11 @@ class DockerExecutor:
         except NotFoundError:
             return None
 
-    def _checked(self, answer: Any) -> Json:
+    def _checked(self, body: bytes) -> Json:
+        answer = shape.decoded(body, what=_INSPECT, engine=self._engine.address)
         return shape.container(answer, what=_INSPECT, engine=self._engine.address)
 
-    def _instance(self, answer: Any, native: Mapping[str, Any]) -> ObservedInstance:
+    def _instance(self, answer: bytes, native: Mapping[str, Any]) -> ObservedInstance:
         inspect = self._checked(answer)
         try:
             return observed_instance(inspect, self._reach, keep_native=bool(native), native=native)

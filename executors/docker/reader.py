@@ -10,17 +10,16 @@ request goes through requests and urllib3: measured on 200 containers, five time
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import time
 from collections import deque
 from contextlib import ExitStack
 from typing import Any
 
+from executors.docker import shape
 from executors.docker.errors import error_of_status, said_in, translate
 
-# RecursionError: JSON nested so deep that it can't be decoded.
-_ERRORS = (OSError, http.client.HTTPException, ValueError, RecursionError)
+_ERRORS = (OSError, http.client.HTTPException, ValueError)
 # What a kept connection shows when the engine was restarted since its last use.
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
@@ -61,18 +60,23 @@ class UnixReader:
         self._idle: deque[_UnixConnection] = deque()
 
     def get(self, path: str, *, what: str, timeout: float) -> Any:
-        """The decoded JSON answer.
+        """As `fetch`, decoded."""
+        body = self.fetch(path, what=what, timeout=timeout)
+        return shape.decoded(body, what=what, engine=self._address)
+
+    def fetch(self, path: str, *, what: str, timeout: float) -> bytes:
+        """The answer as it came.
 
         Raises:
             UiciError: see `executors.docker.errors`.
         """
         try:
             status, body = self._exchange(path, timeout)
-            if status < 300:
-                return json.loads(body)
-            said = said_in(json.loads(body))
         except _ERRORS as exc:
             raise translate(exc, what=what, engine=self._address, mutating=False) from exc
+        if status < 300:
+            return body
+        said = said_in(shape.decoded(body, what=what, engine=self._address))
         raise error_of_status(status, said, what=what, engine=self._address, mutating=False)
 
     def close(self) -> None:

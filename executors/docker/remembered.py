@@ -2,13 +2,13 @@
 
 The loop inspects every container in each run and most are as they were: checking an
 answer's shape and reading it costs more than decoding it. `executors.docker.executor` asks
-here first. Kept is a digest, not the answer, so a container costs a few kilobytes.
+here first, before the JSON is decoded. Kept is a digest, not the answer, so a container
+costs a few kilobytes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import marshal
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -24,7 +24,7 @@ class RememberedInstances:
     def instance(
         self,
         container_id: str,
-        answer: Any,
+        answer: bytes,
         native: Mapping[str, Any],
         make: Callable[[], ObservedInstance],
     ) -> ObservedInstance:
@@ -32,12 +32,11 @@ class RememberedInstances:
 
         Args:
             container_id: the engine's.
-            answer: decoded JSON; nothing is known of its shape.
+            answer: as it came.
             native: what desired state wants to compare, on which the instance depends, too.
             make: reads the answer.
         """
-        # Version 2 has no back references, so equal values have equal bytes.
-        digest = hashlib.blake2b(marshal.dumps(answer, 2), digest_size=16).digest()
+        digest = hashlib.blake2b(answer, digest_size=16).digest()
         known = self._known.get(container_id)
         if known is not None and known[0] == digest and known[1] == native:
             return known[2]

@@ -114,18 +114,24 @@ class SdkEngine:
         self._idle: deque[docker.APIClient] = deque()
 
     def get(self, path: str, *, what: str, timeout: float) -> Any:
-        """A GET below the API version, as decoded JSON."""
+        """As `fetch`, decoded."""
+        body = self.fetch(path, what=what, timeout=timeout)
+        return shape.decoded(body, what=what, engine=self.address)
+
+    def fetch(self, path: str, *, what: str, timeout: float) -> bytes:
+        """A GET below the API version: the answer as it came."""
         deadline = Deadline(timeout)
         version = self._api_version(deadline)
         if self._reader is not None:
-            return self._reader.get(f"/v{version}{path}", what=what, timeout=deadline.require(what))
+            within = deadline.require(what)
+            return self._reader.fetch(f"/v{version}{path}", what=what, timeout=within)
         try:
             client = self._idle.pop()
         except IndexError:
             client = self._client(version, deadline, what)
         with ExitStack() as unless_kept:
             unless_kept.callback(client.close)
-            found = _SdkSession(client, deadline, self.address).json("GET", path, what=what)
+            found = _SdkSession(client, deadline, self.address).fetch(path, what=what)
             unless_kept.pop_all()
         self._idle.append(client)
         return found
@@ -277,15 +283,20 @@ class _SdkSession:
         body: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Any:
-        """A request for which the SDK has no method or one without a time-out."""
-        mutating = method != "GET"
+        """A request for which the SDK has no method or one without a time-out, decoded.
+
+        None: the answer is empty.
+        """
 
         def action(_: docker.APIClient) -> Any:
-            chunks = self._stream(method, path, what=what, body=body, params=params)
-            content = b"".join(chunks)
+            content = b"".join(self._stream(method, path, what=what, body=body, params=params))
             return json.loads(content) if content else None
 
-        return self.run(what, action, mutating=mutating)
+        return self.run(what, action, mutating=method != "GET")
+
+    def fetch(self, path: str, *, what: str) -> bytes:
+        """A GET: the answer as it came."""
+        return self.run(what, lambda _: b"".join(self._stream("GET", path, what=what)))
 
     def _request(
         self,

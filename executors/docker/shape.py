@@ -8,6 +8,7 @@ tried again. Other fields are free: engines differ in them.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -131,6 +132,18 @@ def container(answer: Any, *, what: str, engine: str) -> Json:
     _check(_CONTAINER, answer, what=what, engine=engine)
     found: Json = answer
     return found
+
+
+def decoded(body: bytes, *, what: str, engine: str) -> Any:
+    """The JSON of an answer; None: it is empty.
+
+    Raises:
+        TemporaryError: it is none.
+    """
+    try:
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError) as exc:  # RecursionError: nested too deep
+        raise not_an_engine(what, engine) from exc
 
 
 def not_an_engine(what: str, engine: str, where: str = "") -> TemporaryError:

@@ -105,8 +105,9 @@ class Answering:
         self._listed = listed
         self._inspected = inspected
 
-    def get(self, path: str, *, what: str, timeout: float) -> Any:  # noqa: ARG002 - the protocol's
-        return self._listed if path.startswith("/containers/json") else self._inspected
+    def fetch(self, path: str, *, what: str, timeout: float) -> bytes:  # noqa: ARG002 - the protocol's
+        answer = self._listed if path.startswith("/containers/json") else self._inspected
+        return json.dumps(answer).encode()
 
     def open(
         self, deadline: Deadline, names: dict[str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from infrastructure.observed import (
     ObservedInstance,
 )
 
-ANSWER: dict[str, Any] = {"Id": "a", "State": {"Status": "running", "ExitCode": 0}, "Env": ["A=1"]}
+ANSWER = b'{"Id": "a", "State": {"Status": "running", "ExitCode": 0}, "Env": ["A=1"]}'
 
 
 def reading(read: list[Any]) -> Callable[[Any], Callable[[], ObservedInstance]]:
@@ -40,27 +39,16 @@ def test_the_same_answer_is_the_same_instance() -> None:
     read: list[Any] = []
     known, of = RememberedInstances(), reading(read)
     first = known.instance("a", ANSWER, {}, of(ANSWER))
-    again = copy.deepcopy(ANSWER)
+    again = bytes(bytearray(ANSWER))  # equal, and another object
     assert known.instance("a", again, {}, of(again)) is first
     assert len(read) == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"State": {"Status": "exited", "ExitCode": 0}},
-        {"State": {"Status": "running", "ExitCode": 0.0}},
-        {"State": {"Status": "running", "ExitCode": False}},
-        {"Env": ["A=2"]},
-        {"Env": None},
-        {"More": 1},
-    ],
-)
-def test_any_other_answer_is_read_anew(change: dict[str, Any]) -> None:
+def test_any_other_answer_is_read_anew() -> None:
     read: list[Any] = []
     known, of = RememberedInstances(), reading(read)
     known.instance("a", ANSWER, {}, of(ANSWER))
-    other = {**ANSWER, **change}
+    other = ANSWER.replace(b"A=1", b"A=2")
     known.instance("a", other, {}, of(other))
     assert read == [ANSWER, other]
 

@@ -9,17 +9,11 @@ from typing import Any
 import pytest
 
 from executors.kubernetes.binding import Place, WorkloadKind
-from executors.kubernetes.objects import (
-    belongs_to,
-    container_of,
-    is_instance,
-    observed_pod,
-    observed_spec,
-    quantity,
-    roll_out,
-)
+from executors.kubernetes.objects import container_of, observed_spec, quantity
+from executors.kubernetes.pods import belongs_to, is_instance, observed_pod
 from executors.kubernetes.reader import counts, pod_keys, selector_text
 from executors.kubernetes.secrets import ANOTHER, FINGERPRINTS, fingerprints
+from executors.kubernetes.workloads import roll_out
 from infrastructure.observed import EngineHealth, InstanceState, ObservedInstance, ObservedSpec
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
