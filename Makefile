@@ -7,11 +7,12 @@ STAMP := .venv/.installed
 COVERAGE := .scratch/coverage
 # Options for pytest, such as `make test PYTEST="-k guard"`.
 PYTEST ?=
-# One process runs what needs real servers, the other everything else meanwhile.
-WORKERS ?= 2
+# Two processes run what needs real servers, and mostly wait for them; the third runs
+# everything else meanwhile. It suits two cores.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench evals chaos schemas clean setup servers
+.PHONY: help demo test lint fmt bench evals chaos schemas docs clean setup servers browser
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +20,9 @@ help: ## List the targets
 demo: $(STAMP) servers ## Heal five real incidents on this machine (KEEP=1 leaves it up)
 	@.venv/bin/uici demo $(if $(KEEP),--keep)
 
-test: $(STAMP) servers ## Run every test, real servers included, with coverage
+# Tests start many Python processes: compiled modules are kept, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: $(STAMP) servers browser ## Run every test, real servers included, with coverage
 	@mkdir -p $(COVERAGE)
 	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadscope --cov --cov-branch --cov-report=term-missing:skip-covered \
 		--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
@@ -51,6 +54,13 @@ chaos: $(STAMP) servers ## Break a real stack in many ways and judge what the ag
 schemas: $(STAMP) ## Generate the JSON Schemas from the configuration models
 	$(PYTHON) -m infrastructure.json_schemas
 
+# Pages under docs/reference are generated and committed; the site lies in .scratch/site/html.
+docs: $(STAMP) ## Write the reference from the models, and build the documentation's site
+	$(PYTHON) -m tests.reference
+	.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -c docs \
+		--doctree-dir .scratch/site/trees . .scratch/site/html
+	@echo "docs: .scratch/site/html/index.html"
+
 setup: $(STAMP) servers ## Only install what is missing
 
 clean: ## Remove what the tools left behind, and .venv
@@ -64,3 +74,6 @@ $(STAMP): requirements-dev.lock pyproject.toml
 
 servers:
 	@deploy/setup.sh servers
+
+browser:
+	@deploy/setup.sh browser

@@ -3,6 +3,7 @@
 #
 #   deploy/setup.sh python    .venv from the hashed lock file
 #   deploy/setup.sh servers   Docker Engine, Prometheus, Alertmanager, busybox
+#   deploy/setup.sh browser   Chromium, for the tests of Prefect's pages
 #
 # As root on Debian or Ubuntu, missing system packages come from the distribution.
 # Anywhere else it prints the command that installs them and stops with exit code 1.
@@ -155,8 +156,14 @@ setup_servers() {
     say "servers are ready"
 }
 
+setup_browser() {
+    has chromium || has chromium-browser || has google-chrome ||
+        install_packages "the browser that tests Prefect's pages" chromium
+}
+
 case "${1:-}" in
 python) setup_python ;;
 servers) setup_servers ;;
-*) stop "say what to set up: python or servers" ;;
+browser) setup_browser ;;
+*) stop "say what to set up: python, servers or browser" ;;
 esac

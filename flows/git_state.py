@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
 
 import structlog
 
@@ -33,10 +33,13 @@ from flows.report import (
     report_files,
 )
 from flows.reporting.as_json import json_bytes
+from flows.reporting.pages.index import day_folder
+from flows.reporting.pages.stored import StoredRun
 from flows.reporting.proposal_note import PROPOSAL_FOLDER
 from flows.reporting.status import (
     HEARTBEAT_PATH,
     INTENT_FOLDER,
+    PAGES_PATH,
     REFUSED_PATH,
     REPORT_FOLDER,
     STATUS_FOLDER,
@@ -45,6 +48,7 @@ from flows.reporting.status import (
     TargetStatus,
     intent_path,
 )
+from flows.reporting.trailers import Trailers
 from flows.repository.contract import (
     CloneDamagedError,
     Commit,
@@ -55,16 +59,19 @@ from flows.repository.contract import (
     Listing,
     NewTip,
     Pushed,
-    Renewal,
     Repository,
     Tips,
 )
-from flows.repository.memory import StoredReport, find_report, read_memory
+from flows.repository.memory import StoredReport, find_report, newest_runs, read_memory
+from flows.repository.mending import Mending
+from flows.repository.page_store import PageStore
+from flows.repository.pause_store import PauseStore
 from flows.repository.proposal_store import ProposalStore
+from flows.repository.retention import Retention
 from flows.repository.revisions import Parser, Revisions
-from infrastructure.config_models import GitSettings
-from infrastructure.errors import Problem, UiciError
-from infrastructure.pause import PAUSE_PATH, Pause, PauseFile, pauses_data
+from infrastructure.config_models import GitSettings, PageSettings
+from infrastructure.errors import UiciError
+from infrastructure.pause import PAUSE_PATH, PauseFile
 
 __all__ = ["CommitResult", "DesiredState", "Durability", "GitState", "Parser"]
 
@@ -79,29 +86,10 @@ _MEMORY = (
     KNOWLEDGE_FOLDER,
     REFUSED_PATH,
     PAUSE_PATH,
+    PAGES_PATH,
 )
-_DELETIONS = 200  # expired report files that one commit takes away
 
-
-_T = TypeVar("_T")
 _Case = tuple[Incident, Plan, Sequence[Verdict]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Trailers:
-    """What ties a commit to its run: the last lines of its message."""
-
-    run_id: str
-    desired_revision: str
-    plan_digests: tuple[str, ...] = ()
-
-    def on(self, message: str) -> str:
-        """The message with the trailers."""
-        lines = [f"UICI-Run: {self.run_id}"]
-        lines += [f"UICI-Plan: {digest}" for digest in self.plan_digests]
-        lines.append(f"UICI-Desired: {self.desired_revision}")
-        plain = ["".join(char for char in line if char.isprintable()) for line in lines]
-        return f"{message.rstrip()}\n\n" + "\n".join(plain) + "\n"
 
 
 class GitState:
@@ -119,10 +107,12 @@ class GitState:
         self._redactor = redactor
         self._settings = settings
         self._revisions = Revisions(repository, parser, settings)
-        self._renewals: list[Renewal] = []
         self._tips: Tips | None = None
         self._memory: tuple[str, Reported] | None = None
-        self._retained_on: object = None
+        self._mending = Mending(repository, settings, self._forget)
+        self._mended = self._mending.mended
+        self._retention = Retention(repository, settings)
+        self._pages = PageStore(repository, redactor, self._commit_files)
         self._pausing = threading.Lock()
 
     # ── desired state ───────────────────────────────────────────────────────────
@@ -135,7 +125,7 @@ class GitState:
                 could or had.
             CloneDamagedError: the clone is damaged and can't be made anew now.
         """
-        return self._told(self._mended(self._fetched))
+        return self._mending.told(self._mended(self._fetched))
 
     def _fetched(self) -> DesiredState:
         settings = self._settings
@@ -153,53 +143,18 @@ class GitState:
         self._tips = tips
         return replace(self._revisions.in_force(tips), stale=stale)
 
-    def _mended(self, call: Callable[[], _T]) -> _T:
-        """What a call on the clone gives; a damaged clone is made anew and asked again.
+    def _forget(self) -> None:
+        self._tips = self._memory = None
 
-        Raises:
-            CloneDamagedError: it can't be made anew now, or is damaged again.
-        """
-        try:
-            return call()
-        except CloneDamagedError as damage:
-            settings = self._settings
-            renewal = self._repository.renew(
-                settings.branch, settings.reports_branch, reason=damage.reason
-            )
-            self._tips = self._memory = None
-            if renewal is not None:
-                self._renewals.append(renewal)
-            return call()
-
-    def _told(self, desired: DesiredState) -> DesiredState:
-        """With what became of a damaged clone since the last time; told once."""
-        renewals, self._renewals = self._renewals, []
-        return replace(
-            desired,
-            problems=(*desired.problems, *(_renewal_remark(renewal) for renewal in renewals)),
-            lost=tuple(f"{each.lost} ({each.aside})" for each in renewals if each.lost),
-        )
-
-    # ── proposals ───────────────────────────────────────────────────────────────
+    # ── what others need of the clone ──────────────────────────────────────────
 
     def proposals(self) -> ProposalStore:
         """What `flows.proposals` needs of the clone."""
-
-        def commit(files: Mapping[str, bytes | None], message: str, at: datetime) -> None:
-            self._commit(files, message, at)
-
-        return ProposalStore(self._repository, self._settings, commit)
+        return ProposalStore(self._repository, self._settings, self._commit_files)
 
     def approvals(self) -> ApprovalStore:
         """What `flows.approvals` needs of the clone."""
-
-        def commit(
-            files: Mapping[str, bytes | None], message: str, at: datetime
-        ) -> CommitResult | None:
-            written = self._commit(files, message, at)
-            return written[1] if written else None
-
-        return ApprovalStore(self._repository, self._settings, commit)
+        return ApprovalStore(self._repository, self._settings, self._commit_files)
 
     def changes(
         self, desired: DesiredState, targets: Sequence[str], *, limit: int, since: datetime
@@ -248,51 +203,15 @@ class GitState:
         except UiciError as exc:
             _log.warning("refresh_failed", reason=str(exc))
 
-    def pause(self, pause: Pause, now: datetime) -> CommitResult | None:
-        """Write a pause on the reports branch, beside those that stand there.
-
-        None: the same stands there already.
-
-        Raises:
-            TemporaryError: the local commit could not be written.
-            PermanentError: as above, and it will fail again.
-        """
-        before = [p.pause for p in self.reported().pauses if not p.over(now)]
-        if pause in before:
-            return None
-        message = f"pause: {pause.reason}\n"
-        done = self._hold((*before, pause), message, now)
-        beside = self._paused_before(done, now) if done is not None else []
-        missed = [other for other in beside if other not in before]
-        if not missed:
-            return done
-        # Somebody else paused at the same moment, and ours has come on top of it.
-        return self._hold((*before, *missed, pause), message, now) or done
-
-    def _paused_before(self, commit: CommitResult, now: datetime) -> list[Pause]:
-        listing = self._repository.tree(f"{commit.sha}^", (PAUSE_PATH,))
-        found = read_memory(listing, self._repository, self._settings.max_file_bytes)
-        return [p.pause for p in found.pauses if not p.over(now)]
-
-    def resume(self, now: datetime, left: Sequence[Pause] = ()) -> CommitResult | None:
-        """Take the pauses on the reports branch away, but for these. None: there is none.
-
-        Raises:
-            TemporaryError: the local commit could not be written.
-            PermanentError: as above, and it will fail again.
-        """
-        if not self.reported().pauses:
-            return None
-        if left:
-            return self._hold(left, "resume: a pause is over in part\n", now)
-        message = "resume: the pause is over\n"
-        done = self._commit({PAUSE_PATH: None}, message, now)
-        return done[1] if done else None
-
-    def _hold(self, pauses: Sequence[Pause], message: str, now: datetime) -> CommitResult | None:
-        content = json_bytes(pauses_data(pauses), self._redactor.data, indent=1)
-        done = self._commit({PAUSE_PATH: content}, self._redactor.text(message), now)
-        return done[1] if done else None
+    def pausing(self) -> PauseStore:
+        """What `uici pause` needs of the clone."""
+        return PauseStore(
+            self._repository,
+            self._settings,
+            self._commit_files,
+            reported=self.reported,
+            redactor=self._redactor,
+        )
 
     # ── memory ──────────────────────────────────────────────────────────────────
 
@@ -333,6 +252,17 @@ class GitState:
             tip = self._look().reports
             listing = self._repository.tree(tip.sha, (REPORT_FOLDER,)) if tip else Listing({})
             return find_report(listing, self._repository, run)
+
+        return self._mended(find)
+
+    def newest_reports(self, limit: int, *, day: date | None = None) -> list[StoredRun]:
+        """The newest reports, the newest first; of one day where it is named."""
+
+        def find() -> list[StoredRun]:
+            tip = self._look().reports
+            folder = REPORT_FOLDER if day is None else day_folder(day)
+            listing = self._repository.tree(tip.sha, (folder,)) if tip else Listing({})
+            return newest_runs(listing, self._repository, limit)
 
         return self._mended(find)
 
@@ -380,11 +310,12 @@ class GitState:
             redactor=self._redactor,
             by=by,
             until=until,
+            before=memory,
         )
         for path, use in (uses or {}).items():
             files[path] = json_bytes(use.model_dump(mode="json", by_alias=True), _as_it_is)
         digests = tuple(plan.digest for _, plan, _ in cases)
-        message = _Trailers(run_id, desired.revision, digests).on(
+        message = Trailers(run_id, desired.revision, digests).on(
             self._redactor.text(intent_message(cases))
         )
         written = self._commit(files, message, now)
@@ -404,6 +335,11 @@ class GitState:
                         replace(_opened(run_id, desired, cases, now), by=by, until=until),
                     ),
                     tip=tip_now.sha,
+                    blobs={t: b for t, b in memory.blobs.items() if t not in statuses},
+                    counted_by={
+                        **memory.counted_by,
+                        **{t: intent_path(run_id) for t in _by_target(statuses)},
+                    },
                 ),
             )
         return result
@@ -441,12 +377,12 @@ class GitState:
         if not files:
             return None
         digests = tuple(incident.plan.digest for incident in report.incidents)
-        message = _Trailers(report.run_id, report.desired.revision, digests).on(
+        message = Trailers(report.run_id, report.desired.revision, digests).on(
             commit_message(report, before, redactor=self._redactor)
         )
-        written = self._commit({**self._expired(now), **files}, message, now)
+        written = self._commit_files({**self._expired(now), **files}, message, now)
         self._maintain(now)
-        return written[1] if written else None
+        return written
 
     def heartbeat(self, now: datetime) -> CommitResult | None:
         """Say "still alive" when nothing was committed for `git.heartbeat`. None: not due."""
@@ -455,14 +391,35 @@ class GitState:
             return None
         beat = {"apiVersion": "uici/v1", "kind": "Heartbeat", "at": now.isoformat("T", "seconds")}
         files = {HEARTBEAT_PATH: (json.dumps(beat) + "\n").encode(), **self._expired(now)}
-        written = self._commit(files, "heartbeat: nothing has changed\n", now)
+        written = self._commit_files(files, "heartbeat: nothing has changed\n", now)
         self._maintain(now)
-        return written[1] if written else None
+        return written
+
+    def publish(self, pages: PageSettings, now: datetime) -> CommitResult | None:
+        """Bring the pages for people up to date. None: they are.
+
+        Raises:
+            TemporaryError: the local commit could not be written.
+            PermanentError: as above, and it will fail again.
+        """
+        tip = (self._tips or self._mended(self._look)).reports
+        return self._mended(lambda: self._pages.publish(tip, self.reported(), pages, now))
+
+    def publish_due(self, pages: PageSettings, now: datetime) -> CommitResult | None:
+        """The same, at most every `pages.every`, and almost free while nothing is new."""
+        tip = (self._tips or self._mended(self._look)).reports
+        return self._mended(lambda: self._pages.publish_due(tip, self.reported(), pages, now))
 
     def push_pending(self) -> CommitResult | None:
         """Push what an earlier run could not. None: the remote has everything."""
         sha = (self._tips or self._mended(self._look)).pending
         return self._push(sha) if sha else None
+
+    def _commit_files(
+        self, files: Mapping[str, bytes | None], message: str, at: datetime
+    ) -> CommitResult | None:
+        written = self._commit(files, message, at)
+        return written[1] if written else None
 
     def _commit(
         self, files: Mapping[str, bytes | None], message: str, at: datetime
@@ -504,25 +461,9 @@ class GitState:
             _log.warning("clone_damaged", reason=str(exc))
 
     def _expired(self, now: datetime) -> dict[str, None]:
-        """Report files past their retention, oldest first, looked for once a day."""
-        return self._mended(lambda: self._expired_files(now))
-
-    def _expired_files(self, now: datetime) -> dict[str, None]:
-        today = now.astimezone(UTC).date()
-        tip = (self._tips or self._look()).reports
-        if tip is None or self._retained_on == today:
-            return {}
-        oldest = (now - self._settings.retention.reports).astimezone(UTC)
-        last_day = (oldest - timedelta(days=1)).strftime(f"{REPORT_FOLDER}/%Y/%m/%d")
-        folders = self._repository.directories(tip.sha, REPORT_FOLDER)
-        days = [f for f in folders if f.count("/") == 3 and f <= last_day]
-        if not days:
-            self._retained_on = today
-            return {}
-        files = sorted(self._repository.tree(tip.sha, days).files)
-        if len(files) <= _DELETIONS:
-            self._retained_on = today
-        return dict.fromkeys(files[:_DELETIONS])
+        return self._mended(
+            lambda: self._retention.expired((self._tips or self._look()).reports, now)
+        )
 
 
 def _as_it_is(value: Any) -> Any:
@@ -549,12 +490,3 @@ def _opened(
         targets=tuple(targets),
         planned=planned,
     )
-
-
-def _renewal_remark(renewal: Renewal) -> Problem:
-    kept = f"it is kept as {renewal.aside}" if renewal.aside else "nothing of it was left"
-    message = (
-        f"the clone was damaged ({renewal.reason}) and was made anew from the remote: {kept};"
-        f" {renewal.salvaged} commits that were not pushed yet were saved"
-    )
-    return Problem(renewal.clone, 0, 0, message + (f"; {renewal.lost}" if renewal.lost else ""))

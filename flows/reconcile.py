@@ -8,7 +8,7 @@ trigger only says "look now".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
@@ -83,10 +83,12 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         done = act(intent.cases, replace(stage, hold=held_back(intent.unpushed)))
         laps.end(Stage.ACT)
         done = (*done, *held, *intent.spent)
-        report = close(runtime, world, sight, Ending(started, intent, done, left))
+        ending = Ending(started, intent, done, left, dict(laps.seconds))
+        report = close(runtime, world, sight, ending)
         bring_branches(runtime, world, report)
         if not report.stopped and report.result is not RunResult.ERROR:
             propose_after(runtime, world, report.statuses)
+        publish_pages(runtime, now=world.clock.now())
         laps.end(Stage.REPORT)
     report = replace(report, stage_seconds=laps.seconds)
     listener.run_finished(report)
@@ -285,6 +287,7 @@ class Ending:
     intent: Intent
     reports: tuple[IncidentReport, ...]
     left: tuple[LeftAlone, ...]
+    took: Mapping[Stage, float] = field(default_factory=dict)  # stages before it, in seconds
 
 
 def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunReport:
@@ -316,6 +319,7 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         held_off={t: why for t, why in world.held_off.items() if t in sight.comparison.states},
         left_alone={t: alone.reason for alone in ending.left for t in alone.incident.targets},
         proposals=open_proposals(world),
+        stage_seconds=ending.took,
     )
     _tell_people(runtime, sight.comparison)
     _keep_told(runtime, world, report, sight.seen)
@@ -359,9 +363,9 @@ def _tell_people(runtime: Runtime, comparison: Comparison) -> None:
     told = {name: f"nothing is done: {why}" for name, why in comparison.breaker.items()}
     try:
         if comparison.own_alerts:
-            runtime.escalate_own(comparison.own_alerts)
+            runtime.people.tell_own(comparison.own_alerts)
         for environment, summary in told.items():
-            runtime.escalate_environment(environment, summary)
+            runtime.people.tell_environment(environment, summary)
     except UiciError as exc:
         _log.warning("escalation_failed", reason=str(exc))
 
@@ -373,7 +377,7 @@ def _keep_told(runtime: Runtime, world: World, report: RunReport, seen: Observat
         over = outlived(seen, report.comparison, world.identity.agent)
         told = replace(told, over=(*told.over, *over))
     try:
-        runtime.keep_told(told)
+        runtime.people.keep_told(told)
     except UiciError as exc:
         _log.warning("escalation_not_renewed", reason=str(exc))
 
@@ -393,6 +397,17 @@ def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime)
         error = f"the report could not be committed: {exc}"
         return replace(report, result=RunResult.ERROR, errors=(*report.errors, error))
     return replace(report, report_commit=result.sha if result else None)
+
+
+def publish_pages(runtime: Runtime, *, now: datetime) -> None:
+    """The pages for people, when they are due. They tell again what is committed already."""
+    pages = runtime.config.platform.reports.pages
+    if pages is None:
+        return
+    try:
+        runtime.git.publish_due(pages, now)
+    except UiciError as exc:
+        _log.warning("pages_not_published", reason=str(exc))
 
 
 def _statuses(

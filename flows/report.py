@@ -8,7 +8,7 @@ been told already is not told again: a run without news has no files. The writin
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -19,8 +19,10 @@ from flows.learning.learn import learn
 from flows.learning.shelf import knowledge_path, knowledge_text
 from flows.plan import Plan
 from flows.reporting.as_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
+from flows.reporting.counted import CountedAttempt, counted
 from flows.reporting.markdown import render_markdown
-from flows.reporting.sentences import counted, headline
+from flows.reporting.sentences import counted as counted_words
+from flows.reporting.sentences import headline
 from flows.reporting.status import (
     AGENT_FOLDER,
     REFUSED_PATH,
@@ -47,6 +49,7 @@ __all__ = [
     "Redactor",
     "RunReport",
     "RunResult",
+    "attempts_of",
     "commit_message",
     "intent_files",
     "intent_message",
@@ -86,16 +89,31 @@ def intent_files(
     redactor: Redactor,
     by: str = "",
     until: datetime | None = None,
+    before: Reported | None = None,
 ) -> Files:
     """What is written before the first operation: the intent, and the attempts it counts.
 
-    `by` is the installation whose run it is, at work until `until` at most.
+    `by` is the installation whose run it is, at work until `until` at most. `before` is what
+    the branch tells: the intent itself counts upon it, and a status is written only where
+    that is not enough.
     """
     intent = intent_to_dict(run_id, at, desired_revision, cases, by=by, until=until)
-    files: Files = {intent_path(run_id): json_bytes(intent, redactor.data)}
+    attempts = attempts_of(statuses.values(), before or Reported())
+    told = [each.model_dump(mode="json", by_alias=True, exclude_defaults=True) for each in attempts]
+    files: Files = {}
+    if told:
+        intent["counted"] = told
     for status in statuses.values():
-        files[status_path(status.target)] = _status_bytes(status, redactor)
-    return files
+        if status.target not in {each.target for each in attempts}:
+            files[status_path(status.target)] = _status_bytes(status, redactor)
+    return {intent_path(run_id): json_bytes(intent, redactor.data), **files}
+
+
+def attempts_of(statuses: Iterable[TargetStatus], before: Reported) -> list[CountedAttempt]:
+    """Those of the statuses that an intent can tell as an attempt upon what stands there."""
+    pairs = ((before.statuses.get(s.target), s) for s in statuses if s.target in before.blobs)
+    found = [counted(old, s, before.blobs[s.target]) for old, s in pairs if old is not None]
+    return [attempt for attempt in found if attempt is not None]
 
 
 def report_files(
@@ -114,8 +132,11 @@ def report_files(
         closes: intents of earlier runs that are settled by what this run has seen.
     """
     told = replace(report, incidents=news(report, before))
-    files: Files = dict.fromkeys((intent.path for intent in closes), None)
-    files |= _statuses(report, before, redactor)
+    closed = [intent.path for intent in closes]
+    if report.intent_commit is not None:
+        closed.append(intent_path(report.run_id))
+    files: Files = dict.fromkeys(closed, None)
+    files |= _statuses(report, before, redactor, closed)
     files |= _knowledge(report, before, redactor)
     refused = report.desired.refused_revision
     newly_refused = refused is not None and refused != before.refused_revision
@@ -128,8 +149,6 @@ def report_files(
         path = report_path(report)
         files[f"{path}.md"] = render_markdown(told, redactor.text).encode(errors="replace")
         files[f"{path}.json"] = json_bytes(report_to_dict(told, redactor.data), redactor.data)
-    if report.intent_commit is not None:
-        files[intent_path(report.run_id)] = None
     return files
 
 
@@ -160,9 +179,16 @@ def _is_news(report: IncidentReport, before: Reported) -> bool:
     )
 
 
-def _statuses(report: RunReport, before: Reported, redactor: Redactor) -> Files:
+def _statuses(
+    report: RunReport, before: Reported, redactor: Redactor, closed: Collection[str]
+) -> Files:
     """Those that changed, and the end of those whose target left desired state."""
-    files: Files = {}
+    # What a closed intent has counted stands nowhere else.
+    files: Files = {
+        status_path(target): _status_bytes(before.statuses[target], redactor)
+        for target, path in before.counted_by.items()
+        if path in closed and target in before.statuses
+    }
     for status in report.statuses.values():
         known = before.statuses.get(status.target)
         if known is None or not same_news(known, status):
@@ -239,7 +265,7 @@ def commit_message(report: RunReport, before: Reported, *, redactor: Redactor) -
     if len(lines) == 1:
         return first_words(lines[0], _SUBJECT_LIMIT) + "\n"
     if lines:
-        subject = first_words(redactor.text(counted(told)), _SUBJECT_LIMIT)
+        subject = first_words(redactor.text(counted_words(told)), _SUBJECT_LIMIT)
         return f"{subject}\n\n" + "\n".join(lines) + "\n"
     refused = report.desired.refused_revision
     if refused is not None and refused != before.refused_revision:

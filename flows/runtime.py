@@ -11,9 +11,8 @@ import fcntl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -26,44 +25,33 @@ from flows.first_seen import FirstSeen
 from flows.git_state import GitState
 from flows.guard import GuardedInterface
 from flows.installation import installation
-from flows.lasting_alerts import Standing
-from flows.learning.relapse import RelapseWindow
 from flows.listener import RunRequest
-from flows.llm.assembly import make_llm_planner
 from flows.llm.budget import OnRequest, nobody
-from flows.llm.isolation import ReadOperation
-from flows.llm.planner import PlanningWorld
 from flows.observe import Observation, observe
 from flows.open_executors import desired_state_parser, open_executors
 from flows.other_runs import at_work, held_off
-from flows.plan import Planner
-from flows.planners.learned import LearnedPlanner
-from flows.planners.runbook import RunbookPlanner
-from flows.planners.tried import Relapsing, TriedPlans
-from flows.platform_operations import Collaborators, Escalation, PlatformOperations
+from flows.people import People
+from flows.planners.wiring import planners_over
+from flows.platform_operations import Collaborators, PlatformOperations
+from flows.platform_wiring import collaborators
 from flows.prefect_edge.secret_block import read_prefect_block
 from flows.proposals.result import Remembered
 from flows.reporting.incident_result import IncidentResult
-from flows.reporting.status import AGENT_FOLDER, Reported, TargetStatus
+from flows.reporting.status import TargetStatus
 from flows.repository.clone import GitRepository
 from flows.repository.contract import DesiredState
-from flows.world import Clock, World, executor_types, policies, select
+from flows.world import Clock, World, policies, select
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 from infrastructure.identity import AgentIdentity, runtime_native_ids
-from infrastructure.observed import Alert, ObservedService, ProbeReading
 from infrastructure.operation_registry import OperationRegistry
-from infrastructure.operations import ESCALATION_ALERT, OperationCall, OperationOutcome
 from infrastructure.pause import PauseFile, pauses_in
 from infrastructure.redaction import Redactor
 from infrastructure.secret_references import SecretResolver
 from infrastructure.service import SecretRef, Service
 from infrastructure.universal_interface import EngineProvider, UniversalInfrastructureInterface
-from monitoring.alertmanager import OwnAlert, post_alert, post_alerts, silence_covers
+from monitoring.alertmanager import silence_covers
 from monitoring.http_source import MonitoringClients
-from monitoring.loki import LogLine, LogQuery, read_logs
-from monitoring.probe import probe_services
-from monitoring.prometheus import query
 
 _log = structlog.get_logger("uici")
 SYSTEM_CLOCK = Clock(now=lambda: datetime.now(UTC), sleep=time.sleep)
@@ -141,6 +129,13 @@ class Runtime:
         selected = select(desired.services, request)
         started = self.clock.now()
         interface = self.interface(desired.services)
+        guarded = GuardedInterface(
+            interface,
+            self.registry,
+            self.identity,
+            now=self.clock.now,
+            paused=self._paused,
+        )
         reported = self.git.reported()
         pauses = self.pauses()
         return World(
@@ -163,16 +158,20 @@ class Runtime:
             comparing=self._comparing(desired, selected, reported.statuses),
             identity=self.identity,
             registry=self.registry,
-            guarded=GuardedInterface(
-                interface,
-                self.registry,
-                self.identity,
-                now=self.clock.now,
-                paused=self._paused,
-            ),
+            guarded=guarded,
             pauses=pauses,
             interface=interface,
-            planners=self._planners(desired.services, interface, reported),
+            planners=planners_over(
+                desired.services,
+                reported,
+                config=self.config,
+                interface=interface,
+                guarded=guarded,
+                registry=self.registry,
+                redact=self.redactor.text,
+                now=self.clock.now,
+                on_llm_request=self.on_llm_request,
+            ),
             redactor=self.redactor,
             clock=self.clock,
             deadline=started + self.config.platform.reconcile.deadline,
@@ -235,73 +234,26 @@ class Runtime:
             self.registry,
             self.translator,
             engines=engines,
-            platform=PlatformOperations(self._collaborators(), services),
+            platform=PlatformOperations(self._collaborators, services),
             services=services,
             clock=self.clock.now,
         )
 
-    def escalate_own(self, alerts: Sequence[Alert]) -> None:
-        """Tell people of alerts about the agent itself, wherever there is an Alertmanager.
+    @property
+    def _collaborators(self) -> Collaborators:
+        return collaborators(
+            self.config,
+            self.executors,
+            self.clients,
+            redactor=self.redactor,
+            post_alert=self.people.escalate,
+            now=self.clock.now,
+        )
 
-        Raises:
-            UiciError: no Alertmanager took it.
-        """
-        names = ", ".join(sorted({alert.name for alert in alerts}))
-        agent = self.identity.agent
-        summary = f"{names} fires about {agent}, which never acts on itself"
-        errors: list[UiciError] = []
-        places = self.config.environments.environments
-        for name in (n for n, place in places.items() if place.alertmanager):
-            labels = {"service": agent, "target": f"{AGENT_FOLDER}/{agent}"}
-            try:
-                self._tell(name, labels, summary)
-            except UiciError as exc:
-                errors.append(exc)
-        if errors:
-            raise errors[0]
-
-    def escalate_environment(self, environment: str, summary: str) -> None:
-        """Tell people of something that concerns a whole environment.
-
-        Raises:
-            UiciError: no Alertmanager took it.
-        """
-        self._tell(environment, {"target": environment}, summary)
-
-    def keep_told(self, standing: Standing) -> None:
-        """Renew the alerts of what lasts, end those of what is over: a request a place.
-
-        Raises:
-            UiciError: no Alertmanager of a place took them.
-        """
-        now, lasts = self.clock.now(), self.config.platform.escalation.lasts
-        ends = [(told, now + lasts) for told in standing.lasting]
-        ends += [(told, now) for told in standing.over]
-        errors: list[UiciError] = []
-        for name, place in self.config.environments.environments.items():
-            alerts = [
-                OwnAlert(told.labels, {"summary": self.redactor.text(told.summary)}, now, end)
-                for told, end in ends
-                if told.environment == name
-            ]
-            if not alerts or not place.alertmanager:
-                continue
-            settings = self.config.platform.observe.alerts
-            try:
-                post_alerts(self.clients.sources(place.alertmanager), alerts, settings=settings)
-            except UiciError as exc:
-                errors.append(exc)
-        if errors:
-            raise errors[0]
-
-    def _tell(self, environment: str, labels: Mapping[str, str], summary: str) -> None:
-        known = {
-            "alertname": ESCALATION_ALERT,
-            "environment": environment,
-            "severity": "critical",
-            **labels,
-        }
-        self._escalate(Escalation(environment, known, {"summary": summary}), 0)
+    @property
+    def people(self) -> People:
+        """How people are told, through Alertmanager."""
+        return People(self.config, self.identity.agent, self.redactor, self.clients, self.clock)
 
     def close(self) -> None:
         """Release every connection. Idempotent."""
@@ -350,118 +302,6 @@ class Runtime:
                     with contextlib.suppress(PermanentError):
                         values[value.secret] = self.secrets.resolve(value.secret)
         return values
-
-    def _planners(
-        self,
-        services: Mapping[str, Service],
-        interface: UniversalInfrastructureInterface,
-        reported: Reported,
-    ) -> tuple[Planner, ...]:
-        platform = self.config.platform
-        executors = executor_types(self.config)
-        window = RelapseWindow(platform.learning.relapse_within, self.clock.now())
-        tried = TriedPlans.remembered(
-            reported.statuses, services, self.registry, Relapsing(window, executors)
-        )
-        learned = LearnedPlanner(
-            reported.knowledge,
-            services,
-            executors,
-            self.registry,
-            interface.capabilities,
-            trust_after=platform.learning.trust_after,
-            give_way_after=platform.learning.give_way_after,
-            refusal=interface.refusal,
-            tried=tried,
-        )
-        model = make_llm_planner(
-            platform,
-            platform.agent,
-            self.config.get_agent(),
-            PlanningWorld(
-                services,
-                self.registry,
-                interface.capabilities,
-                self.redactor.text,
-                read=self._reader(interface),
-            ),
-            config_directory=self.config.directory,
-            data_directory=self.config.data_directory,
-            now=self.clock.now,
-            on_request=self.on_llm_request,
-        )
-        runbooks = RunbookPlanner(
-            self.config.runbooks,
-            services,
-            interface.capabilities,
-            interface.refusal,
-            tried=tried,
-        )
-        return (learned, model, runbooks)
-
-    def _reader(self, interface: UniversalInfrastructureInterface) -> ReadOperation:
-        """For a model's look-ups: the guard's reads, within so many seconds."""
-        guarded = GuardedInterface(interface, self.registry, self.identity, now=self.clock.now)
-
-        def read(call: OperationCall, seconds: float) -> OperationOutcome:
-            return guarded.read(call, deadline=self.clock.now() + timedelta(seconds=seconds))
-
-        return read
-
-    def _collaborators(self) -> Collaborators:
-        observing = self.config.platform.observe
-
-        def look(service: Service, timeout: float) -> ObservedService:
-            executor = self.executors.get(service.metadata.environment)
-            if executor is None:
-                raise PermanentError(f"{service.metadata.environment} has no executor")
-            return executor.look(service, timeout=timeout)
-
-        def probe(
-            service: Service, observed: ObservedService, timeout: float
-        ) -> Sequence[ProbeReading]:
-            deadline = time.monotonic() + timeout
-            return probe_services([(service, observed)], observing.probe, deadline=deadline)
-
-        def ask(environment: str, expression: str, _timeout: float) -> Any:
-            sources = self.config.environments.environments[environment].prometheus
-            return query(self.clients.sources(sources), expression, observing.metrics)
-
-        return Collaborators(
-            look=look,
-            probe=probe,
-            query=ask,
-            post_alert=self._escalate,
-            redact=self.redactor.text,
-            stored_logs=self._stored_logs,
-        )
-
-    def _stored_logs(
-        self, environment: str, wanted: LogQuery, _timeout: float
-    ) -> Sequence[LogLine]:
-        store = self.config.environments.environments[environment].logs
-        if store is None:
-            raise PermanentError(
-                f"{environment} keeps no logs: write `logs:` for it in environments.yml, or"
-                " translate get_logs to the engine's own in command_translations.yml"
-            )
-        return read_logs(self.clients.sources(store.sources), wanted, store, self.clock.now())
-
-    def _escalate(self, escalation: Escalation, _timeout: float) -> None:
-        """An alert that ends by itself unless it is told again."""
-        sources = self.config.environments.environments[escalation.environment].alertmanager
-        if not sources:  # the report in Git, the log and Prefect's event tell it then
-            _log.warning("escalation_without_alertmanager", **escalation.labels)
-            return
-        now = self.clock.now()
-        post_alert(
-            self.clients.sources(sources),
-            labels=escalation.labels,
-            annotations=escalation.annotations,
-            starts_at=now,
-            ends_at=now + self.config.platform.escalation.lasts,
-            settings=self.config.platform.observe.alerts,
-        )
 
 
 @contextlib.contextmanager

@@ -74,7 +74,9 @@ def open_configured_loop(
     """
     from flows.approvals.wiring import desk_of  # noqa: PLC0415 - see below
     from flows.command_line.propose import run as propose  # noqa: PLC0415 - see below
-    from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - after Prefect's settings
+    from flows.prefect_edge.choices import Choices  # noqa: PLC0415 - after Prefect's settings
+    from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - the same
+    from flows.prefect_edge.links import places_of  # noqa: PLC0415 - the same
     from flows.reconcile import reconcile  # noqa: PLC0415 - the whole pipeline, imported once
     from flows.report import render_markdown  # noqa: PLC0415 - the same
     from flows.runtime import open_git, open_runtime  # noqa: PLC0415 - the same
@@ -91,6 +93,12 @@ def open_configured_loop(
             redactor=runtime.redactor,
             propose=lambda request, writing: propose(request, runtime, writing),
             desk=desk_of(runtime, open_git(config, runtime.identity, runtime.redactor)),
+            # Targets are those that the newest run has read: at the start nobody has yet.
+            choices=lambda: Choices(
+                tuple(config.environments.environments),
+                None if knows.now is None else tuple(knows.now),
+            ),
+            places=places_of(config.environments.environments, config.platform.git),
         )
 
 

@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from docstring_parser import DocstringStyle, parse
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema
 
 from infrastructure.config_models import (
@@ -89,11 +91,42 @@ class _Generator(GenerateJsonSchema):
         return False
 
 
+def json_schema(model: type[Document]) -> dict[str, Any]:
+    """The schema of a model: every key with what its docstring says of it."""
+    return _told(_bare(model))
+
+
+def _bare(model: type[Document]) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True, schema_generator=_Generator)
+    closed: dict[str, Any] = _closed_names(schema)
+    return closed
+
+
+def _told(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same with words: each key has its sentence of the docstring's section "Attributes"."""
+    for described in (schema, *schema.get("$defs", {}).values()):
+        if "properties" in described:
+            _tell(described)
+    return schema
+
+
+def _tell(schema: dict[str, Any]) -> None:
+    told = parse(schema.get("description", ""), DocstringStyle.GOOGLE)
+    attributes = {to_camel(p.arg_name.rstrip("_")): p.description for p in told.params}
+    for key, value in schema["properties"].items():
+        if meaning := attributes.get(key):
+            words = " ".join(meaning.split())
+            value["description"] = words[0].upper() + words[1:]
+    if attributes:
+        schema["description"] = (told.description or "").strip()
+
+
 def _text(model: type[Document], *, references: dict[str, Any] | None) -> str:
-    schema = _closed_names(model.model_json_schema(by_alias=True, schema_generator=_Generator))
+    schema = _bare(model)
     if references is not None:
         schema = _with_references(schema)
         schema["$defs"]["Reference"] = references
+    schema = _told(schema)
     whole = {"$schema": GenerateJsonSchema.schema_dialect, **schema}
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 

@@ -29,19 +29,30 @@ ClassName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0
 class ClassConditions(Document):
     """What makes incidents one class. All of it must be so, and nothing else.
 
-    `executor`: type of the environment; `kinds`: drift kinds of the incident's root;
-    `fields`: first segments of its drifting fields, names of its breached metric checks or
-    firing alerts; `patterns`: error patterns found about it.
+    Attributes:
+        executor: type of the environment.
+        kinds: drift kinds of the incident's root.
+        fields: first segments of its drifting fields, names of its breached metric checks or
+            firing alerts.
+        patterns: error patterns found about it.
+        probed: metrics or alerts alone tell of it, and an HTTP probe says otherwise.
     """
 
     executor: Name
     kinds: tuple[DriftKind, ...] = Field(max_length=9)
     fields: tuple[_Word, ...] = Field(default=(), max_length=20)
     patterns: tuple[Name, ...] = Field(default=(), max_length=20)
+    probed: bool = False
 
 
 class LearnedStep(Document):
-    """One operation on the incident's root. Templates see `service` and `target`."""
+    """One operation on the incident's root. Templates see `service` and `target`.
+
+    Attributes:
+        operation: of operations.yml.
+        parameters: templates, see above.
+        why: for people.
+    """
 
     operation: Identifier
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -49,7 +60,15 @@ class LearnedStep(Document):
 
 
 class Trial(Document):
-    """One time that the steps were carried out. `seconds` to the verified recovery."""
+    """One time that the steps were carried out.
+
+    Attributes:
+        run: its id.
+        target: on which target.
+        at: when.
+        helped: whether the recovery was verified.
+        seconds: to the verified recovery.
+    """
 
     run: _Text
     target: _Text
@@ -61,9 +80,18 @@ class Trial(Document):
 class LearnedResolution(Document):
     """Steps, and how they have fared.
 
-    `in_a_row`: successes since the last failure. `trusted`: a person's word that holds
-    until the next failure; `disabled`: never used. Both need a `reason`. `evidence`: the
-    newest trials, newest last.
+    Attributes:
+        steps: in order, all on the incident's root.
+        planner: who planned them first.
+        successes: verified recoveries.
+        failures: carried out in vain.
+        in_a_row: successes since the last failure.
+        last_used: the newest trial.
+        median_seconds: to a verified recovery.
+        disabled: a person's word: never used. Needs a `reason`.
+        trusted: a person's word that holds until the next failure. Needs a `reason`.
+        reason: of that word.
+        evidence: the newest trials, newest last.
     """
 
     steps: tuple[LearnedStep, ...] = Field(min_length=1, max_length=MAX_STEPS)
@@ -90,7 +118,15 @@ class LearnedResolution(Document):
 
 
 class Knowledge(Document):
-    """One file of `knowledge/`: a class of incidents and its resolutions, best first."""
+    """One file of `knowledge/`: a class of incidents and its resolutions, best first.
+
+    Attributes:
+        class_: its name, which is the file's.
+        when: which incidents it is about.
+        disabled: the whole class is never planned from here. Needs a `reason`.
+        reason: of that word.
+        resolutions: best first.
+    """
 
     model_config = ConfigDict(json_schema_extra={"title": "UICI Knowledge"})
 
@@ -98,7 +134,7 @@ class Knowledge(Document):
     kind: Literal["Knowledge"]
     class_: ClassName = Field(alias="class", max_length=120)
     when: ClassConditions
-    disabled: bool = False  # the whole class is never planned from here
+    disabled: bool = False
     reason: _Text = ""
     resolutions: tuple[LearnedResolution, ...] = Field(max_length=MAX_RESOLUTIONS)
 

@@ -28,7 +28,14 @@ PAUSE_PATH = "pause.json"  # on the reports branch
 
 
 class Pause(Document):
-    """A file of kind Pause. Without environments it holds for all; without end, until removed."""
+    """A file of kind Pause. Without environments it holds for all; without end, until removed.
+
+    Attributes:
+        reason: for people.
+        until: with a time zone; null: until the file is removed.
+        environments: null: all.
+        by: who wants it.
+    """
 
     api_version: Literal["uici/v1"]
     kind: Literal["Pause"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 # Characters of a line that patterns are matched on.
 LONGEST_LINE = 400
@@ -49,6 +50,7 @@ def _steps(widths: list[int]) -> float:
     return LONGEST_LINE * shares * choices
 
 
+@lru_cache(maxsize=1024)
 def danger(pattern: str) -> str:
     """Why a pattern may take too long, in one line; empty: it does not.
 

@@ -65,7 +65,11 @@ class Document(BaseModel):
 
 
 class SecretRef(Document):
-    """A secret by reference: `env:NAME`, `file:/path` or `prefect:block-name`."""
+    """A secret by reference: `env:NAME`, `file:/path` or `prefect:block-name`.
+
+    Attributes:
+        secret: where the value is read when it is needed.
+    """
 
     secret: Annotated[str, StringConstraints(pattern=_REFERENCE)]
 
@@ -102,14 +106,26 @@ Pointer = Annotated[str, StringConstraints(pattern=_POINTER)]
 
 
 class Resources(Document):
-    """Limits of one instance. Absent means: desired state does not say."""
+    """Limits of one instance. Absent means: desired state does not say.
+
+    Attributes:
+        memory: such as `256Mi`.
+        cpu: cores, such as `"0.5"`.
+    """
 
     memory: Memory | None = None
     cpu: Cpu | None = None
 
 
 class PortMapping(Document):
-    """A container port and, where the environment publishes ports, its host address."""
+    """A container port and, where the environment publishes ports, its host address.
+
+    Attributes:
+        container: the port inside.
+        host_ip: the address outside; null: the engine's choice.
+        host: the port outside; null: not published.
+        protocol: of the port.
+    """
 
     container: int = Field(ge=1, le=65535)
     host_ip: str | None = None
@@ -147,7 +163,13 @@ Port = Annotated[
 
 
 class HttpProbe(Document):
-    """An HTTP GET that must answer 200–399 within `timeout`."""
+    """An HTTP GET that must answer 200–399 within `timeout`.
+
+    Attributes:
+        port: a container port.
+        path: of the request.
+        timeout: a slower answer is a failure.
+    """
 
     port: int = Field(ge=1, le=65535)
     path: Annotated[str, StringConstraints(pattern=_URL_PATH)] = "/"
@@ -159,6 +181,12 @@ class MetricCheck(Document):
 
     Breached only when every sample of the last `for` breaks `expect`;
     no sample is unknown, never a breach.
+
+    Attributes:
+        name: unique in the service.
+        query: PromQL.
+        expect: an operator and a number.
+        for_: so long every sample must break it.
     """
 
     name: Name
@@ -168,14 +196,23 @@ class MetricCheck(Document):
 
 
 class Health(Document):
-    """How to tell that the service works, beyond its process being there."""
+    """How to tell that the service works, beyond its process being there.
+
+    Attributes:
+        http: an HTTP request that has to succeed.
+        metrics: PromQL expressions that have to hold.
+    """
 
     http: HttpProbe | None = None
     metrics: tuple[MetricCheck, ...] = ()
 
 
 class AlertSelector(Document):
-    """Alerts whose labels equal all of these belong to this service."""
+    """Alerts whose labels equal all of these belong to this service.
+
+    Attributes:
+        matchers: label → value.
+    """
 
     matchers: dict[str, str] = Field(min_length=1)
 
@@ -189,7 +226,12 @@ class Mode(StrEnum):
 
 
 class Backoff(Document):
-    """Waiting time after the n-th failed attempt: initial × 2^(n-1), at most max."""
+    """Waiting time after the n-th failed attempt: initial × 2^(n-1), at most max.
+
+    Attributes:
+        initial: the wait after the first failed attempt; it doubles with each.
+        max: the longest wait.
+    """
 
     initial: Duration
     max: Duration
@@ -231,12 +273,18 @@ class Window(Document):
     """When something may be done: while the clock on the wall there says from ≤ time < to.
 
     With `to` before `from` it passes midnight and belongs to the day on which it begins.
+
+    Attributes:
+        days: on which it begins.
+        from_: from this time of day …
+        to: … until this one.
+        time_zone: a name of the IANA database, such as `Europe/Berlin`.
     """
 
     days: tuple[Day, ...] = Field(default=tuple(Day), min_length=1)
     from_: TimeOfDay = Field(alias="from")
     to: TimeOfDay
-    time_zone: str = Field(examples=["Europe/Berlin", "UTC"])  # a name of the IANA database
+    time_zone: str = Field(examples=["Europe/Berlin", "UTC"])
 
     @field_validator("time_zone")
     @classmethod
@@ -268,7 +316,13 @@ Windows = Annotated[
 
 
 class Freeze(Document):
-    """A time in which nothing is done, whatever window is open. No end: until it is removed."""
+    """A time in which nothing is done, whatever window is open.
+
+    Attributes:
+        start: with a time zone.
+        end: null: until the freeze is removed.
+        reason: for people.
+    """
 
     start: Moment
     end: Moment | None = None
@@ -292,25 +346,43 @@ class Overrun(StrEnum):
 
 
 class ReplicaLimit(Document):
-    """Up to this many replicas are right, although Git declares fewer."""
+    """Up to this many replicas are right, although Git declares fewer.
+
+    Attributes:
+        max: at most.
+    """
 
     max: int = Field(ge=1, le=1000)
 
 
 class MemoryLimit(Document):
-    """Up to this much memory is right, although Git declares less."""
+    """Up to this much memory is right, although Git declares less.
+
+    Attributes:
+        max: at most.
+    """
 
     max: Memory
 
 
 class CpuLimit(Document):
-    """Up to this many cores are right, although Git declares fewer."""
+    """Up to this many cores are right, although Git declares fewer.
+
+    Attributes:
+        max: at most, in cores.
+    """
 
     max: Cpu
 
 
 class Limits(Document):
-    """How far above what Git declares a repair may go. Never below it, and nothing else."""
+    """How far above what Git declares a repair may go. Never below it, and nothing else.
+
+    Attributes:
+        replicas: of the service.
+        memory: of one instance.
+        cpu: of one instance.
+    """
 
     replicas: ReplicaLimit | None = None
     memory: MemoryLimit | None = None
@@ -318,7 +390,19 @@ class Limits(Document):
 
 
 class Remediation(Document):
-    """The Service's own limits; absent fields come from the environment, then the platform."""
+    """The Service's own limits; absent fields come from the environment, then the platform.
+
+    Attributes:
+        mode: the strictest of service, environment and platform holds.
+        max_attempts: before a person has to look.
+        backoff: the wait between attempts.
+        cool_down: rest of the same operation after it was done.
+        replica_share: of the replicas, how many may be down at once.
+        window: when it may be touched.
+        freezes: added to the environment's and the platform's.
+        overrun: at a window's end.
+        limits: how far above Git an autoscaler may go.
+    """
 
     mode: Mode | None = None
     max_attempts: int | None = Field(default=None, ge=0, le=100)
@@ -332,14 +416,25 @@ class Remediation(Document):
 
 
 class Suspend(Document):
-    """A person's hold on a target: nothing is done to it until `until`."""
+    """A person's hold on a target: nothing is done to it until `until`.
+
+    Attributes:
+        reason: for people.
+        until: with a time zone; null: until it is removed.
+    """
 
     reason: str = Field(min_length=1)
     until: Moment | None = None
 
 
 class Metadata(Document):
-    """Name and place of a Service. (environment, name) is unique in a state repo."""
+    """Name and place of a Service. (environment, name) is unique in a state repo.
+
+    Attributes:
+        name: lower-case letters, digits, `-` and `.`.
+        environment: of environments.yml.
+        labels: for people.
+    """
 
     name: Name
     environment: Name
@@ -347,7 +442,26 @@ class Metadata(Document):
 
 
 class ServiceSpec(Document):
-    """What should run. An absent field is not compared: desired state does not say."""
+    """What should run. An absent field is not compared: desired state does not say.
+
+    Attributes:
+        image: as the environment names it.
+        command: the words of the process; null: the image's own.
+        replicas: how many instances.
+        env: environment variables; a secret is a reference, never a value.
+        resources: limits of one instance.
+        ports: in Compose's short syntax, such as `127.0.0.1:18000:8000`.
+        depends_on: services of the same environment that it can't work without.
+        health: how to tell that it works.
+        alerts: which alerts are about it.
+        binding: what the service is in its environment (a StatefulSet, an instance pool …), in
+            that executor's words: its `Binding` model checks them.
+        native: fields of the environment that have no universal word, compared as a subset.
+        ignore_differences: JSON pointers into the spec that somebody else owns, such as
+            `/replicas` with an autoscaler.
+        remediation: its own limits.
+        suspend: a person's hold on it.
+    """
 
     image: str = Field(min_length=1)
     command: tuple[str, ...] | None = None
@@ -358,8 +472,6 @@ class ServiceSpec(Document):
     depends_on: tuple[Name, ...] = ()
     health: Health = Health()
     alerts: tuple[AlertSelector, ...] = ()
-    # What the service is in its environment (a StatefulSet, an instance pool …), in that
-    # executor's words: its `Binding` model validates them.
     binding: dict[str, Any] = Field(default_factory=dict)
     native: dict[str, Any] = Field(default_factory=dict)
     ignore_differences: tuple[Pointer, ...] = ()
@@ -368,7 +480,12 @@ class ServiceSpec(Document):
 
 
 class Service(Document):
-    """One file of desired state."""
+    """One file of desired state.
+
+    Attributes:
+        metadata: which service, and where.
+        spec: how it should be.
+    """
 
     model_config = ConfigDict(json_schema_extra={"title": "UICI Service"})
 

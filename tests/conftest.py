@@ -7,6 +7,7 @@ with the reason; with CI set they fail instead.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,13 +43,15 @@ _REAL = (
     "loop_on_docker",
     "migration",
 )
-# Where the tests are that share real servers → the process that they run in, one after the
-# other, so that the servers are started once. Every other test goes to whichever is free.
+# Where the tests are that share real servers, or what is as dear to make, → the process that
+# they run in, one after the other, so that it is made once. Every other test goes to
+# whichever is free.
 _PROCESSES = {
     "tests/contract/": "real",
     **{f"tests/integration/test_{name}.py": "real" for name in _REAL},
     "tests/integration/prefect/": "prefect",
     "tests/e2e/": "demo",
+    "tests/evals/": "evals",
 }
 
 
@@ -80,6 +83,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid} uses {', '.join(sorted(shared))}: add its module to _REAL"
                 " in tests/conftest.py"
             )
+
+
+def pytest_collection_finish() -> None:
+    """The search for cycles passes over thousands of tests and modules, which stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # as the command line has it
 
 
 @contextlib.contextmanager

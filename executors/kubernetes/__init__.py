@@ -1,8 +1,8 @@
 """The Kubernetes executor. `sdk` is the only home of the `kubernetes` package.
 
 `executor` is the contract; the procedures (`lifecycle`, `rollout`, `evidence`) work over the
-protocol of `session`; what needs no cluster (`settings`, `binding`, `objects`, `apply`,
-`spelling`, `secrets`, `errors`) is pure.
+protocol of `session`; what needs no cluster (`settings`, `binding`, `objects`, `pods`,
+`workloads`, `apply`, `spelling`, `secrets`, `errors`) is pure.
 """
 
 from executors.kubernetes.binding import Binding, claims

@@ -11,18 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from executors.kubernetes.binding import Json, WorkloadKind, core_path
-from executors.kubernetes.objects import (
-    container_of,
-    meta,
-    observed_pod,
-    observed_spec,
-    quantity,
-    replicas_of,
-    roll_out,
-    timestamp,
-)
+from executors.kubernetes.objects import container_of, meta, observed_spec, quantity, timestamp
+from executors.kubernetes.pods import observed_pod
 from executors.kubernetes.reader import pages, selector_text
 from executors.kubernetes.session import Job, uid
+from executors.kubernetes.workloads import replicas_of, roll_out
 from executors.log_lines import after_time, matching_lines
 from infrastructure.errors import NotFoundError, PermanentError, TemporaryError
 from infrastructure.observed import InstanceState, ObservedInstance

@@ -33,11 +33,9 @@ from executors.kubernetes.objects import (
     meta,
     native_of,
     notes_of,
-    observed_pod,
     observed_spec,
-    observed_workload,
-    owner_of,
 )
+from executors.kubernetes.pods import observed_pod, owner_of
 from executors.kubernetes.reader import (
     Key,
     Lister,
@@ -48,6 +46,7 @@ from executors.kubernetes.reader import (
     read_workload,
 )
 from executors.kubernetes.session import Cluster, Handler, Job, Policy, uid
+from executors.kubernetes.workloads import observed_workload
 from infrastructure.errors import (
     NotFoundError,
     OutcomeUnknownError,

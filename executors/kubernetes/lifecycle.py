@@ -11,18 +11,12 @@ from datetime import UTC, datetime
 
 from executors.kubernetes import apply
 from executors.kubernetes.binding import Json, WorkloadKind, core_path
-from executors.kubernetes.objects import (
-    STOPPED_REPLICAS,
-    is_observed,
-    meta,
-    notes_of,
-    observed_pod,
-    replicas_of,
-    roll_out,
-)
+from executors.kubernetes.objects import STOPPED_REPLICAS, meta, notes_of
+from executors.kubernetes.pods import observed_pod
 from executors.kubernetes.revisions import of_current_revision
 from executors.kubernetes.rollout import change, refuse_on_delete
 from executors.kubernetes.session import Job, done, uid
+from executors.kubernetes.workloads import is_observed, replicas_of, roll_out
 from infrastructure.errors import (
     ConflictError,
     DeadlineExceededError,

@@ -1,4 +1,4 @@
-"""Kubernetes' objects → universal words. Pure: no SDK, no cluster; `now` is an argument.
+"""Parts that Kubernetes' objects share → universal words. Pure: no SDK, no cluster.
 
 Field names and their meaning are those of the Kubernetes API reference (apps/v1, batch/v1,
 core/v1). Objects are plain JSON, of which only what is needed is read: servers differ in the
@@ -8,22 +8,17 @@ rest.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from executors.kubernetes.binding import Json, Place, WorkloadKind
+from executors.kubernetes.binding import Json, Place
 from executors.kubernetes.secrets import FINGERPRINTS, known_values
 from infrastructure.observed import (
-    EngineHealth,
-    InstanceState,
     NativeObject,
-    ObservedInstance,
     ObservedSpec,
-    Workload,
     empty,
 )
 
@@ -34,16 +29,7 @@ DIGEST = "uici.spec-digest"
 DECLARED_ENV = "uici.env"  # names of the variables that desired state had when it was laid over
 STOPPED_REPLICAS = "uici.replicas-before-stop"
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-_PROGRESS = frozenset({"", "ContainerCreating", "PodInitializing"})  # waits that are normal
-_CRASHING = frozenset({"CrashLoopBackOff", "RunContainerError", "StartError"})
-# Of a pod that says no more than that.
-_PHASES = {
-    "Unknown": InstanceState.UNKNOWN,
-    "Failed": InstanceState.STOPPED,
-    "Succeeded": InstanceState.STOPPED,
-}
 _REASON_LENGTH = 300
-_TEMPLATE_HASH = "pod-template-hash"
 _QUANTITY = re.compile(r"^([0-9.]+)([eE][0-9]+|[A-Za-z]*)$")
 _UNITS = {
     "": Decimal(1),
@@ -185,9 +171,6 @@ def native_config(workload: Mapping[str, Any], place: Place) -> Json:
     }
 
 
-# ── workloads ───────────────────────────────────────────────────────────────────
-
-
 def native_of(item: Mapping[str, Any], kind: str) -> NativeObject:
     """For self-exclusion and audit. The target is told beside the labels, as in other engines."""
     labels = meta(item).get("labels") or empty()
@@ -198,299 +181,6 @@ def native_of(item: Mapping[str, Any], kind: str) -> NativeObject:
         str(meta(item).get("name", "")),
         {**labels, TARGET: target} if target else labels,
     )
-
-
-def observed_workload(
-    workload: Mapping[str, Any], place: Place, secrets: Mapping[str, str], *, keep_native: bool
-) -> Workload:
-    """A workload in universal words.
-
-    Raises:
-        ValueError: a quantity in it is none.
-    """
-    settled, reason = roll_out(workload, place.kind)
-    return Workload(
-        native=native_of(workload, place.kind.value),
-        replicas=replicas_of(workload, place),
-        spec=replace(
-            observed_spec(template_of(workload, place), place, secrets),
-            managed_env=frozenset(notes_of(workload).get(DECLARED_ENV, "").split()),
-        ),
-        native_config=native_config(workload, place) if keep_native else empty(),
-        settled=settled,
-        reason=reason,
-    )
-
-
-def replicas_of(workload: Mapping[str, Any], place: Place) -> int | None:
-    """How many pods it is asked to keep; None: it has no such number.
-
-    A suspended Job or CronJob, and a DaemonSet that was stopped, keep none.
-    """
-    spec: Json = workload.get("spec") or {}
-    if place.facts.scales:
-        return int(spec.get("replicas", 1))
-    return 0 if spec.get("suspend") else None
-
-
-def roll_out(workload: Mapping[str, Any], kind: WorkloadKind) -> tuple[bool, str]:
-    """Whether a workload has done all that its spec asks for, and what keeps it from that.
-
-    As `kubectl rollout status` judges. A reason is only told where the cluster has given up
-    or is refused something; without one it is under way.
-    """
-    status: Json = workload.get("status") or {}
-    if not is_observed(workload, kind):
-        return False, ""
-    return _ROLL_OUTS[kind](workload.get("spec") or {}, status), _trouble(status)
-
-
-def is_observed(workload: Mapping[str, Any], kind: WorkloadKind) -> bool:
-    """Whether the status is about the spec as it is now. Batch kinds do not tell: it is."""
-    if kind in (WorkloadKind.JOB, WorkloadKind.CRON_JOB):
-        return True
-    seen = int((workload.get("status") or {}).get("observedGeneration") or 0)
-    return seen >= int(meta(workload).get("generation") or 0)
-
-
-def _deployment(spec: Json, status: Json) -> bool:
-    wanted = int(spec.get("replicas", 1))
-    return (
-        int(status.get("updatedReplicas") or 0) == wanted
-        and int(status.get("replicas") or 0) == wanted
-        and int(status.get("availableReplicas") or 0) == wanted
-    )
-
-
-def _stateful_set(spec: Json, status: Json) -> bool:
-    wanted = int(spec.get("replicas", 1))
-    strategy: Json = spec.get("updateStrategy") or {}
-    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
-    rolls = strategy.get("type", "RollingUpdate") == "RollingUpdate"
-    updated = int(status.get("updatedReplicas") or 0)
-    if status.get("currentRevision") == status.get("updateRevision"):
-        updated = wanted
-    return (
-        int(status.get("replicas") or 0) == wanted
-        and int(status.get("readyReplicas") or 0) == wanted
-        and (not rolls or updated >= wanted - partition)
-    )
-
-
-def _daemon_set(spec: Json, status: Json) -> bool:
-    wanted = int(status.get("desiredNumberScheduled") or 0)
-    rolls = (spec.get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
-    updated = int(status.get("updatedNumberScheduled") or 0)
-    return int(status.get("numberAvailable") or 0) >= wanted and (not rolls or updated >= wanted)
-
-
-def _job(_spec: Json, status: Json) -> bool:
-    """One that runs or is done is settled; one that failed never gets there."""
-    return not any(map(_failed, status.get("conditions") or ()))
-
-
-def _always(_spec: Json, _status: Json) -> bool:
-    return True
-
-
-_ROLL_OUTS: Mapping[WorkloadKind, Callable[[Json, Json], bool]] = {
-    WorkloadKind.DEPLOYMENT: _deployment,
-    WorkloadKind.STATEFUL_SET: _stateful_set,
-    WorkloadKind.DAEMON_SET: _daemon_set,
-    WorkloadKind.JOB: _job,
-    WorkloadKind.CRON_JOB: _always,
-}
-
-
-def _trouble(status: Json) -> str:
-    for condition in status.get("conditions") or ():
-        kind, value = condition.get("type"), condition.get("status")
-        stuck = kind == "Progressing" and value == "False"
-        refused = kind == "ReplicaFailure" and value == "True"
-        if stuck or refused or _failed(condition):
-            return one_line(f"{condition.get('reason', kind)}: {condition.get('message', '')}")
-    return ""
-
-
-def _failed(condition: Json) -> bool:
-    """What a Job has that the cluster has given up."""
-    return condition.get("type") == "Failed" and condition.get("status") == "True"
-
-
-# ── pods ────────────────────────────────────────────────────────────────────────
-
-
-def is_instance(pod: Mapping[str, Any], kind: WorkloadKind) -> bool:
-    """Whether a pod counts: not on its way out, and not one that was replaced when it ended.
-
-    Pods of a Job that failed count; those that are done do not.
-    """
-    if meta(pod).get("deletionTimestamp"):
-        return False
-    phase = (pod.get("status") or {}).get("phase")
-    if kind in (WorkloadKind.JOB, WorkloadKind.CRON_JOB):
-        return phase != "Succeeded"
-    return phase not in ("Failed", "Succeeded")
-
-
-def owner_of(pod: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """Kind, name and uid of a pod's controller."""
-    for owner in meta(pod).get("ownerReferences") or ():
-        if owner.get("controller"):
-            return str(owner.get("kind")), str(owner.get("name")), str(owner.get("uid"))
-    return None
-
-
-def belongs_to(pod: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Kind and name of the workload that a pod is of, without asking for what is between.
-
-    A Deployment names its ReplicaSets by itself and the hash that their pods have as a
-    label, a CronJob its Jobs by itself and their time.
-    """
-    owner = owner_of(pod)
-    if owner is None:
-        return None
-    kind, name, _ = owner
-    if kind == "ReplicaSet":
-        suffix = (meta(pod).get("labels") or {}).get(_TEMPLATE_HASH)
-        if suffix and name.endswith(f"-{suffix}"):
-            return WorkloadKind.DEPLOYMENT.value, name[: -len(suffix) - 1]
-    return kind, name
-
-
-def is_of(pod: Mapping[str, Any], place: Place) -> bool:
-    """Whether a pod of the workload's namespace is the workload's."""
-    found = belongs_to(pod)
-    if found is None:
-        return False
-    kind, name = found
-    if place.kind is WorkloadKind.CRON_JOB:
-        stem, _, number = name.rpartition("-")
-        return kind == "Job" and stem == place.name and number.isdigit()
-    return (kind, name) == (place.kind.value, place.name)
-
-
-def observed_pod(
-    pod: Mapping[str, Any],
-    place: Place,
-    *,
-    spec: ObservedSpec,
-    now: datetime,
-    keep_native: bool = False,
-) -> ObservedInstance:
-    """A pod in universal words.
-
-    Raises:
-        ValueError: a time or a quantity in it is none.
-    """
-    status: Json = pod.get("status") or {}
-    container = container_of(pod, place)
-    entry = _container_status(status, str(container.get("name")))
-    state, reason = _life(status, entry, str((pod.get("spec") or {}).get("restartPolicy", "")))
-    current: Json = entry.get("state") or {}
-    ended: Json = (
-        current.get("terminated") or (entry.get("lastState") or {}).get("terminated") or {}
-    )
-    running: Json = current.get("running") or {}
-    created = timestamp(meta(pod).get("creationTimestamp"))
-    started = timestamp(running.get("startedAt") or ended.get("startedAt"))
-    return ObservedInstance(
-        native=native_of(pod, "pod"),
-        state=state,
-        health=_health(status, entry, container, now) if running else EngineHealth.NONE,
-        exit_code=ended.get("exitCode") if state is not InstanceState.RUNNING else None,
-        oom_killed=ended.get("reason") == "OOMKilled",
-        restart_count=int(entry.get("restartCount") or 0),
-        started_at=started if started is not None else created,
-        finished_at=timestamp(ended.get("finishedAt")),
-        reason=reason,
-        spec=spec,
-        native_config=(
-            {"pod": pod.get("spec") or {}, "container": container} if keep_native else empty()
-        ),
-        host_access=_host_access(pod.get("spec") or {}, container),
-        address=status.get("podIP"),
-    )
-
-
-def _host_access(pod: Json, container: Json) -> tuple[str, ...]:
-    """See `ObservedInstance`."""
-    paths = ((volume.get("hostPath") or {}).get("path") for volume in pod.get("volumes") or ())
-    found = [str(path) for path in paths if path]
-    if (container.get("securityContext") or {}).get("privileged"):
-        found.append("privileged")
-    if pod.get("hostPID"):
-        found.append("host processes")
-    return tuple(found)
-
-
-def _container_status(status: Json, name: str) -> Json:
-    found = (s for s in status.get("containerStatuses") or () if s.get("name") == name)
-    return next(found, {})
-
-
-def _life(status: Json, entry: Json, restart_policy: str) -> tuple[InstanceState, str]:
-    """State and, where something is wrong, the cluster's words about it."""
-    ended = _PHASES.get(str(status.get("phase")))
-    if ended is not None:
-        return ended, one_line(_words(status))
-    current: Json = entry.get("state") or {}
-    if "running" in current:
-        return InstanceState.RUNNING, ""
-    if "terminated" in current:
-        again = restart_policy != "Never"
-        state = InstanceState.RESTARTING if again else InstanceState.STOPPED
-        return state, one_line(_words(current["terminated"]))
-    waiting: Json = current.get("waiting") or {}
-    if waiting.get("reason", "") in _PROGRESS:
-        return InstanceState.PENDING, _unscheduled(status) or _init_trouble(status)
-    crashing = waiting.get("reason") in _CRASHING
-    state = InstanceState.RESTARTING if crashing else InstanceState.PENDING
-    return state, one_line(_words(waiting))
-
-
-def _unscheduled(status: Json) -> str:
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return one_line(_words(condition))
-    return ""
-
-
-def _init_trouble(status: Json) -> str:
-    """What a failing init container says; empty while all goes well."""
-    for entry in status.get("initContainerStatuses") or ():
-        waiting: Json = (entry.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason", "") not in _PROGRESS:
-            return one_line(f"init container {entry.get('name')}: {_words(waiting)}")
-    return ""
-
-
-def _words(part: Mapping[str, Any]) -> str:
-    reason, message = str(part.get("reason") or ""), str(part.get("message") or "")
-    return f"{reason}: {message}" if reason and message else reason or message
-
-
-def _health(status: Json, entry: Json, container: Json, now: datetime) -> EngineHealth:
-    """What the readiness probe says; a container without one is not judged.
-
-    One that has never been ready is starting for as long as its probe allows.
-    """
-    probe: Json | None = container.get("readinessProbe")
-    if not probe:
-        return EngineHealth.NONE
-    if entry.get("ready"):
-        return EngineHealth.HEALTHY
-    if entry.get("started") is False:
-        return EngineHealth.STARTING
-    started = timestamp((entry.get("state") or {}).get("running", {}).get("startedAt"))
-    ready: Json = next((c for c in status.get("conditions") or () if c.get("type") == "Ready"), {})
-    changed = timestamp(ready.get("lastTransitionTime"))
-    if started is None or (changed is not None and changed > started + timedelta(seconds=1)):
-        return EngineHealth.UNHEALTHY
-    allowed = int(probe.get("initialDelaySeconds", 0)) + int(probe.get("timeoutSeconds", 1))
-    allowed += int(probe.get("periodSeconds", 10)) * int(probe.get("failureThreshold", 3))
-    waited = now - started > timedelta(seconds=allowed)
-    return EngineHealth.UNHEALTHY if waited else EngineHealth.STARTING
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from executors.deadline import Deadline
 from executors.kubernetes.binding import Json, Place, WorkloadKind, core_path, workloads_path
 from executors.kubernetes.errors import ExpiredError, UnservedError, not_an_api_server
-from executors.kubernetes.objects import belongs_to, is_instance, is_of, meta
+from executors.kubernetes.objects import meta
+from executors.kubernetes.pods import belongs_to, is_instance, is_of
 from executors.kubernetes.session import Cluster
 from infrastructure.errors import NotFoundError
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from executors.kubernetes.binding import Json, WorkloadKind
-from executors.kubernetes.objects import meta, notes_of, owner_of
+from executors.kubernetes.objects import meta, notes_of
+from executors.kubernetes.pods import owner_of
 from executors.kubernetes.reader import pages
 from executors.kubernetes.session import Job
 from infrastructure.errors import PermanentError

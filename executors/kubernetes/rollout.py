@@ -16,18 +16,12 @@ from typing import Any
 from executors.kubernetes import apply, secrets
 from executors.kubernetes.binding import Json, WorkloadKind, core_path
 from executors.kubernetes.errors import FieldConflictError
-from executors.kubernetes.objects import (
-    STOPPED_REPLICAS,
-    container_of,
-    meta,
-    notes_of,
-    replicas_of,
-    template_of,
-)
+from executors.kubernetes.objects import STOPPED_REPLICAS, container_of, meta, notes_of, template_of
 from executors.kubernetes.reader import read_workload
 from executors.kubernetes.revisions import earlier_templates
 from executors.kubernetes.session import Job, done
 from executors.kubernetes.spelling import respelled
+from executors.kubernetes.workloads import replicas_of
 from infrastructure.errors import (
     ConflictError,
     NotFoundError,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -19,16 +19,13 @@ from flows.approvals.ledger import uses_in
 from flows.approvals.merge_file import merge_file, merge_path
 from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Merged
-from flows.repository.contract import CommitResult, DesiredState, Repository
+from flows.repository.contract import CommitFiles, CommitResult, DesiredState, Repository
 from flows.repository.proposal_branches import ProposalBranches
 from infrastructure.approval_file import is_approval_file
 from infrastructure.config_models import GitSettings
 
 _SUFFIXES = (".yml", ".yaml")
 _LOOKED_BACK = 200  # commits of the reports branch between a run's intent and now
-
-# Files, the commit's message, its time. None: nothing changed.
-CommitFiles = Callable[[Mapping[str, bytes | None], str, datetime], CommitResult | None]
 
 
 class ApprovalStore:

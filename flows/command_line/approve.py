@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Standing
 from flows.approvals.wiring import desk_of
 from flows.command_line.pause import whoami
+from flows.command_line.terminal import say
 from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.quantities import format_duration
@@ -147,4 +147,4 @@ _MINUTE = timedelta(minutes=1)
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stdout.write("".join(c if c.isprintable() else " " for c in line) + "\n")
+        say(line)

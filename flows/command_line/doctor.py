@@ -16,10 +16,12 @@ from executors.translator import CommandTranslator
 from flows.command_line.desired import desired_state, those_in
 from flows.command_line.doctor_git import signature_findings
 from flows.command_line.doctor_llm import llm_findings
+from flows.command_line.doctor_logs import log_findings
 from flows.command_line.finding import Finding, Level
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
+from flows.repository.creation import embedded_path
 from infrastructure.config_loader import UniversalConfig, agent_identity
 from infrastructure.config_models import Environment, HttpSource
 from infrastructure.detection import detect
@@ -50,6 +52,7 @@ def examine(config: UniversalConfig) -> list[Finding]:
     try:
         for name, environment in config.environments.environments.items():
             findings += _monitoring(config, name, environment, clients)
+            findings += log_findings(name, environment, those_in(name, services), clients)
     finally:
         clients.close()
     findings.append(_data_directory(config.data_directory))
@@ -180,10 +183,19 @@ def _git(config: UniversalConfig, services: list[Service]) -> Finding:
     if shutil.which("git") is None:
         return Finding("state repository", Level.ERROR, "git is not installed: install it")
 
+    git = config.platform.git
+    seed = config.directory / git.seed
+    if git.remote is None and not (embedded_path(config.data_directory).exists() or seed.is_dir()):
+        detail = (
+            f"git.seed is {git.seed}, and there is no such folder beside platform.yml: correct the"
+            " path, or set git.remote to a repository"
+        )
+        return Finding("state repository", Level.ERROR, detail)
+
     def look() -> str:
         state = desired_state(config)
         services.extend(state.services.values())
-        remote = config.platform.git.remote or "embedded"
+        remote = git.remote or "embedded"
         told = f"{remote}: {state.revision}, {len(state.services)} services"
         if state.refused_revision is not None:
             told += f"; {state.refused_revision} is refused: {state.problems[0].message}"

@@ -17,7 +17,7 @@ from executors.kubernetes.errors import (
     UnservedError,
     not_an_api_server,
 )
-from executors.kubernetes.objects import owner_of
+from executors.kubernetes.pods import owner_of
 from executors.kubernetes.protection import pod_natives
 from executors.kubernetes.reader import Key, Lister, pod_keys
 from executors.kubernetes.sdk import SdkCluster

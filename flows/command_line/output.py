@@ -6,7 +6,6 @@ cleaned when they are rendered.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import sys
@@ -25,17 +24,15 @@ from flows.command_line.preview import Preview
 from flows.comparison.drift import Drift, HealthStatus, TargetState
 from flows.reporting.asked import run_cost, usage_to_dict, usages
 from flows.reporting.status import ConditionType, TargetStatus
-from flows.reporting.text import plain
 from flows.reporting.values import IncidentResult
 from flows.repository.contract import DesiredState
-from flows.repository.memory import StoredReport
 from infrastructure.errors import PermanentError, Problem
 from infrastructure.operations import OperationOutcome
 
 _NAMED = 10  # of many targets
 
 
-def _console() -> Console:
+def new_console() -> Console:
     """Wide where nobody watches, so that lines are whole for grep."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
@@ -45,7 +42,8 @@ def escape(text: object) -> str:
     return as_text("".join(c if c.isprintable() or c == "\n" else " " for c in str(text)))
 
 
-def _table(*headings: str) -> Table:
+def new_table(*headings: str) -> Table:
+    """An empty table as all commands show them."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -55,7 +53,7 @@ def _table(*headings: str) -> Table:
 def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
     """`uici plan`. `redact` cuts secrets out of what containers and files say."""
     seen = _redacted(seen, redact)
-    console = _console()
+    console = new_console()
     _print_desired(console, seen.desired)
     for failure in seen.failures:
         source = f"{failure.source} of {failure.environment}"
@@ -144,7 +142,7 @@ def _print_desired(console: Console, desired: DesiredState) -> None:
 
 
 def _drift_table(drifts: Iterable[Drift], pending: set[Drift]) -> Table:
-    table = _table("target", "drift", "field", "Git says", "is")
+    table = new_table("target", "drift", "field", "Git says", "is")
     for drift in drifts:
         kind = drift.kind.value + (" (grace)" if drift in pending else "")
         cells = (drift.target, kind, drift.field, drift.desired, drift.observed)
@@ -158,7 +156,7 @@ def _print_case(console: Console, case: Case) -> None:
         f"\n[bold]{escape(case.incident.root)}[/]: {escape(plan.diagnosis)} "
         f"({plan.planner.value}: {escape(plan.planner_reason)})"
     )
-    table = _table("would", "with", "verdict", "because")
+    table = new_table("would", "with", "verdict", "because")
     for verdict in case.verdicts:
         step = verdict.step
         with_ = " ".join(f"{k}={v}" for k, v in step.parameters.items())
@@ -310,9 +308,9 @@ def print_status(
         targets: what is shown; one without a status has not been seen yet.
         now: decides which moments are of today.
     """
-    console = _console()
+    console = new_console()
     _print_desired(console, desired)
-    table = _table("target", "sync", "health", "since", "attempts", "reason")
+    table = new_table("target", "sync", "health", "since", "attempts", "reason")
     table.columns[3].no_wrap = True
     for target in sorted(targets, key=lambda t: (_rank(statuses.get(t)), t)):
         status = statuses.get(target)
@@ -373,24 +371,13 @@ def _short(at: datetime, now: datetime) -> str:
 
 def print_sections(headline: str, sections: Mapping[str, Iterable[str]]) -> None:
     """A headline, then headings with their lines; a section without lines is left out."""
-    console = _console()
+    console = new_console()
     console.print(f"[bold]{escape(headline)}[/]")
     for heading, lines in sections.items():
         told = [f"  {escape(line)}" for line in lines]
         if told:
             console.print(f"\n[bold]{heading}[/]")
             console.print("\n".join(told))
-
-
-def print_reports(reports: Iterable[StoredReport]) -> None:
-    """`uici report --list`."""
-    console = _console()
-    table = _table("report", "what happened")
-    table.columns[0].no_wrap = True
-    for report in reports:
-        stem = report.path.removeprefix("reports/")
-        table.add_row(escape(stem), escape(_unmarked(report.title)))
-    console.print(table)
 
 
 def status_data(desired: DesiredState, statuses: Mapping[str, TargetStatus]) -> dict[str, Any]:
@@ -401,12 +388,6 @@ def status_data(desired: DesiredState, statuses: Mapping[str, TargetStatus]) -> 
         "desired": _desired_data(desired),
         "items": [s.model_dump(mode="json", by_alias=True) for s in statuses.values()],
     }
-
-
-def reports_data(reports: Iterable[StoredReport]) -> dict[str, Any]:
-    """`uici report --list --json`."""
-    items = [{"path": report.path, "title": _unmarked(report.title)} for report in reports]
-    return {"apiVersion": "uici/v1", "kind": "ReportList", "items": items}
 
 
 def outcome_data(outcome: OperationOutcome) -> dict[str, Any]:
@@ -424,7 +405,7 @@ def outcome_data(outcome: OperationOutcome) -> dict[str, Any]:
 
 def print_outcome(data: Mapping[str, Any]) -> None:
     """`uici run` of a read."""
-    console = _console()
+    console = new_console()
     if data["error"]:
         remedy = f" ({data['remedy']})" if data["remedy"] else ""
         console.print(f"[red]{data['status']}[/]  {escape(data['error'] + remedy)}")
@@ -449,8 +430,3 @@ def print_markdown(text: str) -> None:
 
 
 _FOLD = re.compile(r"^<details><summary>(.*)</summary>$", re.MULTILINE)
-
-
-def _unmarked(text: str) -> str:
-    """A line of our Markdown as a person would read it."""
-    return plain(html.unescape(re.sub(r"`|\\(?=[^\w\s]|_)|&#8203;", "", text)), len(text) or 1)

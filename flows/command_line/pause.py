@@ -47,7 +47,7 @@ def pause(asked: Asked, runtime: Runtime) -> str:
         by=whoami(),
     )
     runtime.git.refresh()
-    done = runtime.git.pause(wanted, now)
+    done = runtime.git.pausing().pause(wanted, now)
     shown = PauseFile(PAUSE_PATH, wanted)
     where = ", ".join(wanted.environments) if wanted.environments else "everywhere"
     return f"{shown} ({where}; observation goes on){_durable(done)}"
@@ -76,7 +76,7 @@ def resume(runtime: Runtime, environments: Sequence[str] = ()) -> str:
     now = runtime.clock.now()
     if environments:
         return _resume_in(environments, runtime, now)
-    done = runtime.git.resume(now)
+    done = runtime.git.pausing().resume(now)
     left = [p for p in runtime.pauses() if not p.over(now)]
     if left:
         files = ", ".join(p.file for p in left)
@@ -103,7 +103,7 @@ def _resume_in(environments: Sequence[str], runtime: Runtime, now: datetime) -> 
     where = ", ".join(environments)
     if left == [each.pause for each in held]:
         raise PermanentError(f"uici pause has paused nothing in {where}")
-    done = runtime.git.resume(now, left)
+    done = runtime.git.pausing().resume(now, left)
     still = [p for p in runtime.pauses() if any(p.holds(e, now) for e in environments)]
     if still:
         raise PermanentError(f"the pause of uici pause is over; {still[0].file} pauses still")

@@ -40,7 +40,8 @@ class Drift:
     are short, redacted texts for people and the plan. `instance` is the engine's name of
     the one replica it is about, None for the service. `since`: when the engine or the
     alert says it began. `by_itself`: the process ended by a fault of its own, and not by a
-    signal from outside.
+    signal from outside. `probed`: of a metric or an alert, that the service has an HTTP probe,
+    which says otherwise unless there is an Unhealthy beside it.
     """
 
     target: str
@@ -52,6 +53,7 @@ class Drift:
     instance: str | None = None
     since: datetime | None = None
     by_itself: bool = False
+    probed: bool = False
 
     @property
     def key(self) -> str:

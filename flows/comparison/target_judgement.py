@@ -6,13 +6,13 @@ can tell (breaker, incidents, strays).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
+from flows.comparison.config_drifts import config_drifts
 from flows.comparison.drift import Drift, HealthStatus, Sync, TargetState
+from flows.comparison.lifecycle_drifts import lifecycle_drifts
 from flows.comparison.workload_judgement import (
     is_on_its_way,
     is_rolling_out,
@@ -21,25 +21,19 @@ from flows.comparison.workload_judgement import (
 )
 from infrastructure.config_models import CompareSettings
 from infrastructure.drift_kinds import DriftKind
-from infrastructure.limits import declared_or_within
 from infrastructure.observed import (
     Alert,
     AlertState,
     EngineHealth,
     InstanceState,
     MetricReading,
-    ObservedInstance,
     ObservedService,
-    ObservedSpec,
     ProbeReading,
     Reading,
     Silence,
-    Workload,
 )
-from infrastructure.quantities import format_cpu, format_memory
-from infrastructure.service import SecretRef, Service
+from infrastructure.service import Service
 
-_HIDDEN = "(secret)"
 # Reason and message of a target that is as it should be.
 WELL = ("Healthy", "every instance and every health check is well")
 # Kinds with a grace period of which nobody tells when they began.
@@ -160,12 +154,14 @@ def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
     yield from roll_out_drifts(service, workload)
     if workload is not None:
         # What instances are made from: those that are left of before are being replaced.
-        yield from _config(service, workload, secrets)
+        yield from config_drifts(service, workload, secrets)
     for instance in look.engine.instances:
         if not is_on_its_way(workload, instance):
-            yield from _lifecycle(look, instance)
+            yield from lifecycle_drifts(
+                service, instance, loop=look.settings.crash_loop, now=look.now
+            )
         if workload is None:
-            yield from _config(service, instance, secrets)
+            yield from config_drifts(service, instance, secrets)
     for probe in look.facts.probes:
         if probe.reading is Reading.FAILED:
             yield Drift(
@@ -180,190 +176,9 @@ def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
     yield from _signals(service, look.facts)
 
 
-def _lifecycle(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
-    name, target = instance.native.name, look.service.target
-    match instance.state:
-        case InstanceState.STOPPED | InstanceState.PENDING | InstanceState.PAUSED:
-            yield Drift(
-                target,
-                DriftKind.STOPPED,
-                desired="running",
-                observed=_ending(instance),
-                message=f"{name} is {instance.state.value}" + _because(instance),
-                instance=name,
-                since=_ended(instance),
-                by_itself=instance.failed_by_itself,
-            )
-        case InstanceState.RESTARTING:
-            looping = instance.restart_count >= look.settings.crash_loop.restarts
-            yield Drift(
-                target,
-                DriftKind.CRASH_LOOPING if looping else DriftKind.STOPPED,
-                desired="running",
-                observed=f"restarting, {instance.restart_count} restarts",
-                message=f"{name} restarts again and again" + _because(instance),
-                instance=name,
-                since=instance.finished_at,
-                by_itself=instance.failed_by_itself,
-            )
-        case InstanceState.RUNNING:
-            yield from _running(look, instance)
-        case InstanceState.UNKNOWN:
-            return
-
-
-def _running(look: _Look, instance: ObservedInstance) -> Iterator[Drift]:
-    name, target = instance.native.name, look.service.target
-    loop = look.settings.crash_loop
-    # Restarts of long ago are history: an instance that has stayed up since is well.
-    started = instance.started_at
-    if (
-        instance.restart_count >= loop.restarts
-        and started is not None
-        and look.now - started < loop.within
-    ):
-        yield Drift(
-            target,
-            DriftKind.CRASH_LOOPING,
-            desired="running",
-            observed=f"{instance.restart_count} restarts",
-            message=f"{name} was restarted {instance.restart_count} times" + _because(instance),
-            instance=name,
-            since=instance.started_at,
-        )
-    if instance.health is EngineHealth.UNHEALTHY:
-        yield Drift(
-            target,
-            DriftKind.UNHEALTHY,
-            field="/health",
-            desired="healthy",
-            observed=instance.health.value,
-            message=f"the engine calls {name} {instance.health.value}" + _because(instance),
-            instance=name,
-        )
-
-
-def _ended(instance: ObservedInstance) -> datetime | None:
-    """Since when it is not up; one that never was, since it was made."""
-    if instance.state is InstanceState.PENDING and instance.finished_at is None:
-        return instance.started_at
-    return instance.finished_at
-
-
-def _ending(instance: ObservedInstance) -> str:
-    if instance.state is not InstanceState.STOPPED:
-        return instance.state.value
-    if instance.oom_killed:
-        return "stopped: out of memory"
-    return "stopped" + (f" (exit {instance.exit_code})" if instance.exit_code is not None else "")
-
-
-def _because(instance: ObservedInstance) -> str:
-    if instance.oom_killed:
-        return ": killed for using too much memory"
-    if instance.reason:
-        return f": {instance.reason}"
-    return f", exit code {instance.exit_code}" if instance.exit_code is not None else ""
-
-
-def _config(
-    service: Service, holder: ObservedInstance | Workload, secrets: Mapping[str, str]
-) -> Iterator[Drift]:
-    spec, seen = service.spec, holder.spec
-    fields: list[tuple[str, str, str]] = []
-    if seen.image is not None and normal_image(seen.image) != normal_image(spec.image):
-        fields.append(("/image", spec.image, seen.image))
-    if spec.command is not None and seen.command is not None and spec.command != seen.command:
-        fields.append(("/command", " ".join(spec.command), " ".join(seen.command)))
-    memory, cpu = spec.resources.memory, spec.resources.cpu
-    if (
-        memory is not None
-        and seen.memory is not None
-        and not declared_or_within(spec, "/resources/memory", seen.memory)
-    ):
-        shown = format_memory(seen.memory) if seen.memory else "unlimited"
-        fields.append(("/resources/memory", format_memory(memory), shown))
-    if (
-        cpu is not None
-        and seen.cpu is not None
-        and not declared_or_within(spec, "/resources/cpu", seen.cpu)
-    ):
-        fields.append(
-            ("/resources/cpu", format_cpu(cpu), format_cpu(seen.cpu) if seen.cpu else "unlimited")
-        )
-    fields.extend(_env(service, seen.env, secrets))
-    fields.extend(_left_env(service, seen))
-    missing = sorted({str(port) for port in spec.ports} - set(seen.ports))
-    if missing:
-        fields.append(("/ports", ", ".join(missing), ", ".join(seen.ports) or "none"))
-    fields.extend(_native(spec.native, holder.native_config, "/native"))
-    for field, desired, observed in fields:
-        yield Drift(
-            service.target,
-            DriftKind.CONFIG_DRIFT,
-            field=field,
-            desired=desired,
-            observed=observed,
-            message=f"{field[1:]} of {holder.native.name} is {observed}, Git says {desired}",
-            instance=holder.native.name if isinstance(holder, ObservedInstance) else None,
-        )
-
-
-def _env(
-    service: Service, seen: Mapping[str, str], secrets: Mapping[str, str]
-) -> Iterator[tuple[str, str, str]]:
-    for key, wanted in service.spec.env.items():
-        pointer = f"/env/{key}"
-        if isinstance(wanted, SecretRef):
-            value = secrets.get(wanted.secret)
-            if value is not None and seen.get(key) != value:
-                yield pointer, _HIDDEN, f"{_HIDDEN}, another value" if key in seen else "not set"
-        elif seen.get(key) != wanted:
-            yield pointer, wanted, seen.get(key, "not set")
-
-
-def _left_env(service: Service, seen: ObservedSpec) -> Iterator[tuple[str, str, str]]:
-    """Variables that UICI set and Git no longer names. Their values may have been secrets."""
-    for key in sorted(seen.managed_env - service.spec.env.keys()):
-        if key in seen.env:
-            yield f"/env/{key}", "not set", "set, by an earlier desired state"
-
-
-def _native(wanted: Any, seen: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
-    """Subset comparison: only what is declared is looked at."""
-    if wanted == seen:
-        return
-    if isinstance(wanted, Mapping):
-        for key, value in wanted.items():
-            below = seen.get(key) if isinstance(seen, Mapping) else None
-            yield from _native(value, below, f"{pointer}/{key}")
-    elif isinstance(wanted, list) and isinstance(seen, list) and len(wanted) == len(seen):
-        # Member by member: engines add defaults to members, too.
-        for number, (value, below) in enumerate(zip(wanted, seen, strict=True)):
-            yield from _native(value, below, f"{pointer}/{number}")
-    else:
-        yield pointer, str(wanted), "not set" if seen is None else str(seen)
-
-
-@functools.lru_cache(maxsize=4096)  # the same ones in every run
-def normal_image(reference: str) -> str:
-    """One spelling for one image: registry, `library/` and `latest` made explicit.
-
-    Source: the reference grammar of the OCI distribution project.
-    """
-    name, at, digest = reference.partition("@")
-    first, slash, rest = name.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost"):
-        first, rest = "docker.io", name
-    if first in ("docker.io", "index.docker.io"):
-        first, rest = "docker.io", rest if "/" in rest else f"library/{rest}"
-    if not at and ":" not in rest.rsplit("/", 1)[-1]:
-        rest += ":latest"
-    return f"{first}/{rest}{at}{digest}"
-
-
 def _signals(service: Service, facts: TargetFacts) -> Iterator[Drift]:
     expectations = {check.name: check for check in service.spec.health.metrics}
+    probed = service.spec.health.http is not None
     for metric in facts.metrics:
         if metric.reading is Reading.FAILED and metric.check in expectations:
             check = expectations[metric.check]
@@ -374,6 +189,7 @@ def _signals(service: Service, facts: TargetFacts) -> Iterator[Drift]:
                 desired=check.expect,
                 observed=f"{metric.value:g}" if metric.value is not None else "breached",
                 message=f"metric {metric.check}: {metric.detail or 'breached'}",
+                probed=probed,
             )
     for alert in facts.alerts:
         if alert.state is AlertState.ACTIVE:
@@ -385,6 +201,7 @@ def _signals(service: Service, facts: TargetFacts) -> Iterator[Drift]:
                 observed="firing",
                 message=alert.annotations.get("summary", alert.name),
                 since=alert.starts_at,
+                probed=probed,
             )
 
 

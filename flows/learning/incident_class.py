@@ -34,11 +34,14 @@ def class_by_patterns(
     own = _telling([drift for drift in incident.drifts if drift.target == incident.root])
     kinds = {drift.kind for drift in own}
     fields = sorted({_word(segment) for drift in own if (segment := _segment(drift))})
+    lagging = bool(own) and all(drift.kind in _LAGGING for drift in own)
     return ClassConditions(
         executor=executor,
         kinds=tuple(kind for kind in DriftKind if kind in kinds),
         fields=tuple(fields[:_MAX_FIELDS]),
         patterns=tuple(sorted(list(dict.fromkeys(patterns))[:_MAX_PATTERNS])),
+        # A restart that helps where nothing else can tell is wrong where a probe says it works.
+        probed=lagging and any(drift.probed for drift in own),
     )
 
 
@@ -50,6 +53,7 @@ def patterns_of(incident: Incident, matches: Sequence[PatternMatch]) -> tuple[st
 def class_name(when: ClassConditions) -> str:
     """A stable, readable slug: `docker-crashlooping-out-of-memory`."""
     parts = (when.executor, *(kind.value for kind in when.kinds), *when.fields, *when.patterns)
+    parts += ("probed",) if when.probed else ()
     plain = "-".join(parts).lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
     if slug == plain and len(slug) <= _MAX_NAME:

@@ -19,7 +19,7 @@ import structlog
 from flows.comparison.drift import Incident
 from flows.learning.binding import UnboundError, bound
 from flows.learning.incident_class import class_name, class_of, patterns_of
-from flows.learning.learn import Lesson, Lessons, Relapse
+from flows.learning.learn import Lesson, Lessons, Relapse, short_run
 from flows.learning.relapse import RelapseWindow, by_itself
 from flows.plan import Evidence, Plan, PlannerKind
 from flows.reporting.status import PastIncident, Step, TargetStatus
@@ -91,7 +91,7 @@ class Teacher:
             )
             return None
         trial = Trial(
-            run=self.run_id,
+            run=short_run(self.run_id),
             target=service.target,
             at=now,
             helped=worked,

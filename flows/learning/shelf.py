@@ -23,10 +23,7 @@ from infrastructure.yaml_source import parse_yaml
 
 KNOWLEDGE_FOLDER = "knowledge"
 _ENDING = ".yml"
-_HEAD = (
-    "# What has helped against one class of incidents, kept by UICI. Yours to edit or to\n"
-    "# delete: disabled: true or trusted: true, with a reason, is your word on a resolution.\n"
-)
+_HEAD = "# Kept by UICI, yours to edit or delete; your word: disabled or trusted: true, a reason.\n"
 _REMEDY = "it is ignored: mend it, or delete it to have it learned anew"
 
 

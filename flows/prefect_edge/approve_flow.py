@@ -24,10 +24,10 @@ from pydantic import Field
 
 from flows.approvals.decision import MAX_REASON, Answer, Way
 from flows.approvals.desk import Said
-from flows.approvals.merge_file import body, title
 from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Standing
 from flows.logging_setup import LOGGER_NAME
+from flows.prefect_edge.approve_form import form_text
 from flows.prefect_edge.flow import Loop, OpenLoop, in_thread, open_default_loop
 from infrastructure.errors import UiciError
 
@@ -119,8 +119,7 @@ def _opened(loop: Loop, request: str) -> Ask | State[None]:
 
 def form_of(request: ApprovalRequest) -> type[ApprovalForm]:
     """The form with all that a person has to know, in Markdown."""
-    text = f"### {title(request)}\n\n{body(request)}"
-    return ApprovalForm.with_initial_data(description=text)
+    return ApprovalForm.with_initial_data(description=form_text(request))
 
 
 def _written(loop: Loop, request: str, said: Said) -> State[None]:

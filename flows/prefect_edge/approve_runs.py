@@ -21,48 +21,27 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled
-from prefect.utilities.callables import parameter_schema
 
 from flows.approvals.desk import Desk, Shown
 from flows.approvals.merge_file import title
 from flows.approvals.standing import Standing
-from flows.listener import Listener, RunRequest
 from flows.logging_setup import LOGGER_NAME
 from flows.prefect_edge.approve_flow import build_approve_flow
+from flows.prefect_edge.deployment import approve_spec, ensure_deployment
 from flows.prefect_edge.flow import Loop, in_thread
 from flows.prefect_edge.listener import API_ERRORS
-from flows.reporting.values import RunReport
+from flows.prefect_edge.waking import waking
 from infrastructure.config_models import Platform
 from infrastructure.errors import UiciError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
-ENTRYPOINT = "flows/prefect_edge/approve_flow.py:approve"
 TAG = "uici:approval"
 _TRIES = 3  # runs of one request that may fail before only the command is left
 _PAGE = 200
 # Not begun, or suspended: nobody is in the middle of it.
 _IDLE = frozenset({StateType.SCHEDULED, StateType.PAUSED})
-
-
-async def ensure_approve(
-    client: PrefectClient, flow: Flow[..., Any], *, name: str, work_pool: str, tags: Sequence[str]
-) -> UUID:
-    """The deployment, in the pool of the other one; as many runs at once as requests wait."""
-    return await client.create_deployment(
-        flow_id=await client.create_flow(flow),
-        name=name,
-        work_pool_name=work_pool,
-        schedules=[],
-        parameters={},
-        parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
-        enforce_parameter_schema=True,
-        description=flow.description,
-        tags=sorted({*tags, TAG}),
-        entrypoint=ENTRYPOINT,
-        path=None,
-    )
 
 
 class Approving:
@@ -86,37 +65,17 @@ class Approving:
         self._deployment: UUID | None = None
         self._wake = asyncio.Event()
         self._flow_loop = replace(loop, decided=lambda target: ask(frozenset({target})))
-        self.loop = replace(loop, run=self._waking(loop.run))
-
-    def _waking(
-        self, run: Callable[[RunRequest, Listener], RunReport]
-    ) -> Callable[[RunRequest, Listener], RunReport]:
-        events = asyncio.get_running_loop()
-
-        def waking(request: RunRequest, listener: Listener) -> RunReport:
-            try:
-                return run(request, listener)
-            finally:
-                with contextlib.suppress(RuntimeError):  # the event loop is closed already
-                    events.call_soon_threadsafe(self._wake.set)
-
-        return waking
+        self.loop = replace(loop, run=waking(loop.run, self._wake))
 
     async def register(self) -> dict[UUID, Flow[..., Any]]:
         """The deployment and its flow; what can't be registered now is left to `uici approve`."""
         if self._desk is None:
             return {}
         flow = build_approve_flow(lambda: contextlib.nullcontext(self._flow_loop))
-        settings = self._platform.prefect
+        spec = approve_spec(self._platform.prefect, TAG)
         try:
             async with get_client() as client:
-                self._deployment = await ensure_approve(
-                    client,
-                    flow,
-                    name=settings.deployment,
-                    work_pool=settings.work_pool,
-                    tags=settings.tags,
-                )
+                self._deployment = await ensure_deployment(client, flow, spec)
         except (*API_ERRORS, RuntimeError) as exc:
             reason = str(exc).partition("\n")[0]
             structlog.get_logger(LOGGER_NAME).warning("approve_not_registered", reason=reason)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
@@ -35,7 +35,10 @@ from flows.listener import (
 )
 from flows.log_listener import LogListener
 from flows.logging_setup import LOGGER_NAME, mirrored_to
+from flows.prefect_edge.choices import Choices
+from flows.prefect_edge.links import Places
 from flows.prefect_edge.listener import Outbox, PrefectListener, Told
+from flows.prefect_edge.run_page import RunPage
 from flows.proposals.result import Proposal, Writing
 from flows.reporting.run_summary import run_name
 from flows.reporting.values import RunReport, RunResult
@@ -64,6 +67,8 @@ class Loop:
         propose: considers proposals by hand; None: this loop has none.
         desk: where people approve; None: this loop has none.
         decided: told of the target that a person has decided about.
+        choices: what the forms may offer, as far as it is known by now.
+        places: where people find Prometheus, Alertmanager and commits, for links.
     """
 
     run: Callable[[RunRequest, Listener], RunReport]
@@ -72,6 +77,8 @@ class Loop:
     propose: Callable[[RunRequest, Writing], Sequence[Proposal]] | None = None
     desk: Desk | None = None
     decided: Callable[[str], None] = _untold
+    choices: Callable[[], Choices] = Choices
+    places: Places = field(default_factory=Places)
 
 
 OpenLoop = Callable[[], AbstractContextManager[Loop]]
@@ -170,7 +177,8 @@ def _ended(error: UiciError, request: RunRequest, redactor: Redactor) -> State[N
 
 @contextlib.contextmanager
 def _shown(loop: Loop, outbox: Outbox, told: Told) -> Iterator[PrefectListener]:
-    listener = PrefectListener(outbox, redactor=loop.redactor, render=loop.render, told=told)
+    page = RunPage(loop.render, loop.places, loop.redactor.text)
+    listener = PrefectListener(outbox, redactor=loop.redactor, page=page, told=told)
     with mirrored_to(listener.log_line):
         try:
             yield listener

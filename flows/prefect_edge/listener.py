@@ -9,7 +9,6 @@ Everything is redacted here before it leaves. Neighbour: `flows.prefect_edge.flo
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from uuid import UUID, uuid4
 import httpx
 import structlog
 from prefect import Task
-from prefect.client.schemas.actions import ArtifactCreate, LogCreate
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate, LogCreate
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.exceptions import PrefectException
@@ -28,21 +27,24 @@ from prefect.states import Completed, Crashed, Failed, Running
 
 from flows.compare import Comparison
 from flows.comparison.drift import Incident
+from flows.guard import Decision, Verdict
 from flows.listener import NullListener
 from flows.logging_setup import plain_line
 from flows.plan import Plan
+from flows.prefect_edge.progress import PROGRESS_KEY, Progress, Shown
+from flows.prefect_edge.run_page import Artifact, RunPage
 from flows.reporting.run_summary import asked_fields, drift_fields, run_name
-from flows.reporting.status import AGENT_FOLDER
+from flows.reporting.status import AGENT_FOLDER, ConditionType, TargetStatus
+from flows.reporting.text import plain
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.repository.contract import CommitResult
 from flows.verify import CheckState, Verification, VerificationResult
-from infrastructure.operations import OperationOutcome, OutcomeStatus
+from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus
 from infrastructure.redaction import Redactor
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
-REPORT_KEY = "uici-report"
-DRIFT_KEY = "uici-drift"
 LOGGER = "uici"
 
 # What Prefect's client raises for an API that is gone, refuses, or answers nonsense
@@ -138,6 +140,7 @@ class Told:
     drifts: set[tuple[str, str, str]] = field(default_factory=set)
     escalated: set[str] = field(default_factory=set)
     own_alerts: set[str] = field(default_factory=set)
+    stalled: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_drifts(self, comparison: Comparison) -> list[dict[str, Any]]:
@@ -155,6 +158,19 @@ class Told:
         names = set(comparison.ignored_alerts)
         with self.lock:
             fresh, self.own_alerts = sorted(names - self.own_alerts), names
+        return fresh
+
+    def new_stalled(self, statuses: Mapping[str, TargetStatus]) -> list[tuple[TargetStatus, str]]:
+        """Targets that stand still since this run, and why; one that moves again is forgotten."""
+        found = {
+            target: (status, condition.message)
+            for target, status in statuses.items()
+            for condition in status.conditions
+            if condition.type is ConditionType.STALLED and condition.status == "True"
+        }
+        with self.lock:
+            fresh = [found[target] for target in sorted(found) if target not in self.stalled]
+            self.stalled = (self.stalled - statuses.keys()) | found.keys()
         return fresh
 
     def forget_escalation(self, fingerprint: str) -> None:
@@ -179,13 +195,16 @@ class PrefectListener(NullListener):
         outbox: Outbox,
         *,
         redactor: Redactor,
-        render: Callable[[RunReport], str],
+        page: RunPage,
         told: Told,
     ) -> None:
         self._outbox = outbox
         self._redactor = redactor
-        self._render = render
+        self._page = page
         self._told = told
+        self._progress = Progress()
+        self._progress_id: UUID | None = None  # written and read by the outbox only
+        self._progress_begun = False
         self._tasks: dict[str, UUID] = {}  # fingerprint → open or ended task run
         self._ended: set[str] = set()
 
@@ -224,8 +243,27 @@ class PrefectListener(NullListener):
             )
         )
 
+    def judged(self, incident: Incident, verdicts: Sequence[Verdict]) -> None:
+        """Steps that may be done make the length of the progress."""
+        allowed = sum(verdict.decision is Decision.ALLOWED for verdict in verdicts)
+        self._progress.judged(incident.fingerprint, allowed)
+
+    def intent_committed(self, result: CommitResult) -> None:  # noqa: ARG002 - the protocol's
+        """The progress begins."""
+        if (shown := self._progress.begun()) is not None:
+            self._progress_begun = True
+            self._show(shown)
+
+    def operation_started(self, incident: Incident, call: OperationCall) -> None:
+        """What the progress shows until it ends."""
+        words = f"{call.operation} on {call.target} …"
+        self._show(self._progress.operation(incident.fingerprint, words, ended=False))
+
     def operation_finished(self, incident: Incident, outcome: OperationOutcome) -> None:
         """One event for each operation that was sent."""
+        status = outcome.status.value.replace("_", " ")
+        words = f"{outcome.call.operation} on {outcome.call.target}: {status}"
+        self._show(self._progress.operation(incident.fingerprint, words, ended=True))
         if outcome.status is OutcomeStatus.SKIPPED:
             return
         payload = {
@@ -240,6 +278,8 @@ class PrefectListener(NullListener):
 
     def verified(self, incident: Incident, verification: Verification) -> None:
         """A recovery is told at once; anything else waits for the end of the run."""
+        words = f"{incident.root}: {verification.result.value.replace('_', ' ')}"
+        self._show(self._progress.verified(incident.fingerprint, words))
         if verification.result is not VerificationResult.RECOVERED:
             return
         payload = {"incident": incident.fingerprint, "seconds": verification.seconds}
@@ -263,11 +303,11 @@ class PrefectListener(NullListener):
                 self._emit("uici.escalated", incident.incident.root, payload)
         for asked in report.approvals.asked:
             self._emit("uici.approval.requested", asked.target, asked_fields(asked))
-        if _eventful(report):
-            self._artifact(REPORT_KEY, "markdown", self._text(self._render(report)))
-        if report.comparison.drifts:
-            rows = self._redactor.data(list(_drift_rows(report)))
-            self._artifact(DRIFT_KEY, "table", json.dumps(rows))
+        for status, why in self._told.new_stalled(report.statuses):
+            self._emit("uici.target.stalled", status.target, {"reason": why, "summary": why})
+        self._show(Progress.ended(run_name(report)))
+        for artifact in self._page.artifacts(report):
+            self._artifact(artifact)
         self.name_run(run_name(report))
 
     def name_run(self, name: str) -> None:
@@ -291,11 +331,38 @@ class PrefectListener(NullListener):
         self._ended.add(fingerprint)
         self._outbox.put(lambda client: client.set_task_run_state(task_run_id, state, force=True))
 
-    def _artifact(self, key: str, kind: str, data: Any) -> None:
-        artifact = ArtifactCreate(
-            key=key, type=kind, data=data, flow_run_id=self._outbox.flow_run_id
+    def _artifact(self, artifact: Artifact) -> None:
+        made = ArtifactCreate(
+            key=artifact.key,
+            type=artifact.kind,
+            data=artifact.data,
+            description=artifact.description,
+            flow_run_id=self._outbox.flow_run_id,
         )
-        self._outbox.put(lambda client: client.create_artifact(artifact))
+        self._outbox.put(lambda client: client.create_artifact(made))
+
+    def _show(self, progress: Shown) -> None:
+        """The progress artifact, made at its first state and written over afterwards."""
+        if not self._progress_begun:
+            return
+        words = self._text(plain(progress.words))
+        flow_run_id = self._outbox.flow_run_id
+
+        async def send(client: PrefectClient) -> None:
+            if self._progress_id is None:
+                made = ArtifactCreate(
+                    key=PROGRESS_KEY,
+                    type="progress",
+                    data=progress.percent,
+                    description=words,
+                    flow_run_id=flow_run_id,
+                )
+                self._progress_id = (await client.create_artifact(made)).id
+            else:
+                update = ArtifactUpdate(data=progress.percent, description=words)
+                await client.update_artifact(self._progress_id, update)
+
+        self._outbox.put(send)
 
     def _emit(self, event: str, target: str, payload: Mapping[str, Any]) -> None:
         clean = self._redactor.data(dict(payload))
@@ -314,28 +381,6 @@ def resource(target: str) -> dict[str, str]:
         "prefect.resource.name": target,
         "uici.environment": environment,
     }
-
-
-def _eventful(report: RunReport) -> bool:
-    return bool(
-        report.comparison.drifts
-        or report.incidents
-        or report.failures
-        or report.errors
-        or report.desired.problems
-    )
-
-
-def _drift_rows(report: RunReport) -> Sequence[dict[str, Any]]:
-    results = {
-        target: incident.result.value
-        for incident in report.incidents
-        for target in incident.incident.targets
-    }
-    return [
-        {**drift_fields(drift), "result": results.get(drift.target, "")}
-        for drift in report.comparison.drifts
-    ]
 
 
 def _task_state(report: IncidentReport, summary: str) -> State[None]:

@@ -12,10 +12,10 @@ import contextlib
 import hashlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import structlog
 
@@ -25,6 +25,8 @@ from infrastructure.config_models import Platform
 from infrastructure.errors import PermanentError, TemporaryError, UiciError
 
 if TYPE_CHECKING:
+    from flows.prefect_edge.choices import Choices
+    from flows.prefect_edge.deployment import Registration
     from flows.prefect_edge.flow import Loop
 
 # Docker and most supervisors kill after ten seconds: a run gets five of them, the
@@ -89,6 +91,7 @@ class WorkerThread:
         from flows.prefect_edge.approve_runs import Approving  # noqa: PLC0415 - as below
         from flows.prefect_edge.flow import build_flow  # noqa: PLC0415 - after Prefect's settings
         from flows.prefect_edge.trigger import RunTrigger  # noqa: PLC0415 - the same
+        from flows.prefect_edge.waking import waking  # noqa: PLC0415 - the same
         from flows.prefect_edge.worker import UiciWorker  # noqa: PLC0415 - the same
 
         stop = asyncio.Event()
@@ -99,10 +102,14 @@ class WorkerThread:
                 return
         settings = self._platform.prefect
         trigger = RunTrigger()
-        approving = Approving(self._platform, self._loop, trigger.ask)
+        ended = asyncio.Event()  # a run of the loop: what it has read may change the forms
+        loop_of_runs = replace(self._loop, run=waking(self._loop.run, ended))
+        approving = Approving(self._platform, loop_of_runs, trigger.ask)
         flow = build_flow(lambda: contextlib.nullcontext(approving.loop))
-        deployment = await _register(self._platform, flow)
-        others = await _register_by_hand(self._platform, self._loop)
+        made = await _register(self._platform, self._loop, flow)
+        deployment = made.id
+        propose = await _register_propose(self._platform, self._loop)
+        others = {each.id: each.flow for each in propose}
         others |= await approving.register()
         worker = UiciWorker(
             flow=flow,
@@ -114,6 +121,7 @@ class WorkerThread:
         looking = [
             asyncio.create_task(trigger.run(worker, deployment)),
             asyncio.create_task(approving.run()),
+            asyncio.create_task(_keep_forms(self._loop.choices, [made, *propose], ended)),
         ]
         self._asks.trigger = trigger
         self._ready()
@@ -126,20 +134,19 @@ class WorkerThread:
             await asyncio.gather(*looking, return_exceptions=True)
 
 
-async def _register(platform: Platform, flow: Any) -> UUID:
-    """Pool and deployment, as soon as the Prefect API answers; returns the deployment's id."""
+async def _register(platform: Platform, given: Loop, flow: Any) -> Registration:
+    """Pool and deployment, as soon as the Prefect API answers."""
     import httpx  # noqa: PLC0415 - Prefect has imported it anyway
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its settings
 
-    from flows.prefect_edge.deployment import DeploymentSpec, ensure_deployment  # noqa: PLC0415
+    from flows.prefect_edge.deployment import (  # noqa: PLC0415 - the same
+        Registration,
+        ensure_deployment,
+        reconcile_spec,
+    )
 
     settings = platform.prefect
-    spec = DeploymentSpec(
-        name=settings.deployment,
-        work_pool=settings.work_pool,
-        interval=platform.reconcile.interval,
-        tags=settings.tags,
-    )
+    spec = reconcile_spec(settings, platform.reconcile.interval, given.choices())
     log = structlog.get_logger(LOGGER_NAME)
     deadline = asyncio.get_running_loop().time() + settings.server.ready_timeout.total_seconds()
     while True:
@@ -165,38 +172,52 @@ async def _register(platform: Platform, flow: Any) -> UUID:
         deployment_id=str(deployment),
         interval=str(spec.interval),
     )
-    return deployment
+    return Registration(deployment, flow, spec)
 
 
-async def _register_by_hand(platform: Platform, loop: Loop) -> dict[UUID, Any]:
+async def _register_propose(platform: Platform, loop: Loop) -> Sequence[Registration]:
     """The flow `propose`, for a loop that can; what can't be registered now is not missed."""
     import httpx  # noqa: PLC0415 - Prefect has imported it anyway
     from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its settings
 
     from flows.prefect_edge.deployment import (  # noqa: PLC0415 - the same
-        PROPOSE_ENTRYPOINT,
-        DeploymentSpec,
-        ensure_by_hand,
+        Registration,
+        ensure_deployment,
+        propose_spec,
     )
     from flows.prefect_edge.propose_flow import build_propose_flow  # noqa: PLC0415 - the same
 
     if loop.propose is None or not platform.proposals.enabled:
-        return {}
+        return ()
     flow = build_propose_flow(lambda: contextlib.nullcontext(loop))
-    settings = platform.prefect
-    spec = DeploymentSpec(
-        name=settings.deployment,
-        work_pool=settings.work_pool,
-        interval=platform.reconcile.interval,
-        tags=settings.tags,
-    )
+    spec = propose_spec(platform.prefect, loop.choices())
     try:
         async with get_client() as client:
-            return {await ensure_by_hand(client, flow, spec, entrypoint=PROPOSE_ENTRYPOINT): flow}
+            return (Registration(await ensure_deployment(client, flow, spec), flow, spec),)
     except (httpx.HTTPError, RuntimeError) as exc:
         reason = str(exc).partition("\n")[0]
         structlog.get_logger(LOGGER_NAME).warning("propose_not_registered", reason=reason)
-        return {}
+        return ()
+
+
+async def _keep_forms(
+    choices: Callable[[], Choices], made: Sequence[Registration], ended: asyncio.Event
+) -> None:
+    """Whenever a run has ended, have the forms offer what it has read; until cancelled."""
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - after its settings
+
+    from flows.prefect_edge.listener import API_ERRORS  # noqa: PLC0415 - the same
+
+    async with get_client() as client:
+        while True:
+            await ended.wait()
+            ended.clear()
+            try:
+                for each in made:
+                    await each.refresh(client, choices())
+            except API_ERRORS as exc:  # tried again after the next run
+                reason = f"{type(exc).__name__}: {str(exc).partition(chr(10))[0]}"
+                structlog.get_logger(LOGGER_NAME).info("forms_not_updated", reason=reason)
 
 
 def _is_outage(exc: Exception) -> bool:

@@ -25,6 +25,7 @@ from infrastructure.operations import OperationOutcome
 RedactData = Callable[[Any], Any]
 
 _TEXT = 500
+_SHORT = 16  # of a digest that stands elsewhere in full
 _FACTS = 10  # of a plan
 _LINES = 200  # of each part of a dossier
 _PROBLEMS = 100
@@ -126,12 +127,12 @@ def intent_to_dict(
                     "fingerprint": incident.fingerprint,
                     "root": incident.root,
                     "targets": incident.targets,
-                    "plan": plan.digest,
+                    "plan": plan.digest[:_SHORT],  # whole in the commit's trailer
                     "planner": plan.planner,
                     "runbook": plan.runbook,
                     "diagnosis": plan.diagnosis,
-                    "steps": [_step(verdict.step, verdict) for verdict in verdicts],
-                    "undo": [_step(step, None) for step in plan.rollback],
+                    "steps": [_meant(_step(v.step, v)) for v in verdicts],
+                    "undo": [_meant(_step(step, None)) for step in plan.rollback],
                 }
                 for incident, plan, verdicts in cases
             ],
@@ -175,7 +176,7 @@ def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> 
         "notSent": report.not_sent,
         "faultToRecoverySeconds": fault_seconds(report) if begins_known(report) else None,
         "drifts": [_drift(drift) for drift in incident.drifts[:_DRIFTS]],
-        "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS),
+        "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS) or None,
         "evidence": _evidence(report.evidence),
         "plan": _plan(report.plan, report.verdicts, told),
         "operations": [_operation(o, said.get(id(o))) for o in outcomes],
@@ -257,6 +258,11 @@ def _step(step: PlanStep, verdict: Verdict | None) -> dict[str, Any]:
         "rule": verdict and verdict.rule,
         "reason": verdict and verdict.reason,
     }
+
+
+def _meant(step: dict[str, Any]) -> dict[str, Any]:
+    """A step as its intent tells it: what, and by whose leave; the report says why, too."""
+    return {key: value for key, value in step.items() if key not in ("why", "expectedEffect")}
 
 
 def _operation(outcome: OperationOutcome, output: Any) -> dict[str, Any]:

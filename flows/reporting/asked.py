@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.plan import Exchange, LlmUsage, Plan
+from flows.plan import Exchange, LlmUsage, Plan, PlannerKind
 from flows.reporting.text import count, seconds
 
 # Characters of prompts and answers in one report; the rest is left out and said.
 _ROOM = 200_000
 _DIGEST = 12
+_TOLD = ("rules", PlannerKind.LEARNED.value)
 _SAID = 600  # of an answer, in Markdown
 _SMALLEST = 0.01  # of a cent: less is not worth digits
 
@@ -66,6 +67,7 @@ class ReportTexts:
             "phases": [
                 {"phase": record.phase, "by": record.by, "finding": record.finding}
                 for record in plan.phases
+                if record.by not in _TOLD  # their findings are the plan's reason and diagnosis
             ],
             "usage": usage_to_dict(plan.usage),
             "exchanges": [self.exchange(exchange) for exchange in plan.exchanges],

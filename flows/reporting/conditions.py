@@ -37,6 +37,7 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 
 _MAX_TRIED = 100  # what maxAttempts may be at most
 _DIAGNOSIS = 300  # characters; the report has all of it
+_DIGEST = 16  # characters; whole in the commit's trailer
 
 _READY: dict[HealthStatus, ConditionStatus] = {
     HealthStatus.HEALTHY: "True",
@@ -288,7 +289,7 @@ def _last_incident(
             told=told,
             fingerprint=fingerprint,
             run_id=run.run_id,
-            plan_digest=report.plan.digest,
+            plan_digest=report.plan.digest[:_DIGEST],
             planner=report.plan.planner.value,
             result=report.result.value,
             at=run.now,

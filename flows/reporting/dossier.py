@@ -72,10 +72,13 @@ def _details(report: IncidentReport, put: Put) -> Iterator[str]:
     # A runbook's evidence is the drifts, and these stand in their table.
     own = () if plan.planner is PlannerKind.RUNBOOK else plan.evidence
     claimed = "the model says: " if model else ""
-    yield from (f"- {claimed}{put(fact, 300)}" for fact in own[:_FOLDED])
+    fresh = [fact for fact in own[:_FOLDED] if fact not in plan.planner_reason]
+    yield from (f"- {claimed}{put(fact, 300)}" for fact in fresh)
     yield from (f"- {put(fact, 300)}" for fact in evidence.facts[:_FOLDED])
     yield from (f"- {put(line, 300)}" for line in evidence.dependencies[:_FOLDED])
-    yield from (f"- {put(line, 300)}" for line in evidence.changes[:_FOLDED])
+    told = [line for line in evidence.changes if _COMMIT.fullmatch(line)][:_TOP]
+    rest = [line for line in evidence.changes[:_FOLDED] if line not in told]
+    yield from (f"- {put(line, 300)}" for line in rest)
     yield from (f"- {put(line, 300)}" for line in evidence.past[_TOP:_FOLDED])
     for target, log in evidence.logs.items():
         yield from (f"- {put(target)} said: {put(line, 300)}" for line in _tail(log))

@@ -14,6 +14,7 @@ from flows.comparison.drift import Drift
 from flows.guard import Verdict
 from flows.plan import PlannerKind
 from flows.reporting.asked import cost_lines, planning_lines, run_cost
+from flows.reporting.course import course_lines
 from flows.reporting.dossier import folded_lines, top_lines
 from flows.reporting.outputs import answer_lines
 from flows.reporting.run_summary import quiet_name
@@ -88,6 +89,7 @@ def render_markdown(report: RunReport, redact: Redact = as_it_is) -> str:
             parts += ["", f"## {_whole(headline(incident, redact))}"]
         status = report.statuses.get(incident.incident.root)
         parts += ["", *_incident(incident, status, put, redact)]
+        parts += course_lines(report, incident, put)
     parts += [""] if parts[-1] else []
     parts += _run_facts(report, put)
     about = "Refused desired state" if report.desired.refused_revision else "Desired state"

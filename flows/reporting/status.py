@@ -167,6 +167,7 @@ REPORT_FOLDER = "reports"
 AGENT_FOLDER = "agent"  # `status/agent/<name>.json` tells of the agent itself
 REFUSED_PATH = "refused.json"  # the newest desired state that was refused, while it is
 HEARTBEAT_PATH = "heartbeat.json"
+PAGES_PATH = "pages/index.json"  # what the published pages rest on
 
 
 def intent_path(run_id: str) -> str:
@@ -205,7 +206,8 @@ class Reported:
     `refused_revision` is the refused desired state that people were told about already.
     `damaged` names files that could not be read, and why; they count as absent.
     `knowledge` is what was learned, read when it is asked for. `tip` is the commit that
-    tells all this; empty: there is none.
+    tells all this; empty: there is none. A status holds the attempt that an open intent
+    counts: `counted_by` names that intent's path, by target.
     """
 
     statuses: Mapping[str, TargetStatus] = field(default_factory=empty)
@@ -217,3 +219,6 @@ class Reported:
     pauses: tuple[PauseFile, ...] = ()  # by `uici pause`
     approvals: Ledger = field(default_factory=Ledger)
     tip: str = ""
+    pages: bytes | None = None  # `pages/index.json`, read by who publishes
+    blobs: Mapping[str, str] = field(default_factory=empty)  # status files, by target
+    counted_by: Mapping[str, str] = field(default_factory=empty)

@@ -7,6 +7,7 @@ incident are `flows.reporting.sentences`'s. Pure.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -49,6 +50,7 @@ _CODE = re.compile(
 # The rest of them, in spellings that _CODE does not take.
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _WWW = re.compile(r"\bwww(?=\.)", re.IGNORECASE)
+_MARKS = re.compile(r"`|\\(?=[^\w\s]|_)|&#8203;")
 _GAP = "&#8203;"  # a zero-width space: enough to keep a mention or a link from forming
 
 
@@ -77,6 +79,12 @@ def _escaped(text: str) -> str:
     safe = _UNDERSCORE.sub(r"\\_", text.translate(_MARKUP))
     safe = _MENTION.sub(f"@{_GAP}", safe).replace("://", f":{_GAP}//")
     return _WWW.sub(lambda match: match[0] + _GAP, safe)
+
+
+def unmarked(text: str, limit: int | None = None) -> str:
+    """A line of our Markdown as a person would read it."""
+    bare = html.unescape(_MARKS.sub("", text))
+    return plain(bare, limit or len(bare) or 1)
 
 
 def first_words(text: str, limit: int) -> str:

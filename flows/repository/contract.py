@@ -6,7 +6,7 @@ here so that the pure stages, which know desired state and reports, import no Gi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -103,6 +103,11 @@ class CommitResult:
     durability: Durability
     error: str = ""
     onto: str | None = None
+
+
+# Writes files (None: takes one away) on the reports branch: their message, their time.
+# Returns None when nothing changed.
+CommitFiles = Callable[[Mapping[str, bytes | None], str, datetime], CommitResult | None]
 
 
 @dataclass(frozen=True, slots=True)

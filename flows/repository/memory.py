@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,9 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 from flows.approvals.ledger import Ledger, read_ledger
 from flows.approvals.request import APPROVAL_FOLDER
 from flows.learning.shelf import Shelf, class_of_path
+from flows.reporting.counted import CountedAttempt
+from flows.reporting.pages.stored import StoredRun, stored_run
 from flows.reporting.proposal_note import PROPOSAL_FOLDER, ProposalNote, note_path
 from flows.reporting.status import (
     INTENT_FOLDER,
+    PAGES_PATH,
     REFUSED_PATH,
     REPORT_FOLDER,
     STATUS_FOLDER,
@@ -37,6 +40,7 @@ from infrastructure.service import Moment
 _RUN_ID = 8  # characters of a run id's end in a report's name
 _LISTED = 20
 _NAMED = 10
+_LATEST = datetime.max.replace(tzinfo=UTC)
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
@@ -56,6 +60,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
     contents = repository.read(shas.values())
     statuses: dict[str, TargetStatus] = {}
     intents: list[OpenIntent] = []
+    attempts: dict[str, list[CountedAttempt]] = {}
     proposals: dict[str, ProposalNote] = {}
     learned: dict[str, bytes] = {}
     asked: dict[str, bytes] = {}
@@ -69,6 +74,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
                 statuses[status.target] = status
             elif folder == INTENT_FOLDER and path.endswith(".json"):
                 intents.append(_intent(path, contents[sha]))
+                attempts[path] = _attempts(contents[sha])
             elif folder == PROPOSAL_FOLDER and path.endswith(".json"):
                 note = _note(path, contents[sha])
                 proposals[note.branch] = note
@@ -83,6 +89,9 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
         except (ValueError, RecursionError) as exc:
             damaged.append(f"{path}: {_reason(exc)}")
     approvals = read_ledger(asked) if asked else Ledger()
+    blobs = {target: shas[status_path(target)] for target in statuses}
+    first_told = sorted(intents, key=lambda intent: (intent.at or _LATEST, intent.path))
+    counted_by = _counted(statuses, blobs, {i.path: attempts[i.path] for i in first_told})
     return Reported(
         statuses,
         refused,
@@ -92,7 +101,35 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
         proposals=proposals,
         knowledge=Shelf(learned),
         pauses=pauses,
+        blobs={target: blob for target, blob in blobs.items() if target not in counted_by},
+        counted_by=counted_by,
+        pages=contents.get(shas.get(PAGES_PATH, "")),
     )
+
+
+def _counted(
+    statuses: dict[str, TargetStatus],
+    blobs: Mapping[str, str],
+    attempts: Mapping[str, Sequence[CountedAttempt]],
+) -> dict[str, str]:
+    """Puts attempts on the statuses that they count upon; the intent's path by target."""
+    found: dict[str, str] = {}
+    for path, counted in attempts.items():
+        for each in counted:
+            blob = blobs.get(each.target)
+            if blob is not None and each.stands_on(blob) and each.target not in found:
+                statuses[each.target] = each.on(statuses[each.target])
+                found[each.target] = path
+    return found
+
+
+def _attempts(content: bytes) -> list[CountedAttempt]:
+    """What an intent counts; what can't be read of it counts nothing."""
+    try:
+        told = _json_object(content).get("counted")
+        return [CountedAttempt.model_validate(each) for each in told or ()]
+    except (ValueError, TypeError, RecursionError):
+        return []
 
 
 def _pauses_without_content(listing: Listing, limit: int) -> tuple[PauseFile, ...]:
@@ -136,7 +173,7 @@ def find_report(listing: Listing, repository: Repository, run: str) -> StoredRep
     Raises:
         NotFoundError: there is none, or there are several.
     """
-    stems = sorted(path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
+    stems = report_stems(listing)
     if not stems:
         raise NotFoundError("no report yet: uici status shows what is known of each target")
     wanted = _matching(stems, run) if run else stems[-1:]
@@ -153,6 +190,39 @@ def find_report(listing: Listing, repository: Repository, run: str) -> StoredRep
     texts = {end: contents[sha].decode(errors="replace") for end, sha in shas.items()}
     newest_first = tuple(stems[: -_LISTED - 1 : -1])
     return StoredReport(wanted[0], texts[".md"], texts[".json"], newest_first)
+
+
+def newest_runs(listing: Listing, repository: Repository, limit: int) -> list[StoredRun]:
+    """At most so many reports of a listing, the newest first, as far as indexes tell of them."""
+    stems = report_stems(listing)[: -limit - 1 : -1]
+    return read_runs(stems, listing, repository)
+
+
+def read_runs(
+    stems: Sequence[str],
+    listing: Listing,
+    repository: Repository,
+    ends: Sequence[str] = (".json", ".md"),
+) -> list[StoredRun]:
+    """These reports, by one reading of their files; a file that is missing tells nothing."""
+    shas = {
+        stem + end: listing.files[stem + end].sha
+        for stem in stems
+        for end in ends
+        if stem + end in listing.files
+    }
+    contents = repository.read(shas.values())
+
+    def content(path: str) -> bytes:
+        return contents[shas[path]] if path in shas else b""
+
+    return [stored_run(s, content(f"{s}.json"), content(f"{s}.md")) for s in stems]
+
+
+def report_stems(listing: Listing) -> list[str]:
+    """Paths of reports without their endings, the oldest first; the days' pages are none."""
+    stems = (path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
+    return sorted(stem for stem in stems if not stem.endswith("/README"))
 
 
 def _matching(stems: Sequence[str], run: str) -> list[str]:

@@ -6,20 +6,17 @@ used by `flows.proposals.propose`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
 
 from flows.repository.commit_tree import CommitTree
-from flows.repository.contract import Repository
+from flows.repository.contract import CommitFiles, Repository
 from flows.repository.proposal_branches import ProposalBranches
 from infrastructure.config_models import GitSettings
 from infrastructure.sources.tree import Tree
 
 _SUFFIXES = (".yml", ".yaml")
-
-# Files, the commit's message, its time.
-CommitNotes = Callable[[Mapping[str, bytes | None], str, datetime], None]
 
 
 class ProposalStore:
@@ -28,12 +25,10 @@ class ProposalStore:
     Every method raises TemporaryError when the clone or the remote can't be used now.
     """
 
-    def __init__(
-        self, repository: Repository, settings: GitSettings, commit_notes: CommitNotes
-    ) -> None:
+    def __init__(self, repository: Repository, settings: GitSettings, commit: CommitFiles) -> None:
         self._repository = repository
         self._settings = settings
-        self._commit_notes = commit_notes
+        self._commit = commit
 
     @property
     def base(self) -> str:
@@ -94,7 +89,7 @@ class ProposalStore:
 
     def commit_notes(self, files: Mapping[str, bytes | None], message: str, at: datetime) -> None:
         """Write and delete notes on the reports branch."""
-        self._commit_notes(files, message, at)
+        self._commit(files, message, at)
 
     @property
     def _branches(self) -> ProposalBranches:

@@ -33,6 +33,11 @@ from infrastructure.config_models.git_access import (
     SshAccess,
     SshKeys,
 )
+from infrastructure.config_models.notification_settings import (
+    NotificationChannel,
+    NotificationSettings,
+    Tell,
+)
 from infrastructure.config_models.operations_file import (
     AllAtOnce,
     Inverse,
@@ -83,6 +88,7 @@ from infrastructure.config_models.platform_file import (
     VerifySettings,
     WebhookSettings,
 )
+from infrastructure.config_models.report_settings import PageSettings, ReportSettings
 from infrastructure.config_models.runbooks_file import (
     ErrorPattern,
     Runbook,
@@ -121,11 +127,11 @@ __all__ = [
     "ErrorPattern",
     "EscalationSettings",
     "EvidenceSettings",
+    "FlappingSettings",
     "Forge",
     "GitSettings",
-    "GraceSettings",
-    "FlappingSettings",
     "GpgKeys",
+    "GraceSettings",
     "GuardSettings",
     "HttpEndpoint",
     "HttpSource",
@@ -140,9 +146,12 @@ __all__ = [
     "LogSettings",
     "LogStore",
     "MetricSettings",
+    "NotificationChannel",
+    "NotificationSettings",
     "ObserveSettings",
     "Operation",
     "Operations",
+    "PageSettings",
     "Period",
     "Platform",
     "Policy",
@@ -154,6 +163,7 @@ __all__ = [
     "Prune",
     "ReconcileSettings",
     "Regex",
+    "ReportSettings",
     "Retention",
     "Retry",
     "Runbook",
@@ -165,6 +175,7 @@ __all__ = [
     "ServerTls",
     "SshAccess",
     "SshKeys",
+    "Tell",
     "Tls",
     "TranslationStep",
     "Url",

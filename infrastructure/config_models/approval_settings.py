@@ -11,10 +11,12 @@ from infrastructure.service import Document
 class ApprovalSettings(Document):
     """How a step that needs a person is asked for.
 
-    `expire_after`: how long a request may be approved. `keep_for`: how long one that has
-    ended is kept. `branch_prefix`: of branches that approve by merge; null: there are none.
-    `trust_after`: so many approved plans of one class that helped, without one that did not,
-    after which its steps that can be undone run alone; null: never.
+    Attributes:
+        expire_after: how long a request may be approved; afterwards it is a no.
+        keep_for: how long one that has ended is kept.
+        branch_prefix: of branches that approve by being merged; null: there are none.
+        trust_after: so many approved plans of one class that helped, without one that did not,
+            after which its steps that can be undone run alone; null: never.
     """
 
     expire_after: Period

@@ -14,14 +14,26 @@ LabelName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 
 
 class BasicAuth(Document):
-    """HTTP basic authentication."""
+    """HTTP basic authentication.
+
+    Attributes:
+        username: as the server knows it.
+        password: by reference: `${env:NAME}` or `${file:/path}`.
+    """
 
     username: str
     password: str = Field(repr=False)
 
 
 class Tls(Document):
-    """Files for TLS: own authority, client certificate. Relative to environments.yml."""
+    """Files for TLS: own authority, client certificate. Relative to environments.yml.
+
+    Attributes:
+        ca_file: PEM file of an authority; null: the system's.
+        cert_file: PEM file of a client certificate.
+        key_file: its private key.
+        server_name: the name that the server's certificate has to hold; null: the address's.
+    """
 
     ca_file: str | None = None
     cert_file: str | None = None
@@ -30,9 +42,20 @@ class Tls(Document):
 
 
 class HttpSource(Document):
-    """A Prometheus- or Alertmanager-compatible server. Several: tried or merged in order."""
+    """A server that speaks the API of Prometheus, Alertmanager or Loki.
+
+    Attributes:
+        url: without the API's path.
+        external_url: where people reach it, for links; null: `url`.
+        timeout: of one request.
+        basic_auth: null: none.
+        bearer_token: null: none.
+        headers: sent with each request, such as a tenant's.
+        tls: null: the system's authorities.
+    """
 
     url: Url
+    external_url: Url | None = None
     timeout: Period
     basic_auth: BasicAuth | None = None
     bearer_token: str | None = Field(default=None, repr=False)
@@ -43,8 +66,14 @@ class HttpSource(Document):
 class LogStore(Document):
     """Loki, or what speaks its API, for the primitive `stored_logs`.
 
-    `labels` are matched besides the service's own; the three others are names of labels.
-    Without a time of its own a query goes `lookBack` into the past.
+    Attributes:
+        sources: tried in order.
+        service_label: name of the label that holds a service's name.
+        instance_label: name of the label that holds an instance's.
+        stream_label: name of the label that says stdout or stderr.
+        labels: matched besides the service's own.
+        look_back: how far into the past a query without a time of its own goes.
+        max_bytes: of one answer.
     """
 
     sources: tuple[HttpSource, ...] = Field(min_length=1)
@@ -57,13 +86,19 @@ class LogStore(Document):
 
 
 class DetectionRule(Document):
-    """One sign that the environment is here; exactly one field is set."""
+    """One sign that the environment is here; exactly one field is set.
+
+    Attributes:
+        file: a socket or file that exists.
+        env: an environment variable that is set.
+        url: an address that answers (instance metadata).
+    """
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    file: str | None = None  # a socket or file that exists
-    env: str | None = None  # an environment variable that is set
-    url: Url | None = None  # an address that answers (instance metadata)
+    file: str | None = None
+    env: str | None = None
+    url: Url | None = None
 
     @model_validator(mode="after")
     def _one_sign(self) -> Self:
@@ -73,21 +108,38 @@ class DetectionRule(Document):
 
 
 class Environment(Document):
-    """One place where services run."""
+    """One place where services run.
+
+    Attributes:
+        executor: the kind of engine: `docker`, `kubernetes`, `oci`, or a module of your own.
+        connection: how it is reached, in the executor's own words and checked by its own model.
+        detect: signs that the environment is here, for `uici doctor`.
+        deadline: of one look at it; what does not answer by then is unknown.
+        concurrency: requests to it at the same time.
+        prometheus: servers to ask for metrics, tried in order; empty: none.
+        alertmanager: servers to ask for alerts, whose answers are merged, and to tell people
+            by; empty: none.
+        logs: where logs are kept; null: the engine's own.
+        policy: its own policy, which can only forbid more.
+    """
 
     executor: Identifier
-    connection: dict[str, Any] = Field(repr=False)  # checked by the executor's own model
+    connection: dict[str, Any] = Field(repr=False)
     detect: tuple[DetectionRule, ...]
     deadline: Period
     concurrency: int = Field(ge=1, le=128)
     prometheus: tuple[HttpSource, ...]
     alertmanager: tuple[HttpSource, ...]
-    logs: LogStore | None = None  # null: logs are the engine's own
+    logs: LogStore | None = None
     policy: EnvironmentPolicy
 
 
 class Environments(Document):
-    """environments.yml"""
+    """environments.yml
+
+    Attributes:
+        environments: by name, which Service files refer to.
+    """
 
     api_version: Literal["uici/v1"]
     kind: Literal["Environments"]

@@ -18,14 +18,25 @@ Fingerprint = Annotated[str, StringConstraints(pattern=r"^([0-9A-F]{40}|[0-9A-F]
 
 
 class SshAccess(Document):
-    """A remote over SSH. Without this block the user's own SSH settings count."""
+    """A remote over SSH. Without this block the user's own SSH settings count.
+
+    Attributes:
+        key_file: the private key, without a passphrase.
+        known_hosts_file: the server's public keys; an unknown server is refused.
+    """
 
     key_file: FilePath
     known_hosts_file: FilePath
 
 
 class HttpsAccess(Document):
-    """A remote over HTTPS. An empty token: none is sent. `ca_file`: PEM; null: the system's."""
+    """A remote over HTTPS.
+
+    Attributes:
+        username: as the forge wants it; many take any word beside a token.
+        token: a token or password; empty: none is sent.
+        ca_file: PEM file of an authority of your own; null: the system's.
+    """
 
     username: str = Field(min_length=1, pattern=r"^[^\s\x00-\x1f]+$")
     token: str = Field(repr=False, pattern=r"^[^\x00-\x1f]*$")
@@ -33,9 +44,12 @@ class HttpsAccess(Document):
 
 
 class GpgKeys(Document):
-    """Keys that count, in a file that `gpg --export` wrote (binary, not armored).
+    """OpenPGP keys that count.
 
-    `fingerprints`: of these primary keys only; none: every key of the file counts.
+    Attributes:
+        keyring: a file that `gpg --export` wrote (binary, not armored).
+        fingerprints: only these primary keys of it count, as `gpg --fingerprint` shows them,
+            without blanks; none: every key of the file.
     """
 
     keyring: FilePath
@@ -43,14 +57,24 @@ class GpgKeys(Document):
 
 
 class SshKeys(Document):
-    """Keys that count: files of ssh-keygen(1), "ALLOWED SIGNERS" and revoked keys or a KRL."""
+    """SSH keys that count, in the formats of ssh-keygen(1).
+
+    Attributes:
+        allowed_signers: a file as in its section "ALLOWED SIGNERS".
+        revoked_keys: keys that count no more: a list, or a key revocation list (KRL).
+    """
 
     allowed_signers: FilePath
     revoked_keys: FilePath | None = None
 
 
 class CommitSignatures(Document):
-    """Whose signed commits are desired state. At least one kind of keys is named."""
+    """Whose signed commits are desired state. At least one kind of keys is named.
+
+    Attributes:
+        ssh: SSH keys that count.
+        gpg: OpenPGP keys that count.
+    """
 
     ssh: SshKeys | None = None
     gpg: GpgKeys | None = None
@@ -65,8 +89,10 @@ class CommitSignatures(Document):
 class CommitSigning(Document):
     """The key that signs the agent's own commits.
 
-    `key`: the private key's file (ssh, without a passphrase), or a fingerprint (gpg) of the
-    keys in `gpg_home` (null: the user's).
+    Attributes:
+        format: kind of the key.
+        key: `ssh`: the private key's file, without a passphrase; `gpg`: a fingerprint.
+        gpg_home: GnuPG's folder that has the key; null: the user's.
     """
 
     format: Literal["ssh", "gpg"]

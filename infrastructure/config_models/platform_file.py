@@ -13,13 +13,22 @@ from infrastructure.config_models.git_access import (
     HttpsAccess,
     SshAccess,
 )
+from infrastructure.config_models.notification_settings import NotificationSettings
 from infrastructure.config_models.planning import (
     EvidenceSettings,
     LearningSettings,
     LlmSettings,
     ProposalSettings,
 )
-from infrastructure.config_models.values import Identifier, Period, Regex, Retry, Url
+from infrastructure.config_models.report_settings import ReportSettings
+from infrastructure.config_models.values import (
+    CommitUrl,
+    Identifier,
+    Period,
+    Regex,
+    Retry,
+    Url,
+)
 from infrastructure.operations import Risk
 from infrastructure.quantities import Duration
 from infrastructure.service import (
@@ -34,45 +43,89 @@ from infrastructure.service import (
 
 
 class Author(Document):
-    """Identity of UICI's commits."""
+    """Identity of UICI's commits.
+
+    Attributes:
+        name: as in a commit.
+        email: as in a commit.
+    """
 
     name: str = Field(min_length=1)
     email: str = Field(min_length=3)
 
 
 class Retention(Document):
-    """How long report files stay on the tip of the reports branch (history keeps all)."""
+    """How long report files stay on the tip of the reports branch (history keeps all).
+
+    Attributes:
+        reports: how old a report on the branch's tip may become; history keeps all.
+        gc_every: how often Git tidies the agent's clone.
+    """
 
     reports: Duration
     gc_every: Duration
 
 
 class GitSettings(Document):
-    """Where desired state is read and reports are written."""
+    """Where desired state is read and reports are written.
 
-    remote: str | None  # null: an embedded bare repository, seeded from `seed`
+    Attributes:
+        remote: address or path of the state repository; null: an embedded bare repository in
+            `dataDirectory`, filled once from `seed`.
+        seed: folder of the example that fills an embedded repository, relative to the
+            configuration folder. Not looked at where `remote` is set.
+        branch: the branch that is desired state.
+        path: the folder in it that holds the files; `.` is the top one.
+        pause_file: name of a file of kind Pause in that folder: while it is there, nothing is
+            changed.
+        reports_branch: the branch that reports, statuses and knowledge are committed to; never
+            desired state.
+        author: whose name the agent's commits carry.
+        timeout: for each conversation with the remote.
+        push: how often a push is tried when another writer was faster or the remote does not
+            answer.
+        local_commit_suffices_up_to: the highest risk that may run on a local commit alone while
+            the remote can't be reached.
+        heartbeat: after so long without any news a commit says that the agent is still there.
+        retention: how long files stay on the reports branch.
+        max_file_bytes: a larger file of desired state is refused.
+        ssh: how a remote over SSH is reached; null: by the user's own settings.
+        https: how a remote over HTTPS is reached; null: without credentials.
+        signatures: whose signed commits count; null: every commit of the branch is believed.
+        signing: the key that signs the agent's own commits; null: they are not signed.
+        commit_url: a commit's page for people, with `{sha}`; null: known from `remote` for the
+            public forges, else none.
+    """
+
+    remote: str | None
     seed: str
     branch: str = Field(min_length=1)
     path: str
-    # Name of a file of kind Pause: while it is there, nothing is changed.
     pause_file: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.ya?ml$")
     reports_branch: str = Field(min_length=1)
     author: Author
     timeout: Period
     push: Retry
-    # Highest risk that may run on a local commit alone while the remote can't be reached.
     local_commit_suffices_up_to: Risk
     heartbeat: Duration
     retention: Retention
     max_file_bytes: int = Field(ge=1024)
     ssh: SshAccess | None = None
     https: HttpsAccess | None = None
-    signatures: CommitSignatures | None = None  # null: every commit of the branch is believed
-    signing: CommitSigning | None = None  # null: the agent's own commits are not signed
+    signatures: CommitSignatures | None = None
+    signing: CommitSigning | None = None
+    commit_url: CommitUrl | None = None
 
 
 class PrefectServer(Document):
-    """`embedded`: `uici serve` starts a server on this address; `external`: it is there."""
+    """`embedded`: `uici serve` starts a server on this address; `external`: it is there.
+
+    Attributes:
+        mode: `embedded`: `uici serve` starts a server on this address; `external`: it is there.
+        host: address that an embedded server listens on.
+        port: its port.
+        ready_timeout: how long a server may take until it answers.
+    """
 
     mode: Literal["embedded", "external"]
     host: str
@@ -81,7 +134,16 @@ class PrefectServer(Document):
 
 
 class PrefectSettings(Document):
-    """How UICI meets Prefect."""
+    """How UICI meets Prefect.
+
+    Attributes:
+        api_url: of the Prefect server, with `/api`.
+        server: who starts that server.
+        work_pool: the pool that `uici serve` takes runs from.
+        poll_interval: how often it asks for runs.
+        deployment: name of the deployment that reconciles.
+        tags: of the deployments.
+    """
 
     api_url: Url
     server: PrefectServer
@@ -92,7 +154,13 @@ class PrefectSettings(Document):
 
 
 class ReconcileSettings(Document):
-    """The loop's own limits."""
+    """The loop's own limits.
+
+    Attributes:
+        interval: between two scheduled runs.
+        deadline: of a whole run; what is not done by then is left to the next.
+        concurrent_incidents: how many incidents are worked on at the same time.
+    """
 
     interval: Period
     deadline: Period
@@ -100,14 +168,26 @@ class ReconcileSettings(Document):
 
 
 class ServerTls(Document):
-    """Certificate (with its chain) and key as PEM files, absolute or relative to the process."""
+    """What the endpoint proves itself with.
+
+    Attributes:
+        cert_file: PEM file of the certificate and its chain, absolute or relative to the
+            process.
+        key_file: PEM file of the private key, likewise.
+    """
 
     cert_file: str = Field(min_length=1)
     key_file: str = Field(min_length=1)
 
 
 class HttpEndpoint(Document):
-    """Where the agent listens. Its pages ask for no password: loopback, or a safe network."""
+    """Where the agent listens. Its pages ask for no password: loopback, or a safe network.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on.
+        tls: null: plain HTTP.
+    """
 
     host: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
@@ -115,9 +195,14 @@ class HttpEndpoint(Document):
 
 
 class WebhookSettings(Document):
-    """What Alertmanager may post to serve.http. An empty token: nothing is taken.
+    """What Alertmanager may post to `serve.http`.
 
-    `per_minute` requests in the long run, `burst` at once.
+    Attributes:
+        path: of the address.
+        token: the bearer token that it has to send; empty: nothing is taken.
+        max_bytes: a larger body is refused.
+        per_minute: requests in the long run.
+        burst: requests at once.
     """
 
     path: str = Field(pattern=r"^/[A-Za-z0-9/_-]+$")
@@ -128,7 +213,12 @@ class WebhookSettings(Document):
 
 
 class ServeSettings(Document):
-    """`uici serve` itself. `http`: /healthz, /readyz and /metrics; null: nothing listens."""
+    """What `uici serve` itself listens on.
+
+    Attributes:
+        http: /healthz, /readyz and /metrics; null: nothing listens.
+        webhook: what Alertmanager may post; null: nothing.
+    """
 
     http: HttpEndpoint | None
     webhook: WebhookSettings | None = None
@@ -139,32 +229,55 @@ class GraceSettings(Document):
 
     Counted from what the engine or the alert says; where nobody says (missing, a failed
     probe, a breached metric), from the first run that saw it.
+
+    Attributes:
+        missing: of a service that is not there.
+        stopped: of one whose process has ended: an engine's own restart policy goes first.
+        starting: of one that was started and is not well yet.
+        unhealthy: of a failed probe, a breached metric, an alert.
+        confirm_after: a drift younger than this, or without a known age, is confirmed by a
+            second look in the same run.
     """
 
     missing: Duration
     stopped: Duration
     starting: Duration
     unhealthy: Duration
-    # A drift younger than this, or without a known age, is confirmed by a second look.
     confirm_after: Duration
 
 
 class CrashLoopSettings(Document):
-    """Restart count that makes a loop, when the instance was started this recently."""
+    """Restart count that makes a loop, when the instance was started this recently.
+
+    Attributes:
+        restarts: so many restarts by the engine …
+        within: … and a start this recent.
+    """
 
     restarts: int = Field(ge=1)
     within: Duration
 
 
 class BreakerSettings(Document):
-    """When `share` of at least `minimum` targets drift at once, monitoring is suspected."""
+    """When `share` of at least `minimum` targets drift at once, monitoring is suspected.
+
+    Attributes:
+        share: of the targets of an environment.
+        minimum: with fewer targets the breaker never opens.
+    """
 
     share: float = Field(gt=0, le=1)
     minimum: int = Field(ge=2)
 
 
 class CompareSettings(Document):
-    """Thresholds of the comparison."""
+    """Thresholds of the comparison.
+
+    Attributes:
+        grace: how long a state must last before it is a drift.
+        crash_loop: what a crash loop is.
+        breaker: when monitoring is doubted and not the services.
+    """
 
     grace: GraceSettings
     crash_loop: CrashLoopSettings
@@ -172,13 +285,23 @@ class CompareSettings(Document):
 
 
 class ProbeSettings(Document):
-    """HTTP health probes."""
+    """HTTP health probes.
+
+    Attributes:
+        concurrency: probes at the same time.
+    """
 
     concurrency: int = Field(ge=1, le=512)
 
 
 class MetricSettings(Document):
-    """How Prometheus' answers are read. `staleness`: an older sample is unknown."""
+    """How Prometheus' answers are read.
+
+    Attributes:
+        staleness: an older sample is unknown.
+        step: resolution of the `for` of metric checks: your scrape interval.
+        max_bytes: a larger answer is unknown.
+    """
 
     staleness: Period
     step: Period
@@ -186,13 +309,23 @@ class MetricSettings(Document):
 
 
 class AlertSettings(Document):
-    """How Alertmanager's answers are read."""
+    """How Alertmanager's answers are read.
+
+    Attributes:
+        max_bytes: a larger answer is unknown.
+    """
 
     max_bytes: int = Field(ge=1024)
 
 
 class ObserveSettings(Document):
-    """Limits of observation."""
+    """Limits of observation.
+
+    Attributes:
+        probe: HTTP health probes.
+        metrics: how Prometheus' answers are read.
+        alerts: how Alertmanager's answers are read.
+    """
 
     probe: ProbeSettings
     metrics: MetricSettings
@@ -202,8 +335,19 @@ class ObserveSettings(Document):
 class Policy(Document):
     """What may be done, by risk and time. A narrower policy can only forbid more.
 
-    `approve` up to which risk a person may let it pass; above: denied. `allow` up to
-    which risk it runs alone.
+    Attributes:
+        mode: `observe` only looks, `propose` plans, `enforce` acts.
+        allow_up_to: up to which risk an operation runs alone.
+        approve_up_to: up to which risk a person may let it pass; above: denied.
+        max_attempts: failed attempts at the same declaration, after which a person has to look.
+        backoff: the wait between them.
+        cool_down: how long the same operation rests on the same target after it was done there.
+        replica_share: of a service's replicas, how many a step may take down at once; one is
+            always allowed.
+        window: when anything may be done; empty: always. Of every layer that has windows, one
+            has to be open.
+        freezes: times in which nothing is done.
+        overrun: what becomes of a plan that has begun when its window ends.
     """
 
     mode: Mode
@@ -211,9 +355,7 @@ class Policy(Document):
     approve_up_to: Risk
     max_attempts: int = Field(ge=0, le=100)
     backoff: Backoff
-    # How long the same operation rests on the same target after it was done there.
     cool_down: Duration
-    # Of a service's replicas, how many a step may take down at once; one is always allowed.
     replica_share: float = Field(gt=0, le=1)
     window: Windows = ()
     freezes: tuple[Freeze, ...] = ()
@@ -226,7 +368,15 @@ class Policy(Document):
 
 
 class BlastRadius(Document):
-    """Caps on how much is changed. An hour is any sixty minutes."""
+    """Caps on how much is changed. An hour is any sixty minutes.
+
+    Attributes:
+        targets_per_run: in one run.
+        steps_per_run: in one run.
+        steps_per_incident: of one plan.
+        targets_per_hour: of all runs; null: no cap.
+        steps_per_hour: of all runs; null: no cap.
+    """
 
     targets_per_run: int = Field(ge=1)
     steps_per_run: int = Field(ge=1)
@@ -236,7 +386,14 @@ class BlastRadius(Document):
 
 
 class EnvironmentBlastRadius(Document):
-    """Caps that count only what is changed in one environment."""
+    """Caps that count only what is changed in one environment.
+
+    Attributes:
+        targets_per_run: null: the platform's alone.
+        steps_per_run: null: the platform's alone.
+        targets_per_hour: null: the platform's alone.
+        steps_per_hour: null: the platform's alone.
+    """
 
     targets_per_run: int | None = Field(default=None, ge=1)
     steps_per_run: int | None = Field(default=None, ge=1)
@@ -247,15 +404,31 @@ class EnvironmentBlastRadius(Document):
 class Prune(Document):
     """Removal of what UICI made and Git no longer names; each waits for a person.
 
-    `max_shrink`: share of the services known at the last run that may have left desired
-    state; when more did, nothing is removed.
+    Attributes:
+        max_shrink: share of the services known at the last run that may have left desired
+            state; when more did, nothing is removed.
     """
 
     max_shrink: float = Field(gt=0, le=1)
 
 
 class EnvironmentPolicy(Document):
-    """The environment's own policy; absent fields come from the platform's."""
+    """The environment's own policy; absent fields come from the platform's.
+
+    Attributes:
+        mode: as the platform's.
+        allow_up_to: as the platform's.
+        approve_up_to: as the platform's.
+        max_attempts: as the platform's.
+        backoff: as the platform's.
+        cool_down: as the platform's.
+        replica_share: as the platform's.
+        window: one of these and one of the platform's has to be open.
+        freezes: added to the platform's.
+        overrun: as the platform's.
+        blast_radius: caps of this environment, beside the platform's.
+        prune: null: what Git no longer names is told, and never removed.
+    """
 
     mode: Mode | None = None
     allow_up_to: Risk | None = None
@@ -268,61 +441,117 @@ class EnvironmentPolicy(Document):
     freezes: tuple[Freeze, ...] = ()
     overrun: Overrun | None = None
     blast_radius: EnvironmentBlastRadius = EnvironmentBlastRadius()
-    prune: Prune | None = None  # null: what Git no longer names is told, and never removed
+    prune: Prune | None = None
 
 
 class FlappingSettings(Document):
-    """A target that has recovered `recoveries` times within `within` and fails again flaps."""
+    """A target that recovers too often in a short time, and fails again: people are told.
+
+    Attributes:
+        recoveries: so many verified recoveries …
+        within: … within this time.
+    """
 
     recoveries: int = Field(ge=2, le=100)
     within: Period
 
 
 class GuardSettings(Document):
-    """The platform-wide guard. `flapping` null: a target is repaired however often it fails."""
+    """The platform-wide guard.
+
+    Attributes:
+        policy: what may be done, by risk and time.
+        blast_radius: caps on how much is changed.
+        always_approve: operations that always wait for a person, whatever their risk.
+        min_confidence: a model's plan that is less sure of itself changes nothing: the next
+            planner plans.
+        engine_access: paths and addresses that lead to an engine: in a target that has one of
+            them mounted or among its variables, no command is executed.
+        flapping: when a target is left to people; null: it is repaired however often it fails.
+    """
 
     policy: Policy
     blast_radius: BlastRadius
-    # Operations that always wait for a person, whatever their risk.
     always_approve: tuple[Identifier, ...]
-    # A model's plan that is less sure of itself changes nothing: the next planner plans.
     min_confidence: float = Field(ge=0, le=1)
-    # Paths and addresses that lead to an engine: in a target that has one of them mounted or
-    # among its variables, no command is executed.
     engine_access: tuple[Regex, ...]
     flapping: FlappingSettings | None
 
 
 class VerifySettings(Document):
-    """When a repair counts as verified."""
+    """When a repair counts as verified.
+
+    Attributes:
+        deadline: until a repaired target has to be as Git says.
+        interval: between two looks.
+        stable_for: how long a service without any health check must stay up.
+    """
 
     deadline: Period
     interval: Duration
-    stable_for: Duration  # how long a service without any health check must stay up
+    stable_for: Duration
 
 
 class SecretSettings(Document):
-    """What a secret looks like: literal values under such keys are refused in Git."""
+    """What a secret looks like: literal values under such keys are refused in Git.
+
+    Attributes:
+        key_patterns: a literal value under such a key is refused in Git.
+        redact_patterns: cut out of everything that leaves the process.
+    """
 
     key_patterns: tuple[Regex, ...]
     redact_patterns: tuple[Regex, ...]
 
 
 class EscalationSettings(Document):
-    """How people are told. An escalation's alert ends after `lasts` unless told again."""
+    """How people are told.
+
+    Attributes:
+        lasts: an escalation's alert ends after this, unless it is told again.
+    """
 
     lasts: Duration
 
 
 class LogSettings(Document):
-    """UICI's own log on stderr."""
+    """UICI's own log on stderr.
+
+    Attributes:
+        level: the least important events that are written.
+        format: `auto` is text on a terminal and JSON lines elsewhere.
+    """
 
     level: Literal["debug", "info", "warning", "error"]
     format: Literal["auto", "text", "json"]
 
 
 class Platform(Document):
-    """platform.yml"""
+    """platform.yml
+
+    Attributes:
+        agent: which agent of agents.yml reconciles.
+        data_directory: the agent's own folder: its clone of the state repository, its locks and
+            its notes. `~` is the user's home. Two agents on one machine need two.
+        log: UICI's own log.
+        git: the state repository.
+        prefect: the Prefect server and what is registered there.
+        reconcile: the loop's own limits.
+        serve: what `uici serve` listens on.
+        observe: how the world is looked at.
+        compare: when a difference is a drift.
+        evidence: what is collected about an incident before it is planned.
+        guard: what may be done, how much of it, and what waits for a person.
+        verify: when a repair counts.
+        llm: the model's endpoint.
+        learning: what is kept of incidents that were worked on.
+        proposals: when another desired state is proposed.
+        approvals: how a step that needs a person is asked for.
+        escalation: how people are told.
+        notifications: Prefect's own notifications.
+        reports: what people find on the reports branch beside the reports.
+        secrets: what a secret looks like.
+    """
 
     api_version: Literal["uici/v1"]
     kind: Literal["Platform"]
@@ -343,4 +572,6 @@ class Platform(Document):
     proposals: ProposalSettings
     approvals: ApprovalSettings
     escalation: EscalationSettings
+    notifications: NotificationSettings = NotificationSettings()
+    reports: ReportSettings = ReportSettings()
     secrets: SecretSettings

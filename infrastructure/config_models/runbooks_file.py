@@ -25,6 +25,12 @@ class ErrorPattern(Document):
 
     A group named `subject` in the regex says of whom or what: the address that refuses, the
     variable that is missing. A regex that could take very long on a short line is refused.
+
+    Attributes:
+        name: unique.
+        regex: searched in each line, in Python's syntax.
+        meaning: for people and the model.
+        cause: the kind of cause that it tells.
     """
 
     name: Name
@@ -36,13 +42,17 @@ class ErrorPattern(Document):
 class RunbookCondition(Document):
     """All that is given must hold.
 
-    `kinds`: at least one of these; `all_kinds`: each of these; `only_kinds`: no other kind.
-
-    `fields`: at least one ConfigDrift is about one of these fields (JSON pointers
-    without the leading slash, first segment); `only_fields`: no ConfigDrift about
-    another. `patterns`: one of these error patterns was found in what the target logged or
-    its engine said of it. `probed`: whether desired state has an HTTP probe for it, which
-    passes where Unhealthy is not among the kinds.
+    Attributes:
+        kinds: at least one of these.
+        all_kinds: each of these.
+        only_kinds: no other kind.
+        fields: at least one ConfigDrift is about one of these fields (first segment of the JSON
+            pointer, without the slash).
+        only_fields: no ConfigDrift about another.
+        patterns: one of these error patterns was found in what the target logged or its engine
+            said of it.
+        probed: whether desired state has an HTTP probe for it, which passes where Unhealthy is
+            not among the kinds.
     """
 
     kinds: tuple[DriftKind, ...] = ()
@@ -59,6 +69,11 @@ class RunbookStep(Document):
 
     Parameter templates see `service` (desired spec), `drifts`, and in a runbook with
     `patterns` the `match`: its `name`, `meaning`, `subject`, `line` and `count`.
+
+    Attributes:
+        operation: of operations.yml.
+        parameters: templates, see above.
+        why: for people.
     """
 
     operation: Identifier
@@ -69,9 +84,15 @@ class RunbookStep(Document):
 class Runbook(Document):
     """What to do about a class of incidents, without a model.
 
-    `suffices`: a model could add nothing, so none is asked while the runbook is the one that
-    fits. `cause`: what the class alone tells; unless that suffices, the plan's cause is that of
-    the telling error pattern, where one was found.
+    Attributes:
+        name: unique.
+        when: for which incidents.
+        diagnosis: for people; a template as the parameters' are.
+        cause: what the class alone tells; unless the runbook suffices, the plan's cause is that
+            of the telling error pattern, where one was found.
+        suffices: a model could add nothing, so none is asked while the runbook is the one that
+            fits.
+        steps: in order.
     """
 
     name: Name
@@ -83,7 +104,12 @@ class Runbook(Document):
 
 
 class Runbooks(Document):
-    """runbooks.yml: the first runbook whose condition holds plans."""
+    """runbooks.yml: the first runbook whose condition holds plans.
+
+    Attributes:
+        patterns: what lines of logs tell.
+        runbooks: in order.
+    """
 
     api_version: Literal["uici/v1"]
     kind: Literal["Runbooks"]

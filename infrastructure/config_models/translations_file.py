@@ -17,6 +17,13 @@ class TranslationStep(Document):
     `service` (desired spec) and `target`; a value that is one expression keeps its type.
     `each: instance` repeats `do` for every instance in turn, the next only when the last
     call of the group succeeded.
+
+    Attributes:
+        call: a primitive of the executor.
+        with_: its arguments.
+        when: done only where this is true.
+        each: `instance`: a group, done for each in turn.
+        do: the group's steps.
     """
 
     model_config = ConfigDict(
@@ -39,7 +46,11 @@ class TranslationStep(Document):
 
 
 class CommandTranslations(Document):
-    """command_translations.yml: executor (or `platform`) → operation → steps."""
+    """command_translations.yml: executor (or `platform`) → operation → steps.
+
+    Attributes:
+        translations: executor → operation → steps. `platform` is what needs no executor.
+    """
 
     api_version: Literal["uici/v1"]
     kind: Literal["CommandTranslations"]

@@ -13,13 +13,16 @@ from infrastructure.service import PATTERN_WORDS, Backoff, Document
 
 _IDENTIFIER = r"^[a-z][a-z0-9_]*$"
 _URL = r"^https?://\S+$"
+_COMMIT_URL = r"^https?://[^\s{}]+\{sha\}[^\s{}]*$"
 PATTERN_WORDS |= {
     _IDENTIFIER: "be lower-case letters, digits and '_', with a letter first",
     _URL: "be an address such as http://127.0.0.1:9090",
+    _COMMIT_URL: "be an address with {sha} such as https://git.example.com/o/n/commit/{sha}",
 }
 
 Identifier = Annotated[str, StringConstraints(pattern=_IDENTIFIER, max_length=63)]
 Url = Annotated[str, StringConstraints(pattern=_URL)]
+CommitUrl = Annotated[str, StringConstraints(pattern=_COMMIT_URL)]
 
 
 def _compiles(pattern: str) -> str:
@@ -41,7 +44,12 @@ Regex = Annotated[str, AfterValidator(_compiles), Field(json_schema_extra={"form
 
 
 class Retry(Document):
-    """Bounded attempts with exponential, fully jittered back-off."""
+    """Bounded attempts with exponential, fully jittered back-off.
+
+    Attributes:
+        attempts: how often at most, the first time included.
+        backoff: the wait between two.
+    """
 
     attempts: int = Field(ge=1, le=20)
     backoff: Backoff

@@ -33,6 +33,15 @@ class SourcedService(Document):
     """What a compose file or manifest has no word for. What is set here counts.
 
     `depends_on`, `env` and `ignore_differences` are added to what the file says.
+
+    Attributes:
+        depends_on: added to what the file says.
+        env: variables by reference, added to what the file says.
+        health: as of a Service.
+        alerts: as of a Service.
+        ignore_differences: added to what the file says.
+        remediation: as of a Service.
+        suspend: as of a Service.
     """
 
     depends_on: tuple[Name, ...] | None = None
@@ -75,13 +84,22 @@ class SourceSpec(Document):
 
 
 class SourceMetadata(Document):
-    """Name of a Source; only for people."""
+    """Name of a Source; only for people.
+
+    Attributes:
+        name: unique among the sources.
+    """
 
     name: Name
 
 
 class Source(Document):
-    """One document of desired state that refers to files of another format."""
+    """One document of desired state that refers to files of another format.
+
+    Attributes:
+        metadata: its name.
+        spec: what it refers to.
+    """
 
     model_config = ConfigDict(json_schema_extra={"title": "UICI Source"})
 

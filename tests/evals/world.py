@@ -18,8 +18,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from executors.contract import Executor
 from executors.translator import CommandTranslator
 from flows.listener import RunRequest
@@ -38,6 +36,7 @@ from infrastructure.operation_registry import OperationRegistry
 from infrastructure.secret_references import SecretResolver
 from infrastructure.service import Service, target_id
 from monitoring.http_source import MonitoringClients
+from tests import yaml_text
 from tests.evals.file_engine import FileEngine
 from tests.evals.incident_file import (
     Incident,
@@ -113,10 +112,10 @@ def write_config(directory: Path, model: Model | None) -> UniversalConfig:
 
 
 def _rewrite(path: Path, changes: Mapping[str, Any]) -> None:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml_text.read(path.read_text(encoding="utf-8"))
     if "environments" in changes:
         content["environments"] = {}
-    path.write_text(yaml.safe_dump(over(content, changes)), encoding="utf-8")
+    path.write_text(yaml_text.write(over(content, changes)), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ def commit_history(file: IncidentFile, remote: Path) -> Path:
     for (ago, author, message), services in zip(moments, states, strict=True):
         stream.append(_commit(NOW - ago, author, message))
         stream.extend(
-            _blob(f"{name}.yml", yaml.safe_dump(document_of(file.environment, name, spec)))
+            _blob(f"{name}.yml", yaml_text.write(document_of(file.environment, name, spec)))
             for name, spec in services.items()
         )
     subprocess.run(

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from executors.contract import Executor
 from executors.translator import CommandTranslator
 from flows.listener import Listener, NullListener, RunRequest
 from flows.reconcile import reconcile
 from flows.report import RunReport
+from flows.reporting.status import Reported
 from flows.runtime import SYSTEM_CLOCK, Runtime, open_git
 from infrastructure.config_loader import (
     DEFAULT_DIRECTORY,
@@ -34,6 +33,7 @@ from infrastructure.operation_registry import OperationRegistry
 from infrastructure.secret_references import SecretResolver
 from infrastructure.service import Mode
 from monitoring.http_source import MonitoringClients
+from tests import yaml_text
 from tests.fakes.engine import FakeEngine
 
 ENVIRONMENT = "local-docker"
@@ -41,6 +41,7 @@ ENVIRONMENT = "local-docker"
 QUICK: Mapping[str, Any] = {
     # Tests break the same service again and again; test_flapping has it on.
     "guard": {"flapping": None},
+    "reports": {"pages": None},  # commits of their own; tests/unit/report/pages has them on
     "compare": {"grace": {"stopped": "0s", "starting": "0s", "confirmAfter": "10ms"}},
     "verify": {"deadline": "500ms", "interval": "10ms", "stableFor": "20ms"},
     "git": {"push": {"attempts": 3, "backoff": {"initial": "10ms", "max": "50ms"}}},
@@ -49,7 +50,7 @@ QUICK: Mapping[str, Any] = {
 
 def service_yaml(name: str, **spec: Any) -> str:
     """One Service file."""
-    return yaml.safe_dump(
+    return yaml_text.write(
         {
             "apiVersion": "uici/v1",
             "kind": "Service",
@@ -78,10 +79,9 @@ def write_config(directory: Path, **files: Mapping[str, Any]) -> Path:
     for name, change in files.items():
         _merge(changes.setdefault(name, {}), change)
     for name, change in changes.items():
-        path = directory / f"{name}.yml"
-        data = yaml.safe_load(path.read_text())
+        data = copy.deepcopy(yaml_text.read_file(DEFAULT_DIRECTORY / f"{name}.yml"))
         _merge(data, change)
-        path.write_text(yaml.safe_dump(data))
+        (directory / f"{name}.yml").write_text(yaml_text.write(data))
     return directory
 
 
@@ -111,8 +111,7 @@ class LoopWorld:
         """Commit Service files (name without `.yml` → text, None deletes) as a person."""
         work = self.root / "work"
         if not work.exists():
-            git(self.root, "clone", "-q", str(self.remote), str(work))
-            git(work, "checkout", "-q", "-B", "main")
+            git(self.root, "clone", "-q", "--template=", str(self.remote), str(work))
         for name, text in files.items():
             path = work / f"{name.replace('_', '-')}.yml"
             if text is None:
@@ -135,6 +134,11 @@ class LoopWorld:
             run_id=str(uuid.uuid4()),
         )
         return reconcile(asked, self.runtime, listener or NullListener())
+
+    def remembered(self) -> Reported:
+        """What the next process's run would find on the reports branch."""
+        git_state = open_git(self.config, agent_identity(self.config), self.runtime.redactor)
+        return git_state.reported()
 
     def reports(self) -> list[str]:
         """Subjects of the commits on the reports branch of the remote, newest first."""
@@ -162,7 +166,7 @@ def loop_world(
         wrap: what stands between the loop and the engine.
         config: changes of configuration files.
     """
-    git(root, "init", "-q", "--bare", "-b", "main", "remote.git")
+    git(root, "init", "-q", "--bare", "--template=", "-b", "main", "remote.git")
     platform = dict(config.pop("platform", {}))
     _merge(platform, {"git": {"remote": str(root / "remote.git"), **platform.get("git", {})}})
     loaded = UniversalConfigLoader(

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.alert_inbox import KnownServices
+from flows.listener import Listeners
 from flows.logging_setup import configure_logging
 from flows.serve import run_service
 from infrastructure.config_models import Platform
@@ -37,7 +39,9 @@ def main() -> int:
 @contextlib.contextmanager
 def _opened(platform: Platform, root: Path) -> Iterator[Loop]:
     from flows.approvals.wiring import desk_of  # noqa: PLC0415 - after Prefect's settings
+    from flows.prefect_edge.choices import Choices  # noqa: PLC0415 - the same
     from flows.prefect_edge.flow import Loop  # noqa: PLC0415 - the same
+    from flows.prefect_edge.links import places_of  # noqa: PLC0415 - the same
     from flows.reconcile import reconcile  # noqa: PLC0415 - the same
     from flows.report import render_markdown  # noqa: PLC0415 - the same
     from flows.runtime import open_git  # noqa: PLC0415 - the same
@@ -53,11 +57,17 @@ def _opened(platform: Platform, root: Path) -> Iterator[Loop]:
         world.engine.run(runtime.git.desired().services["local-docker/shop"])
         world.engine.kill("shop")
         own = open_git(world.config, runtime.identity, runtime.redactor)
+        known = KnownServices()
         yield Loop(
-            run=lambda request, listener: reconcile(request, runtime, listener),
+            run=lambda request, listener: reconcile(request, runtime, Listeners(listener, known)),
             render=lambda report: render_markdown(report, runtime.redactor.text),
             redactor=runtime.redactor,
             desk=desk_of(runtime, own),
+            choices=lambda: Choices(
+                tuple(world.config.environments.environments),
+                None if known.now is None else tuple(known.now),
+            ),
+            places=places_of(world.config.environments.environments, world.config.platform.git),
         )
 
 

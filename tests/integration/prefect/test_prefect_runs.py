@@ -32,6 +32,11 @@ def test_a_healing_run_shows_its_incident_report_and_drift(service: Service) -> 
     artifacts = {a["key"]: a for a in service.api.of_run("artifacts", run["id"])}
     assert artifacts["uici-report"]["type"] == "markdown"
     assert artifacts["uici-drift"]["type"] == "table"
+    assert artifacts["uici-plan"]["type"] == "table"
+    assert (artifacts["uici-progress"]["type"], artifacts["uici-progress"]["data"]) == (
+        "progress",
+        100,
+    )
     (row,) = json.loads(artifacts["uici-drift"]["data"])
     assert (row["target"], row["kind"], row["result"]) == (TARGET, "Stopped", "recovered")
     (task,) = service.api.of_run("task_runs", run["id"])
@@ -148,11 +153,10 @@ def test_the_form_has_a_choice_for_mode_and_lists_for_the_rest(service: Service)
     (deployment,) = service.api.deployments(service.pool)
     schema = deployment["parameter_openapi_schema"]
 
-    assert schema["definitions"]["Mode"]["enum"] == ["observe", "propose", "enforce"]
+    assert schema["properties"]["mode"]["enum"] == ["observe", "propose", "enforce"]
     assert {"environment", "targets", "mode"} == set(schema["properties"])
     assert all(field["description"] for field in schema["properties"].values())
-    kinds = schema["properties"]["targets"]["anyOf"]
-    assert {"type": "array", "items": {"type": "string"}} in kinds
+    assert schema["properties"]["targets"]["type"] == "array"
 
 
 def test_parameters_reach_the_run_and_wrong_ones_are_refused(service: Service) -> None:

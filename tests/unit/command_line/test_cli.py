@@ -409,6 +409,19 @@ def test_doctor_looks_into_the_embedded_repository_that_is_there(uici: Run, conf
     assert told() == f"embedded: main@sha1:{sha}, 2 services"
 
 
+def test_doctor_goes_on_where_the_seed_is_missing(uici: Run, config: str) -> None:
+    platform = Path(config) / "platform.yml"
+    data = yaml.safe_load(platform.read_text())
+    data["git"] |= {"remote": None, "seed": "not/there"}
+    platform.write_text(yaml.safe_dump(data))
+    answer = uici("doctor", "--config", config, "--json")
+    findings = {f["name"]: f for f in answer.data["findings"]}
+    assert answer.code == 1
+    assert findings["state repository"]["level"] == "error"
+    assert "git.seed is not/there" in findings["state repository"]["detail"]
+    assert "local-docker: engine" in findings
+
+
 def test_doctor_names_a_data_directory_that_can_not_be_used(
     uici: Run, config: str, tmp_path: Path
 ) -> None:

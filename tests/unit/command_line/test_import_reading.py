@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from executors.docker.membership import Listed
+from flows.command_line.commands.importing import import_app
 from flows.command_line.folder_tree import FolderTree
-from flows.command_line.import_commands import import_app
 from flows.command_line.import_compose import import_compose
 from flows.command_line.import_docker import _several
 from flows.command_line.import_files import Imported, write

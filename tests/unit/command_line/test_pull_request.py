@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.command_line.annotations import Style, annotated
 from flows.command_line.preview import preview
-from flows.command_line.pull_request import MARKER, Style, annotated, comment
+from flows.command_line.pull_request import MARKER, comment
 from flows.listener import RunRequest
 from infrastructure.errors import Problem
 from tests.fakes.loop import LoopWorld, loop_world, service_yaml

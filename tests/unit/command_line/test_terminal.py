@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.cli import _print_json
 from flows.command_line import output
 from flows.command_line.propose import show, show_notes
+from flows.command_line.terminal import print_json
 from flows.proposals.result import Proposal, Result
 from flows.reporting.proposal_note import ProposalNote, ProposalState
 from flows.reporting.status import Condition, ConditionType, TargetStatus
@@ -30,7 +30,7 @@ def test_json_means_the_same_and_is_spelled_without_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     data = {"a": [EVIL, "Zoë → 日本"], EVIL: None}
-    _print_json(data)
+    print_json(data)
     told = quiet(capsys)
     assert json.loads(told) == data
     assert "Zoë → 日本" in told

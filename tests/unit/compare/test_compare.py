@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.compare import Comparison, compare, confirm, unconfirmed_for
+from flows.comparison.config_drifts import normal_image
 from flows.comparison.drift import HealthStatus, Sync
-from flows.comparison.target_judgement import normal_image
 from flows.observe import SourceFailure
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.observed import (
@@ -223,6 +223,21 @@ def test_a_breached_metric_is_a_drift_and_an_absent_one_only_unknown() -> None:
     comparison = judged(wanted, instance_of(wanted), metrics=[absent])
     assert comparison.drifts == ()
     assert comparison.states[wanted.target].health is HealthStatus.UNKNOWN
+
+
+@pytest.mark.parametrize("probed", [True, False])
+def test_metrics_and_alerts_know_whether_a_probe_could_say_otherwise(*, probed: bool) -> None:
+    check = {"name": "up", "query": "up", "expect": "== 1"}
+    health = {"metrics": [check]} | ({"http": {"port": 80, "path": "/"}} if probed else {})
+    wanted = service(health=health, alerts=[{"matchers": {"service": "x"}}])
+    failed = MetricReading(wanted.target, "up", Reading.FAILED, 0.0)
+    drifts = judged(
+        wanted, instance_of(wanted), metrics=[failed], alerts=[alert(service="x")]
+    ).drifts
+    assert [(d.kind, d.probed) for d in drifts] == [
+        (DriftKind.METRIC_BREACH, probed),
+        (DriftKind.ALERT_FIRING, probed),
+    ]
 
 
 def test_only_alerts_that_all_matchers_match_belong_to_a_service() -> None:

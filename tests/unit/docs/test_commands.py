@@ -13,27 +13,22 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from typer.core import TyperCommand
+from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.command_line.commands.examples import EXAMPLES
 from flows.demo.place import ROOT
+from tests.reference.commands import all_commands
+from tests.unit.docs.pages import PAGES as MARKDOWN
 
-PAGES = sorted(
-    path
-    for pattern in (
-        "*.md",
-        "docs/**/*.md",
-        "deploy/**/*.md",
-        "deploy/ci/*.yml",
-        "monitoring/**/*.md",
-    )
-    for path in ROOT.glob(pattern)
-)
+PAGES = [*MARKDOWN, *sorted((ROOT / "deploy/ci").glob("*.yml"))]
 # A command line of its own, or one in a sentence's code. What follows a comment, a pipe or
 # a redirection is the shell's.
 _LINE = re.compile(r"^\s*(?:\$|- |- run:|run:|entry:)?\s*(?:\.venv/bin/)?(uici .+)$", re.MULTILINE)
 _CODE = re.compile(r"`(?:\.venv/bin/)?(uici [^`\n]+)`")
 _SHELL = re.compile(r"\s+(#|\||>|&&|;).*$")
-_GROUPS = {"import"}
+_GROUPS = {"import", "notifications"}
 
 
 def commands(path: Path) -> Iterator[str]:
@@ -43,7 +38,11 @@ def commands(path: Path) -> Iterator[str]:
             yield _SHELL.sub("", found).strip()
 
 
-FOUND = sorted({(str(p.relative_to(ROOT)), c) for p in PAGES for c in commands(p)})
+# Typer's group, which click does not type.
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+SHOWN = {(str(p.relative_to(ROOT)), c) for p in PAGES for c in commands(p)}
+TAUGHT = {("--help", _SHELL.sub("", line)) for lines in EXAMPLES.values() for line, _ in lines}
+FOUND = sorted(SHOWN | TAUGHT)
 
 
 def test_the_pages_show_commands() -> None:
@@ -54,8 +53,7 @@ def test_the_pages_show_commands() -> None:
 @pytest.mark.parametrize(("path", "line"), FOUND)
 def test_it_is_a_command_with_options_that_exist(path: str, line: str) -> None:
     words = shlex.split(re.sub(r"\[[^\]]*\]|…|\.\.\.", "", line), comments=True)[1:]
-    command = typer.main.get_command(app)
-    known = command.commands  # type: ignore[attr-defined]  # typer's group, which click does not type
+    known = COMMANDS
     assert words, path
     if words[0].startswith("-"):
         assert words[0] in {"--help", "-h", "--install-completion", "--show-completion"}
@@ -70,6 +68,23 @@ def test_it_is_a_command_with_options_that_exist(path: str, line: str) -> None:
     options = {name for parameter in chosen.params for name in (*parameter.opts, "--help", "-h")}
     used = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
     assert used <= options, f"{path}: {line}: it has {sorted(options)}"
+
+
+def test_every_command_teaches_by_examples() -> None:
+    assert {"", *(name for name, _ in all_commands())} == EXAMPLES.keys()
+    for name, lines in EXAMPLES.items():
+        assert all(line.startswith(f"uici {name}".strip()) for line, _ in lines), name
+
+
+@pytest.mark.parametrize(("name", "command"), list(all_commands()))
+def test_the_help_of_a_command_ends_with_its_examples(
+    name: str, command: TyperCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    told = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=100)
+    assert told.exit_code == 0
+    assert EXAMPLES[name][-1][0] in told.output.partition("Examples:")[2]
+    assert command.get_short_help_str(100) in " ".join(told.output.split())
 
 
 @pytest.mark.parametrize("name", ["github.yml", "gitlab.yml"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from executors.docker.spec import Reach, observed_instance
-from executors.kubernetes.objects import _host_access
+from executors.kubernetes.pods import _host_access
 from flows.guarding.reach import engine_access
 from infrastructure.config_loader import UniversalConfigLoader
 from infrastructure.observed import ObservedService

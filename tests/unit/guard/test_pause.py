@@ -263,14 +263,14 @@ def test_resume_in_one_environment_leaves_the_others_paused(world: LoopWorld) ->
     both = Pause(api_version="uici/v1", kind="Pause", reason="both", environments=("x", "y"))
     one = both.model_copy(update={"reason": "one", "environments": ("x",)})
     for each in (both, one):
-        world.runtime.git.pause(each, world.runtime.clock.now())
+        world.runtime.git.pausing().pause(each, world.runtime.clock.now())
     with pytest.raises(PermanentError, match="nothing in z"):
         switch.resume(world.runtime, ["z"])
     with pytest.raises(PermanentError, match=r"pause\.json pauses still"):
         switch.resume(world.runtime, ["x"])  # y is no environment here: it pauses everything
     (left,) = world.runtime.git.pauses()
     assert (left.pause.reason, left.pause.environments) == ("both", ("y",))
-    world.runtime.git.resume(world.runtime.clock.now())
+    world.runtime.git.pausing().resume(world.runtime.clock.now())
     switch.pause(asked(ENVIRONMENT), world.runtime)
     assert f"resumed in {ENVIRONMENT}" in switch.resume(world.runtime, [ENVIRONMENT])
     assert world.runtime.git.pauses() == ()

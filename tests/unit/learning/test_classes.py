@@ -65,6 +65,17 @@ def test_an_alert_beside_another_drift_is_its_symptom() -> None:
     assert name(alone) == "docker-alertfiring-shopdown"
 
 
+def test_a_metric_against_what_a_probe_says_is_a_class_of_its_own() -> None:
+    def breach(*others: Drift, probed: bool) -> Incident:
+        drift = Drift(SHOP.target, K.METRIC_BREACH, field="errors", probed=probed)
+        return Incident("f", "local", SHOP.target, (SHOP.target,), (drift, *others))
+
+    assert name(breach(probed=False)) == "docker-metricbreach-errors"
+    assert name(breach(probed=True)) == "docker-metricbreach-errors-probed"
+    # Where more is wrong, the probe does not say otherwise.
+    assert name(breach(Drift(SHOP.target, K.UNHEALTHY), probed=True)) == "docker-unhealthy"
+
+
 @given(
     kinds=st.lists(st.sampled_from(list(DriftKind)), min_size=1, max_size=9),
     fields=st.lists(st.text(max_size=300), max_size=20),

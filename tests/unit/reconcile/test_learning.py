@@ -62,7 +62,7 @@ def known(world: LoopWorld) -> dict[str, LearnedResolution]:
 
 
 def status(world: LoopWorld) -> TargetStatus:
-    return TargetStatus.model_validate_json(world.file(f"status/{TARGET}.json"))
+    return world.remembered().statuses[TARGET]
 
 
 def edit(world: LoopWorld, content: str | None, path: str = FILE) -> None:

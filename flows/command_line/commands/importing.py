@@ -1,9 +1,7 @@
-"""`uici import …`: its arguments. The work is done in the neighbours `import_*`."""
+"""`uici import …`: desired state from what runs, or from a compose file."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,21 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.command_line.commands.opening import load
+from flows.command_line.commands.options import ERROR, ConfigOption
+from flows.command_line.commands.parsing import Taught
+from flows.command_line.terminal import complain, print_json
+
 if TYPE_CHECKING:
     from flows.command_line.import_files import Imported, Written
     from infrastructure.config_loader import UniversalConfig
 
 import_app = typer.Typer(
     name="import",
-    help="Write desired-state files from what runs, or from a compose file.",
+    help="Write desired-state files from what runs, or from a file.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-_Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
-]
 _Environment = Annotated[
     str | None,
     typer.Option(
@@ -42,28 +41,31 @@ _Names = Annotated[list[str] | None, typer.Argument(help="Only these services (d
 _HERE = Path()
 
 
-@import_app.command("docker")
+@import_app.command("docker", cls=Taught)
 def docker(
     names: _Names = None,
     *,
     environment: _Environment = None,
     output: _Output = _HERE,
     force: _Force = False,
-    config: _Config = None,
+    config: ConfigOption = None,
     as_json: _Json = False,
 ) -> None:
-    """The containers that run on a Docker Engine, one file a service."""
+    """The containers that run on a Docker Engine, one file a service.
+
+    Exit code 0: written, 1: not.
+    """
     from flows.command_line.import_docker import import_docker  # noqa: PLC0415 - see flows.cli
     from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
 
-    loaded = _load(config)
+    loaded = load(config, stateless=True)
     wanted = the_environment(loaded, environment, "docker")
     with _discreet(loaded):
         found = import_docker(loaded, wanted, _identity(loaded), names=names or ())
         _finish(found, loaded, output, force=force, as_json=as_json)
 
 
-@import_app.command("compose")
+@import_app.command("compose", cls=Taught)
 def compose(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A compose file.")],
     *,
@@ -74,14 +76,17 @@ def compose(
     environment: _Environment = None,
     output: _Output = _HERE,
     force: _Force = False,
-    config: _Config = None,
+    config: ConfigOption = None,
     as_json: _Json = False,
 ) -> None:
-    """The services of a compose file, one file each."""
+    """The services of a compose file, one file each.
+
+    Exit code 0: written, 1: not.
+    """
     from flows.command_line.import_compose import import_compose  # noqa: PLC0415 - see flows.cli
     from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
 
-    loaded = _load(config)
+    loaded = load(config, stateless=True)
     wanted = the_environment(loaded, environment, "docker")
     limit = loaded.platform.git.max_file_bytes
     with _discreet(loaded):
@@ -89,36 +94,28 @@ def compose(
         _finish(found, loaded, output, force=force, as_json=as_json)
 
 
-@import_app.command("kubernetes")
+@import_app.command("kubernetes", cls=Taught)
 def kubernetes(
     names: _Names = None,
     *,
     environment: _Environment = None,
     output: _Output = _HERE,
     force: _Force = False,
-    config: _Config = None,
+    config: ConfigOption = None,
     as_json: _Json = False,
 ) -> None:
-    """The workloads of a Kubernetes environment's namespaces, one file each."""
+    """The workloads of a Kubernetes environment's namespaces, one file each.
+
+    Exit code 0: written, 1: not.
+    """
     from flows.command_line.import_files import the_environment  # noqa: PLC0415 - see flows.cli
     from flows.command_line.import_kubernetes import import_kubernetes  # noqa: PLC0415 - as above
 
-    loaded = _load(config)
+    loaded = load(config, stateless=True)
     wanted = the_environment(loaded, environment, "kubernetes")
     with _discreet(loaded):
         found = import_kubernetes(loaded, wanted, _identity(loaded), names=names or ())
         _finish(found, loaded, output, force=force, as_json=as_json)
-
-
-def _load(config: Path | None) -> UniversalConfig:
-    from flows.command_line.validation import require_folder  # noqa: PLC0415 - see flows.cli
-    from infrastructure.config_loader import (  # noqa: PLC0415 - as above
-        DEFAULT_DIRECTORY,
-        UniversalConfigLoader,
-    )
-
-    require_folder(config)
-    return UniversalConfigLoader(config or DEFAULT_DIRECTORY, stateless=True).load()
 
 
 @contextmanager
@@ -167,18 +164,17 @@ def _finish(
     redact = config.redactor().text
     nothing = "" if written.files else _NOTHING
     if as_json:
-        data = _as_data(written, found.environment, nothing)
-        print(json.dumps(config.redactor().data(data), ensure_ascii=False, indent=2))  # noqa: T201 - a command line speaks
+        print_json(config.redactor().data(_as_data(written, found.environment, nothing)))
     else:
         for sentence in written.left_out:
-            print(f"left out: {_printable(redact(sentence))}", file=sys.stderr)  # noqa: T201 - as above
+            complain(f"left out: {redact(sentence)}")
         for path in written.files:
-            print(path)  # noqa: T201 - as above
+            print(path)  # noqa: T201 - a command line speaks
     if nothing and not as_json:
         raise PermanentError(nothing)
     if nothing:  # stdout has its one document
-        print(f"error: {nothing}", file=sys.stderr)  # noqa: T201 - as above
-        raise typer.Exit(1)
+        complain(f"error: {nothing}")
+        raise typer.Exit(ERROR)
 
 
 _NOTHING = "nothing was imported: there is nothing that a service can be made of"
@@ -193,7 +189,3 @@ def _as_data(written: Written, environment: str, error: str) -> dict[str, Any]:
         "leftOut": [*written.left_out, *written.comments],
         **({"errors": [error]} if error else {}),
     }
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,86 @@
+"""From options to what a command works with: configuration, an open session, a request."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.command_line.session import Session
+    from flows.listener import RunRequest
+    from infrastructure.config_loader import UniversalConfig
+
+
+@contextlib.contextmanager
+def opened(config: Path | None, state: str | None, branch: str | None = None) -> Iterator[Session]:
+    """A session on the configuration; closed at the end.
+
+    Raises:
+        UiciError: the configuration is not valid, or the runtime can't be opened.
+    """
+    from flows.command_line.session import open_session  # noqa: PLC0415 - see flows.cli
+
+    with open_session(load(config, state, branch)) as session:
+        yield session
+
+
+def load(
+    config: Path | None,
+    state: str | None = None,
+    branch: str | None = None,
+    *,
+    stateless: bool = False,
+) -> UniversalConfig:
+    """The configuration of a folder; None: the shipped one.
+
+    Raises:
+        UiciError: there is no such folder, or what it holds is not valid.
+    """
+    from infrastructure.config_loader import (  # noqa: PLC0415 - see flows.cli
+        DEFAULT_DIRECTORY,
+        UniversalConfigLoader,
+    )
+
+    if config is not None and not config.is_dir():
+        _refuse_folder(config)
+    loader = UniversalConfigLoader(
+        config or DEFAULT_DIRECTORY, state=state, branch=branch, stateless=stateless
+    )
+    return loader.load()
+
+
+def _refuse_folder(config: Path) -> None:
+    from flows.command_line.validation import require_folder  # noqa: PLC0415 - see flows.cli
+
+    require_folder(config)
+
+
+def requested(
+    environment: list[str] | None, target: list[str] | None, mode: str | None = None
+) -> RunRequest:
+    """What a run is asked to look at; nothing named: everything.
+
+    Raises:
+        typer.BadParameter: no such mode.
+    """
+    from flows.listener import RunRequest  # noqa: PLC0415 - see flows.cli
+    from infrastructure.service import Mode  # noqa: PLC0415 - as above
+
+    if mode is not None and mode not in list(Mode):
+        raise typer.BadParameter(f"mode is one of {', '.join(Mode)}, not {mode}")
+    return RunRequest(
+        environments=tuple(environment) if environment else None,
+        targets=tuple(target) if target else None,
+        mode=Mode(mode) if mode else None,
+        run_id=new_run_id(),
+    )
+
+
+def new_run_id() -> str:
+    """An id for a run that begins now."""
+    return str(uuid.uuid4())

@@ -1,0 +1,42 @@
+"""Options that several commands have, and the codes that they exit with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command_line.commands.completing import environments
+
+OK, ERROR, DRIFT, INTERRUPTED = 0, 1, 2, 130
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
+]
+StateOption = Annotated[
+    str | None,
+    typer.Option("--state", metavar="REPO", help="State repository, in place of git.remote."),
+]
+EnvironmentOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--environment",
+        "-e",
+        metavar="NAME",
+        help="Only this environment; repeatable.",
+        autocompletion=environments,
+    ),
+]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="NAME", help="Only this service; repeatable."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; logs on stderr.")
+]
+WatchOption = Annotated[
+    float | None,
+    typer.Option("--watch", "-w", metavar="SECONDS", min=0.5, help="Again every so often."),
+]

@@ -1,0 +1,101 @@
+"""`uici report --list`, `--day`, `--target`: the newest runs in a terminal, and as JSON.
+
+The report of one run is printed by `flows.command_line.output`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from flows.command_line.output import escape, new_console, new_table
+from flows.git_state import GitState
+from flows.reporting.pages.stored import StoredRun
+from flows.reporting.status import REPORT_FOLDER
+from flows.reporting.text import short_name
+from infrastructure.errors import InvalidInputError, NotFoundError, Problem
+
+NEWEST = 20
+_SEARCHED = 2_000  # newest reports that are searched for a target
+_COLOURS = {
+    "recovered": "green",
+    "nothing_to_do": "green",
+    "waiting": "yellow",
+    "held": "yellow",
+    "interrupted": "yellow",
+}
+
+
+def listed_runs(git: GitState, *, day: str = "", target: str = "") -> list[StoredRun]:
+    """The newest reports first: 20, or all of a day or about a target that are found.
+
+    Args:
+        git: the state repository, with the newest reports.
+        day: YYYY-MM-DD, UTC; empty: any.
+        target: inventory id or name; empty: any.
+
+    Raises:
+        InvalidInputError: it is no day.
+        NotFoundError: there is no such report.
+    """
+    of_day = _day(day) if day else None
+    limit = _SEARCHED if day or target else NEWEST
+    runs = git.newest_reports(limit, day=of_day)
+    if target:
+        runs = [r for r in runs if any(target in _names(i.root) for i in r.incidents)]
+    if not runs:
+        asked = " ".join(filter(None, [day and f"on {day}", target and f"about {target}"]))
+        raise NotFoundError(
+            f"no report {asked or 'yet'}: uici status shows what is known of each target"
+        )
+    return runs
+
+
+def _names(root: str) -> tuple[str, str]:
+    return root, short_name(root)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        said = f"{text} is no day: write it as 2026-11-22"
+        raise InvalidInputError([Problem("--day", 0, 0, said)]) from None
+
+
+def show(runs: Sequence[StoredRun]) -> None:
+    """For people."""
+    console = new_console()
+    table = new_table("report", "result", "what happened")
+    table.columns[0].no_wrap = True
+    for run in runs:
+        results = dict.fromkeys(incident.result for incident in run.incidents)
+        words = ", ".join(
+            f"[{_COLOURS.get(result, 'red')}]{escape(result.replace('_', ' '))}[/]"
+            for result in results
+        )
+        table.add_row(escape(run.path.removeprefix(f"{REPORT_FOLDER}/")), words, escape(run.title))
+    console.print(table)
+
+
+def as_data(runs: Sequence[StoredRun]) -> dict[str, Any]:
+    """For programs."""
+    items = [
+        {
+            "path": run.path,
+            "title": run.title,
+            "incidents": [
+                {
+                    "root": incident.root,
+                    "result": incident.result,
+                    "planner": incident.planner,
+                    "faultToRecoverySeconds": incident.seconds,
+                    "tokens": incident.tokens,
+                }
+                for incident in run.incidents
+            ],
+        }
+        for run in runs
+    ]
+    return {"apiVersion": "uici/v1", "kind": "ReportList", "items": items}
