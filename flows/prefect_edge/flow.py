@@ -47,7 +47,6 @@ from infrastructure.redaction import Redactor
 from infrastructure.service import Mode
 
 FLOW_NAME = "reconcile"
-DRIFT_REMAINS = "DriftRemains"
 
 T = TypeVar("T")
 
@@ -192,15 +191,14 @@ def _shown(loop: Loop, outbox: Outbox, told: Told) -> Iterator[PrefectListener]:
 def run_state(report: RunReport, redactor: Redactor) -> State[None]:
     """The Prefect state of a run.
 
-    Drift that remains is no failure of the run: a person or a back-off is waited for. It
-    is `Completed` by type and `DriftRemains` by name, so that automations can tell it.
+    Drift that remains is no failure of the run: a person or a back-off is waited for, which
+    the run's name says, and events tell automations. It has no state name of its own: Prefect's
+    lists of runs show by default only the names that Prefect itself knows.
     """
     message = redactor.text(run_name(report))
     match report.result:
-        case RunResult.CONVERGED:
+        case RunResult.CONVERGED | RunResult.DRIFT_REMAINS:
             return Completed(message=message)
-        case RunResult.DRIFT_REMAINS:
-            return Completed(name=DRIFT_REMAINS, message=message)
         case RunResult.ERROR:
             return Failed(message=redactor.text("; ".join(report.errors)) or message)
 

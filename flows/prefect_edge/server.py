@@ -116,6 +116,8 @@ def prefect_server(
         **client_environment(api_url, home),
         "PREFECT_UI_API_URL": api_url,
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # In 3.8.8 the second interface offers no form to a run that waits for a person.
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         # A run a minute is half a million a year: finished runs go after Prefect's retention.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",

@@ -84,7 +84,7 @@ def test_no_secret_reaches_prefect(service: Service) -> None:
 def test_drift_that_waits_for_a_person_is_no_failure(service: Service) -> None:
     run = service.run("wait")
 
-    assert (run["state_type"], run["state_name"]) == ("COMPLETED", "DriftRemains")
+    assert (run["state_type"], run["state_name"]) == ("COMPLETED", "Completed")
     assert run["name"] == "waiting: market-predictor needs approval"
     (task,) = service.api.of_run("task_runs", run["id"])
     assert task["state_name"] == "Waiting"
