@@ -51,9 +51,11 @@ LOGGER = "uici"
 # (pydantic's ValidationError and json's JSONDecodeError are ValueErrors).
 API_ERRORS = (httpx.HTTPError, PrefectException, TimeoutError, ValueError, OSError)
 
-# A request that takes longer is a Prefect API that hangs; the run's end waits for it once.
-# Prefect's client asks again itself where SQLite was busy, which takes a few seconds.
+# A request that takes longer is a Prefect API that hangs. Prefect's client asks again itself
+# where SQLite was busy, which takes a few seconds.
 _REQUEST_SECONDS = 10.0
+# One may be the API's bad moment; the run's end waits for so many in a row.
+_MAX_FAILURES = 2
 _LOG_BATCH = 100  # lines a request; Prefect refuses bodies of more than a megabyte
 
 Send = Callable[["PrefectClient"], Awaitable[object]]
@@ -69,8 +71,8 @@ _INCIDENT_TASK = Task(_incident, name="incident")
 class Outbox:
     """What is to be sent to the Prefect API, sent in order by the flow's event loop.
 
-    `put` and `log` may be called from any thread and return at once. After the first
-    failure everything else is dropped, with one warning.
+    `put` and `log` may be called from any thread and return at once. What fails is dropped,
+    and after two failures in a row everything else, with one warning.
     """
 
     def __init__(self, client: PrefectClient, flow_run_id: UUID) -> None:
@@ -79,7 +81,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Send | None] = asyncio.Queue()
         self._lines: list[LogCreate] = []
-        self._broken = False
+        self._failures = 0  # in a row
         self._pump = asyncio.create_task(self._send_all())
 
     def put(self, send: Send) -> None:
@@ -110,23 +112,27 @@ class Outbox:
         await self._send_lines()
 
     async def _send_lines(self) -> None:
-        while self._lines and not self._broken:
+        while self._lines and self._failures < _MAX_FAILURES:
             batch, self._lines = self._lines[:_LOG_BATCH], self._lines[_LOG_BATCH:]
             await self._send(lambda client, batch=batch: client.create_logs(batch))  # type: ignore[misc]  # bound now, not when called
 
     async def _send(self, send: Send) -> None:
-        if self._broken:
+        if self._failures >= _MAX_FAILURES:
             return
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await send(self._client)
         except API_ERRORS as exc:
-            self._broken = True
+            self._failures += 1
+            gone = self._failures >= _MAX_FAILURES
+            rest = "this run is not shown further in Prefect" if gone else "Prefect lacks a part"
             structlog.get_logger(LOGGER).warning(
-                "prefect_unreachable",
+                "prefect_unreachable" if gone else "prefect_request_failed",
                 error=f"{type(exc).__name__}: {exc}",
-                consequence="this run is not shown further in Prefect; its report is in Git",
+                consequence=f"{rest}; the report is in Git",
             )
+        else:
+            self._failures = 0
 
 
 @dataclass(slots=True)

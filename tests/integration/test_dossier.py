@@ -86,6 +86,15 @@ def _until_restarted(host: str, times: int) -> None:
     raise AssertionError("the container does not restart")
 
 
+def _between_restarts(world: LoopWorld) -> Evidence:
+    """The dossier of a moment at which the container is down: the engine waits ever longer."""
+    for _ in range(10):
+        evidence = _dossier(world)
+        if any("exit code" in fact for fact in evidence.facts):
+            break
+    return evidence
+
+
 def _dossier(world: LoopWorld) -> Evidence:
     opened = world.runtime.open_world(RunRequest(None, None, None, "run"))
     sight = look(opened)
@@ -95,7 +104,7 @@ def _dossier(world: LoopWorld) -> Evidence:
 
 
 def test_the_dossier_of_a_crash_loop(world: LoopWorld) -> None:
-    evidence = _dossier(world)
+    evidence = _between_restarts(world)
     text = dossier_text(evidence)
     print(text)  # noqa: T201 - the worked example: shown by pytest -s
     limits = world.config.platform.evidence
