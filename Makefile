@@ -7,9 +7,9 @@ STAMP := .venv/.installed
 COVERAGE := .scratch/coverage
 # Options for pytest, such as `make test PYTEST="-k guard"`.
 PYTEST ?=
-# Two processes run what needs real servers, and mostly wait for them; the third runs
-# everything else meanwhile. It suits two cores.
-WORKERS ?= 3
+# Both begin with what needs real servers, and mostly wait for them; then they share the rest.
+# More of them starve servers that tests give seconds to answer.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint fmt bench evals chaos schemas docs clean setup servers browser

@@ -84,15 +84,17 @@ def test_a_storm_starts_one_run_and_one_more(listening: tuple[Service, int]) -> 
     service, port = listening
     before = len(looks(service))
     service.behave("slow 3")
+    begun_at = time.monotonic()
     with httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30) as client:
         for number in range(300):
             name = "web" if number % 2 else "db"
             body = message(alert(name, fingerprint=f"f{number}"))
             answer = client.post(f"http://127.0.0.1:{port}/alerts", content=body)
             assert answer.status_code == 202
+    lasted = time.monotonic() - begun_at  # on a busy machine longer than a run
     wait_for(lambda: len(looks(service)) > before, what="the first run")
     wait_for(lambda: not service.api.runs(service.pool, "RUNNING", "PENDING"), what="quiet")
     time.sleep(2)  # that no third comes can only be seen by waiting
     begun = [targets for _, targets in looks(service)[before:]]
-    assert 1 <= len(begun) <= 2
+    assert 1 <= len(begun) <= 2 + lasted // 3
     assert set(",".join(begun).split(",")) == {"local-docker/db", "local-docker/web"}
