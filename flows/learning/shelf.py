@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -87,10 +86,22 @@ def parse_knowledge(content: bytes, name: str) -> Knowledge:
     Raises:
         InvalidInputError: it is not YAML, not one document, not of this kind or class.
     """
-    return _parsed(content, name)
+    before = _newest.get(name)
+    if before is not None and before[0] == content:
+        return before[1]
+    known = _parsed(content, name)
+    if len(_newest) >= _REMEMBERED:
+        _newest.clear()
+    _newest[name] = content, known
+    return known
 
 
-@lru_cache(maxsize=1024)  # the same few files at every commit; a millisecond and a half each
+# Most files are as they were at the last commit, and cost a millisecond and a half each.
+# Only the newest text of a class is kept: each repair writes another.
+_REMEMBERED = 1024
+_newest: dict[str, tuple[bytes, Knowledge]] = {}
+
+
 def _parsed(content: bytes, name: str) -> Knowledge:
     file = knowledge_path(name)
     documents = parse_yaml(content, file=file, max_bytes=len(content))
