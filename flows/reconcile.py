@@ -88,7 +88,8 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         bring_branches(runtime, world, report)
         if not report.stopped and report.result is not RunResult.ERROR:
             propose_after(runtime, world, report.statuses)
-        publish_pages(runtime, now=world.clock.now())
+        if not report.stopped:
+            publish_pages(runtime, now=world.clock.now())
         laps.end(Stage.REPORT)
     report = replace(report, stage_seconds=laps.seconds)
     listener.run_finished(report)

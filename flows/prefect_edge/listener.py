@@ -351,7 +351,7 @@ class PrefectListener(NullListener):
         """The progress artifact, made at its first state and written over afterwards."""
         if not self._progress_begun:
             return
-        words = self._text(plain(progress.words))
+        words = plain(self._text(progress.words))
         flow_run_id = self._outbox.flow_run_id
 
         async def send(client: PrefectClient) -> None:

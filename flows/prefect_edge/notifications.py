@@ -20,6 +20,7 @@ from prefect.blocks import notifications as blocks
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import BlockDocumentUpdate
+from prefect.client.schemas.objects import BlockDocument
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger
 from prefect.events.schemas.events import ResourceSpecification
@@ -31,7 +32,7 @@ from infrastructure.config_models.notification_settings import BLOCKS
 from infrastructure.errors import PermanentError
 from infrastructure.service import SecretRef
 
-_PAGE = 200
+_PAGE = 200  # of one answer of Prefect
 _SEPARATOR = "--"  # no channel's name has two dashes
 
 
@@ -186,9 +187,14 @@ class Notifications:
         """Own blocks by name. One of an earlier kind goes under the name of its kind."""
         found: dict[str, _Document] = {}
         for kind in _KINDS.values():
-            documents = await client.read_block_documents_by_type(
-                kind.get_block_type_slug(), include_secrets=True
-            )
+            slug = kind.get_block_type_slug()
+            documents: list[BlockDocument] = []
+            while page := await client.read_block_documents_by_type(
+                slug, offset=len(documents), limit=_PAGE, include_secrets=True
+            ):
+                documents += page
+                if len(page) < _PAGE:
+                    break
             for each in documents:
                 if each.name is not None and self._is_own(each.name):
                     document = _Document(each.id, kind.get_block_type_name(), each.data)
@@ -247,7 +253,12 @@ class Notifications:
 
     async def _existing(self, client: PrefectClient) -> list[Automation]:
         """Those that carry UICI's marks."""
-        return [each for each in await client.read_automations() if self._tag in each.tags]
+        found: list[Automation] = []
+        while page := await client.read_automations(limit=_PAGE, offset=len(found)):
+            found += page
+            if len(page) < _PAGE:
+                break
+        return [each for each in found if self._tag in each.tags]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a run leaves on its page in Prefect, as values: report, drift, plan, links, timeline.
+"""What a run leaves on its page in Prefect, as values: report, drift, plan, links.
 
 The report is the one that stands in Git; the page adds what only makes sense there (links,
 tables that can be sorted). Cells of Prefect's tables show text as it is, and Markdown of the
@@ -18,8 +18,7 @@ from flows.plan import PlannerKind
 from flows.prefect_edge.links import Places, links
 from flows.reporting.run_summary import drift_fields, run_name
 from flows.reporting.sentences import planner, verdict_words, worst_first
-from flows.reporting.text import Redact, cell, moment, plain, short_name
-from flows.reporting.timeline import timeline
+from flows.reporting.text import Redact, cell, plain
 from flows.reporting.values import IncidentReport, RunReport
 from infrastructure.operations import OperationOutcome
 
@@ -27,7 +26,6 @@ REPORT_KEY = "uici-report"
 DRIFT_KEY = "uici-drift"
 PLAN_KEY = "uici-plan"
 _ROWS = 200  # of one table
-_TIMELINE = "Timeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +65,9 @@ class RunPage:
     def _markdown(self, report: RunReport) -> str:
         text = self.redact(self.render(report)).rstrip("\n")
         parts = [text]
-        if f"# {_TIMELINE}" not in text and (told := list(self._timeline(report))):
-            parts += ["", f"## {_TIMELINE}", "", *told]
         if found := list(links(report, self.places, self.redact)):
             parts += ["", "## Links", "", *found]
         return "\n".join(parts) + "\n"
-
-    def _timeline(self, report: RunReport) -> Iterator[str]:
-        incidents = worst_first(report.incidents)
-        for incident in incidents:
-            if len(incidents) > 1:
-                yield from ("", f"**{cell(self.redact(short_name(incident.incident.root)))}**", "")
-            yield from ("| Time | What |", "|---|---|")
-            for row in timeline(report, incident):
-                yield f"| {moment(row.at)} | {cell(self.redact(row.words), 300)} |"
 
     def _table(self, key: str, rows: list[dict[str, Any]], description: str) -> Artifact:
         shown = [{name: self._shown(value) for name, value in row.items()} for row in rows[:_ROWS]]
@@ -89,7 +76,7 @@ class RunPage:
         return Artifact(key, "table", json.dumps(shown), description)
 
     def _shown(self, value: Any) -> Any:
-        return self.redact(plain(value, 500)) if isinstance(value, str) else value
+        return plain(self.redact(value), 500) if isinstance(value, str) else value
 
 
 def _eventful(report: RunReport) -> bool:

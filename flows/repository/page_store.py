@@ -89,7 +89,7 @@ class PageStore:
         """
         if tip is None:
             return None
-        listing, days = self._listed(tip.sha, pages.days)
+        listing, days = self._listed(tip.sha, pages.days, now)
         before = read_index(reported.pages)
         index = PageIndex(now, {each.day: self._counted(each, before, listing) for each in days})
         files = self._day_pages(days, index, before, listing, pages)
@@ -104,10 +104,14 @@ class PageStore:
         self._published = done.sha if done is not None else tip.sha
         return done
 
-    def _listed(self, tip: str, count: int) -> tuple[Listing, list[_Day]]:
-        """The days that are shown, the oldest first."""
+    def _listed(self, tip: str, count: int, now: datetime) -> tuple[Listing, list[_Day]]:
+        """The days that are shown, the oldest first.
+
+        A run whose clock was ahead must not hide all others: tomorrow is the last one.
+        """
         folders = self._repository.directories(tip, REPORT_FOLDER)
-        found = {day for folder in folders if (day := day_of(folder)) is not None}
+        last = now.date() + timedelta(days=1)
+        found = {day for folder in folders if (day := day_of(folder)) is not None and day <= last}
         first = max(found, default=date.min) - timedelta(days=count - 1) if found else date.min
         shown = sorted(day for day in found if day >= first)
         if not shown:

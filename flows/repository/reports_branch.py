@@ -37,6 +37,7 @@ from infrastructure.errors import TemporaryError
 _log = structlog.get_logger("uici")
 
 _STATUSES = "status/"
+_INTENTS = "intents/"
 _RUN = re.compile(rb"^UICI-Run: (\S+)$", re.MULTILINE)
 _SEARCH_DEPTH = 500  # commits that are searched for one that was replayed
 # What a remote answers when somebody else was faster: worth a replay.
@@ -209,13 +210,15 @@ class _Learned:
     """Files that others may have written meanwhile, in a replay: they have their say.
 
     Knowledge is merged. A status that another has written stands, unless ours tells what this
-    very run has done there: what was only looked at, or never begun, was overtaken.
+    very run has done there: what was only looked at, or never begun, was overtaken. So does one
+    that another may have counted an attempt upon: his intent counts on that very file.
     """
 
     def __init__(self, plumbing: Plumbing, base: str | None, known: Mapping[str, str]) -> None:
         self._plumbing = plumbing
         self._base = base
         self._known = known
+        self._intents = frozenset(path for path in known if path.startswith(_INTENTS))
         self._made: dict[str, bytes] = {}  # by identity; not in the repository yet
         self._ours: set[str] = set()  # statuses that an earlier commit of the replay has made
         self._before: Mapping[str, str] | None = None
@@ -242,7 +245,8 @@ class _Learned:
 
     def _overtaken(self, edit: Edit, run: str) -> bool:
         theirs, stood = self._known.get(edit.path), self._stood_before().get(edit.path)
-        if not theirs or theirs in (stood, edit.blob) or theirs in self._ours:
+        changed = theirs not in (stood, edit.blob)
+        if not theirs or theirs in self._ours or not (changed or self._others_began()):
             if edit.blob is not None:
                 self._ours.add(edit.blob)
             return False
@@ -251,9 +255,12 @@ class _Learned:
             self._ours.add(edit.blob)
         return not told
 
+    def _others_began(self) -> bool:
+        return not self._intents <= self._stood_before().keys()
+
     def _stood_before(self) -> Mapping[str, str]:
         if self._before is None:
-            folders = (KNOWLEDGE_FOLDER, _STATUSES.rstrip("/"))
+            folders = (KNOWLEDGE_FOLDER, _STATUSES.rstrip("/"), _INTENTS.rstrip("/"))
             files = self._plumbing.tree(self._base, folders).files if self._base else {}
             self._before = {path: blob.sha for path, blob in files.items()}
         return self._before

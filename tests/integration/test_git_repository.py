@@ -231,6 +231,21 @@ def test_a_status_of_another_is_not_overwritten_by_a_mere_look(
     assert remote.files() == {"status/shop.json": b"theirs"}
 
 
+@pytest.mark.parametrize("path", ["intents/7.json", "reports/7.json"])
+def test_a_status_that_an_intent_counts_upon_is_not_replaced_by_a_mere_look(
+    remote: Remote, tmp_path: Path, path: str
+) -> None:
+    """The other may die: then what his intent has counted is found by that very file."""
+    ours, theirs = agent(remote.path, tmp_path / "one"), agent(remote.path, tmp_path / "two")
+    theirs.push(REPORTS, committed(theirs, "status/shop.json", b"counted upon"))
+    ours.fetch("main", REPORTS)
+    theirs.push(REPORTS, committed(theirs, path, b"{}"))
+    ours.push(REPORTS, committed(ours, "status/shop.json", b"looked at"))
+    intent = path.startswith("intents/")
+    expected = b"counted upon" if intent else b"looked at"
+    assert remote.files()["status/shop.json"] == expected
+
+
 def test_unpushed_commits_survive_somebody_s_rewrite(remote: Remote, tmp_path: Path) -> None:
     repository = agent(remote.path, tmp_path / "data")
     repository.push(REPORTS, committed(repository, "old.md"))

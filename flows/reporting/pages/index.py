@@ -114,13 +114,15 @@ def read_index(content: bytes | None) -> PageIndex:
 
 def _count(value: Any) -> DayCount:
     results = {str(name): _number(n) for name, n in value["results"].items()}
-    seconds = float(value["seconds"])
-    if not 0 <= seconds < _MOST:
+    seconds = value["seconds"]  # compared as it is: no float holds every number of JSON
+    if not isinstance(seconds, int | float) or not 0 <= seconds < _MOST:
         raise ValueError("seconds out of bounds")
     last = value["last"]
     if not isinstance(last, str):
         raise TypeError("no name")
-    return DayCount(_number(value["reports"]), last, results, seconds, _number(value["timed"]))
+    return DayCount(
+        _number(value["reports"]), last, results, float(seconds), _number(value["timed"])
+    )
 
 
 def _number(value: Any) -> int:

@@ -39,7 +39,7 @@ def test_a_healed_incident_is_told_with_timeline_and_links_once() -> None:
     assert list(made) == ["uici-report", "uici-drift", "uici-plan"]
     text = made["uici-report"].data
     assert text.startswith("# market-predictor: ")
-    assert text.count("# Timeline") == 1
+    assert text.count("| Timeline |") == 1
     assert text.count("## Links") == 1
     assert COMMIT.replace("{sha}", "a" * 40) in text
     (row,) = json.loads(made["uici-plan"].data)

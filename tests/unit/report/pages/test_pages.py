@@ -205,8 +205,16 @@ def test_a_hostile_report_is_counted_as_far_as_it_is_one() -> None:
         run = stored_run("reports/2026/11/22/10/101010-a", content, f"# {EVIL}\n".encode())
         assert all(i.result == "unknown" for i in run.incidents)
         assert run.title
-    nan = b'{"incidents": [{"result": "recovered", "faultToRecoverySeconds": NaN}]}'
-    assert stored_run("a", nan).incidents[0].seconds is None
+    for number in ("NaN", "Infinity", "-1", "1" + "0" * 400, '"5"'):
+        odd = b'{"incidents": [{"faultToRecoverySeconds": ' + number.encode() + b"}]}"
+        assert stored_run("a", odd).incidents[0].seconds is None
+
+
+def test_a_number_that_no_float_holds_is_no_day() -> None:
+    day = '{"reports": 1, "last": "a", "results": {}, "timed": 1, "seconds": '
+    for seconds, days in (("5", 1), ("1" + "0" * 400, 0), ("NaN", 0)):
+        content = '{"days": {"2026-11-22": ' + day + seconds + "}}}"
+        assert len(read_index(content.encode()).days) == days
 
 
 def test_a_badge_is_an_image_that_says_it() -> None:
