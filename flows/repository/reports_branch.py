@@ -27,6 +27,7 @@ import structlog
 
 from flows.learning.merge import is_knowledge, merged_file
 from flows.learning.shelf import KNOWLEDGE_FOLDER
+from flows.reporting.status import status_path
 from flows.repository.contract import Commit
 from flows.repository.fast_import import Edit, NewCommit
 from flows.repository.plumbing import ABSENT, Move, Plumbing, blob_id
@@ -211,14 +212,15 @@ class _Learned:
 
     Knowledge is merged. A status that another has written stands, unless ours tells what this
     very run has done there: what was only looked at, or never begun, was overtaken. So does one
-    that another may have counted an attempt upon: his intent counts on that very file.
+    that another's intent has counted an attempt upon: it counts on that very file.
     """
 
     def __init__(self, plumbing: Plumbing, base: str | None, known: Mapping[str, str]) -> None:
         self._plumbing = plumbing
         self._base = base
         self._known = known
-        self._intents = frozenset(path for path in known if path.startswith(_INTENTS))
+        self._intents = {path: sha for path, sha in known.items() if path.startswith(_INTENTS)}
+        self._counted: frozenset[str] | None = None
         self._made: dict[str, bytes] = {}  # by identity; not in the repository yet
         self._ours: set[str] = set()  # statuses that an earlier commit of the replay has made
         self._before: Mapping[str, str] | None = None
@@ -246,7 +248,8 @@ class _Learned:
     def _overtaken(self, edit: Edit, run: str) -> bool:
         theirs, stood = self._known.get(edit.path), self._stood_before().get(edit.path)
         changed = theirs not in (stood, edit.blob)
-        if not theirs or theirs in self._ours or not (changed or self._others_began()):
+        counted = edit.path in self._counted_upon()
+        if not theirs or theirs in self._ours or not (changed or counted):
             if edit.blob is not None:
                 self._ours.add(edit.blob)
             return False
@@ -255,8 +258,16 @@ class _Learned:
             self._ours.add(edit.blob)
         return not told
 
-    def _others_began(self) -> bool:
-        return not self._intents <= self._stood_before().keys()
+    def _counted_upon(self) -> frozenset[str]:
+        """Statuses that intents count upon which came since our base."""
+        if self._counted is None:
+            stood = self._stood_before()
+            new = [sha for path, sha in self._intents.items() if path not in stood]
+            found = self._plumbing.read(new) if new else {}
+            self._counted = frozenset(
+                status_path(target) for raw in found.values() for target in _counted_in(raw)
+            )
+        return self._counted
 
     def _stood_before(self) -> Mapping[str, str]:
         if self._before is None:
@@ -268,6 +279,18 @@ class _Learned:
     def _read(self, sha: str) -> bytes:
         made = self._made.get(sha)
         return self._plumbing.read([sha])[sha] if made is None else made
+
+
+def _counted_in(intent: bytes) -> list[str]:
+    """Targets of which an intent counts an attempt. It may be anybody's file."""
+    try:
+        data = json.loads(intent)
+    except (ValueError, RecursionError):
+        return []
+    told = data.get("counted") if isinstance(data, dict) else None
+    entries = told if isinstance(told, list) else []
+    targets = [each.get("target") for each in entries if isinstance(each, dict)]
+    return [target for target in targets if isinstance(target, str)]
 
 
 def _run_of(raw: bytes) -> str:

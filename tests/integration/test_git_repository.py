@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -231,18 +232,18 @@ def test_a_status_of_another_is_not_overwritten_by_a_mere_look(
     assert remote.files() == {"status/shop.json": b"theirs"}
 
 
-@pytest.mark.parametrize("path", ["intents/7.json", "reports/7.json"])
+@pytest.mark.parametrize("target", ["shop", "web"])
 def test_a_status_that_an_intent_counts_upon_is_not_replaced_by_a_mere_look(
-    remote: Remote, tmp_path: Path, path: str
+    remote: Remote, tmp_path: Path, target: str
 ) -> None:
     """The other may die: then what his intent has counted is found by that very file."""
     ours, theirs = agent(remote.path, tmp_path / "one"), agent(remote.path, tmp_path / "two")
     theirs.push(REPORTS, committed(theirs, "status/shop.json", b"counted upon"))
     ours.fetch("main", REPORTS)
-    theirs.push(REPORTS, committed(theirs, path, b"{}"))
+    intent = json.dumps({"counted": [{"target": target}, 5]}).encode()
+    theirs.push(REPORTS, committed(theirs, "intents/7.json", intent))
     ours.push(REPORTS, committed(ours, "status/shop.json", b"looked at"))
-    intent = path.startswith("intents/")
-    expected = b"counted upon" if intent else b"looked at"
+    expected = b"counted upon" if target == "shop" else b"looked at"
     assert remote.files()["status/shop.json"] == expected
 
 

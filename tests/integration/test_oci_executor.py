@@ -233,7 +233,7 @@ def test_a_command_that_does_not_end_is_cancelled(world: OciWorld) -> None:
     world.region.add_instance("web")
     world.region.transition = 60
     with pytest.raises(OutcomeUnknownError, match="did not end in time"):
-        do(world.executor(), declare("web"), "exec", argv=["sleep", "60"], timeout=0.5)
+        do(world.executor(), declare("web"), "exec", argv=["sleep", "60"], timeout=2.0)
     (command,) = world.region.commands.values()
     assert command["canceled"]
 
