@@ -34,6 +34,7 @@ from tests.bench import (
     git_commit,
     kubernetes,
     noop,
+    oci,
     recovery,
     scale,
     scheduled,
@@ -85,10 +86,11 @@ ALONE: dict[str, Alone] = {
     "cli": lambda s, e: command_line.measure(s, services=1000, rounds=e.rounds // 3),
     "scale": lambda _, e: scale.measure(e.simulated),
     "kubernetes": lambda _, __: kubernetes.measure(),
+    "oci": lambda _, __: oci.measure(),
     "dossier": lambda _, e: dossier.measure(lines=e.log_lines, rounds=5),
 }
 # The order in which they are shown.
-SHOWN = ("noop", "scheduled", "recovery", "commit", "cli", "scale", "kubernetes", "dossier")
+SHOWN = ("noop", "scheduled", "recovery", "commit", "cli", "scale", "kubernetes", "oci", "dossier")
 
 
 class Bench:
