@@ -7,6 +7,7 @@ in the environment.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ from infrastructure.secret_references import SecretResolver
 if TYPE_CHECKING:
     from flows.prefect_edge.notifications import Done
     from infrastructure.config_loader import UniversalConfig
+
+
+_SECONDS = 60.0  # for all of it: a handful of requests
 
 
 def apply(config: UniversalConfig, *, for_real: bool) -> tuple[Done, ...]:
@@ -42,9 +46,11 @@ def apply(config: UniversalConfig, *, for_real: bool) -> tuple[Done, ...]:
     )
 
     async def work() -> tuple[Done, ...]:
-        async with get_client() as client:
+        async with asyncio.timeout(_SECONDS), get_client() as client:
             return await wanted.apply(client, Write.FOR_REAL if for_real else Write.DRY_RUN)
 
+    # What it says of an address that it refuses quotes the address, which is the secret.
+    logging.getLogger("apprise").disabled = True
     try:
         return asyncio.run(work())
     except (*API_ERRORS, RuntimeError) as exc:

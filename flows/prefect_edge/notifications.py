@@ -63,7 +63,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class _Occasion:
-    """What is told: the events, and the words. `related`: what else the event must tell of."""
+    """What is told: the events, and the words."""
 
     events: frozenset[str]
     title: str
@@ -160,6 +160,10 @@ class Notifications:
     def _tag(self) -> str:
         return f"uici:notifications:{self.work_pool}"
 
+    @property
+    def _prefix(self) -> str:
+        return f"UICI ({self.work_pool}): "
+
     def _block(self, channel: str, each: NotificationChannel) -> Block:
         kind = _KINDS[each.block]
         place = f"notifications.channels.{channel}.settings in platform.yml"
@@ -177,7 +181,7 @@ class Notifications:
             wrong = exc.errors(include_input=False, include_url=False)[0]
             where = ".".join(str(part) for part in wrong["loc"])
             raise PermanentError(f"{place}: {where}: {wrong['msg']}") from None
-        except (KeyError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError) as exc:  # their words may quote the secret
             raise PermanentError(
                 f"{place}: {each.block} refuses it ({type(exc).__name__}): see Prefect's page of "
                 "this block"
@@ -235,7 +239,7 @@ class Notifications:
         occasion = _OCCASIONS[word]
         pool = {"prefect.resource.role": "work-pool", "prefect.resource.name": self.work_pool}
         return AutomationCore(
-            name=f"UICI ({self.work_pool}): {occasion.title} → {channel}",
+            name=f"{self._prefix}{occasion.title} → {channel}",
             description="Made by uici notifications apply from platform.yml: change it there.",
             tags=[MANAGED_TAG, self._tag],
             trigger=EventTrigger(
@@ -258,7 +262,8 @@ class Notifications:
             found += page
             if len(page) < _PAGE:
                 break
-        return [each for each in found if self._tag in each.tags]
+        # By name, too: a copy that a person made has the tags.
+        return [e for e in found if self._tag in e.tags and e.name.startswith(self._prefix)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +303,7 @@ def _is_as(found: _Document, wanted: Block) -> bool:
     """Whether the server holds just this; what it holds may be of an earlier Prefect."""
     try:
         return _fields(type(wanted).model_validate(dict(found.data))) == _fields(wanted)
-    except (ValidationError, KeyError, ValueError):
+    except (ValidationError, KeyError, TypeError, ValueError):
         return False
 
 

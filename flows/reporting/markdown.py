@@ -328,7 +328,7 @@ def _next(report: RunReport, put: Put) -> Iterator[str]:
     kinds = {drift.kind for incident in incidents for drift in incident.incident.drifts}
     if DriftKind.CONFIG_DRIFT in kinds:
         yield (
-            "- To keep what was changed by hand, change it in Git; to stop UICI here, set"
+            "- To keep a change that was made by hand, make it in Git; to stop UICI here, set"
             " spec.suspend in Git or silence it in Alertmanager."
         )
 

@@ -40,6 +40,9 @@ from infrastructure.service import Moment
 _RUN_ID = 8  # characters of a run id's end in a report's name
 _LISTED = 20
 _NAMED = 10
+# Of an intent, which grows with the targets that a run works on: what it counts must be read
+# whatever limit people set to their own files. Some 18,000 targets.
+_MAX_INTENT = 16 * 1024 * 1024
 _LATEST = datetime.max.replace(tzinfo=UTC)
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
@@ -50,13 +53,16 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
     Args:
         listing: what stands below `status/`, `intents/`, `knowledge/` …, and `refused.json`.
         repository: reads the contents.
-        limit: bytes; a larger file counts as damaged.
+        limit: bytes; a larger file counts as damaged. Intents have a limit of their own.
     """
     damaged = [f"{entry.path}: {entry.why}" for entry in listing.ignored]
+    limits = {path: _limit_of(path, limit) for path in listing.files}
     damaged += [
-        f"{p}: larger than {limit} bytes" for p, b in listing.files.items() if b.size > limit
+        f"{path}: larger than {limits[path]} bytes"
+        for path, blob in listing.files.items()
+        if blob.size > limits[path]
     ]
-    shas = {path: blob.sha for path, blob in listing.files.items() if blob.size <= limit}
+    shas = {path: b.sha for path, b in listing.files.items() if b.size <= limits[path]}
     contents = repository.read(shas.values())
     statuses: dict[str, TargetStatus] = {}
     intents: list[OpenIntent] = []
@@ -74,7 +80,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
                 statuses[status.target] = status
             elif folder == INTENT_FOLDER and path.endswith(".json"):
                 intents.append(_intent(path, contents[sha]))
-                attempts[path] = _attempts(contents[sha])
+                attempts[path] = _attempts(path, contents[sha], damaged)
             elif folder == PROPOSAL_FOLDER and path.endswith(".json"):
                 note = _note(path, contents[sha])
                 proposals[note.branch] = note
@@ -123,13 +129,27 @@ def _counted(
     return found
 
 
-def _attempts(content: bytes) -> list[CountedAttempt]:
-    """What an intent counts; what can't be read of it counts nothing."""
+def _limit_of(path: str, limit: int) -> int:
+    return max(limit, _MAX_INTENT) if path.startswith(f"{INTENT_FOLDER}/") else limit
+
+
+def _attempts(path: str, content: bytes, damaged: list[str]) -> list[CountedAttempt]:
+    """What an intent counts; what can't be read of it is named in `damaged`."""
     try:
         told = _json_object(content).get("counted")
-        return [CountedAttempt.model_validate(each) for each in told or ()]
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError) as exc:
+        damaged.append(f"{path}: {_reason(exc)}")
         return []
+    if told is not None and not isinstance(told, list):
+        damaged.append(f"{path}: counted is no list")
+        return []
+    found = []
+    for number, each in enumerate(told or ()):
+        try:
+            found.append(CountedAttempt.model_validate(each))
+        except ValueError as exc:
+            damaged.append(f"{path}: counted[{number}]: {_reason(exc)}")
+    return found
 
 
 def _pauses_without_content(listing: Listing, limit: int) -> tuple[PauseFile, ...]:
@@ -220,9 +240,12 @@ def read_runs(
 
 
 def report_stems(listing: Listing) -> list[str]:
-    """Paths of reports without their endings, the oldest first; the days' pages are none."""
+    """Paths of reports without their endings, the oldest first.
+
+    A report is two files: the days' pages are none, nor is what a person puts beside them.
+    """
     stems = (path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
-    return sorted(stem for stem in stems if not stem.endswith("/README"))
+    return sorted(stem for stem in stems if f"{stem}.json" in listing.files)
 
 
 def _matching(stems: Sequence[str], run: str) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Protocol
 
@@ -110,10 +110,11 @@ class PageStore:
         A run whose clock was ahead must not hide all others: tomorrow is the last one.
         """
         folders = self._repository.directories(tip, REPORT_FOLDER)
-        last = now.date() + timedelta(days=1)
-        found = {day for folder in folders if (day := day_of(folder)) is not None and day <= last}
-        first = max(found, default=date.min) - timedelta(days=count - 1) if found else date.min
-        shown = sorted(day for day in found if day >= first)
+        last = now.date().toordinal() + 1  # a number: no date is out of its range
+        days = [day for folder in folders if (day := day_of(folder)) is not None]
+        found = {day for day in days if day.toordinal() <= last}
+        newest = max(found, default=date.min).toordinal()
+        shown = sorted(day for day in found if day.toordinal() > newest - count)
         if not shown:
             return Listing({}), []
         listing = self._repository.tree(tip, [day_folder(day) for day in shown])

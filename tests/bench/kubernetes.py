@@ -8,10 +8,7 @@ KUBECONFIG N` looks and prints one JSON document, `… serve FOLDER N` is the se
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +21,7 @@ from executors.kubernetes.executor import KubernetesExecutor
 from executors.kubernetes.sdk import SdkCluster, connect
 from executors.kubernetes.session import Executed, Query
 from infrastructure.service import Service
+from tests.bench.apart import looked_at, memory_row, peak
 from tests.bench.table import Aim, Of, Row
 from tests.fakes.engine import NOBODY
 from tests.fakes.kubernetes_server import LIMITS, FakeKubernetes
@@ -32,14 +30,13 @@ NAME = "kubernetes"
 _NAMESPACE, _ENVIRONMENT = "shop", "cluster"
 _PODS = 3  # of each workload
 _MOST_REQUESTS = 6
-_MOST_MEMORY = 150 * 1024 * 1024
 _TIMEOUT = 120.0
 
 
 def measure(sizes: tuple[int, ...] = (1000, 2500)) -> Iterator[Row]:
     """Rows for each number of workloads; each has three pods."""
     for size in sizes:
-        found = _measured(size)
+        found, _ = looked_at("tests.bench.kubernetes", size)
         what = f"{size} workloads, {_PODS * size} pods"
         yield Row(NAME, f"{what}: observe", found["wall"], "s", note=f"{found['cpu']:.2f} CPU s")
         yield Row(
@@ -51,39 +48,7 @@ def measure(sizes: tuple[int, ...] = (1000, 2500)) -> Iterator[Row]:
             _MOST_REQUESTS if size == sizes[0] else None,
             Aim(1.0, Of.RATIO) if size == sizes[0] else None,
         )
-        yield Row(
-            NAME,
-            f"{what}: peak memory",
-            found["peak"],
-            "B",
-            "aim",
-            _MOST_MEMORY,
-            Aim(1.0, Of.RATIO),
-            note=f"{found['before'] / 2**20:.0f} MiB before",
-        )
-
-
-def _measured(size: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.bench.kubernetes", "serve", folder, str(size)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert server.stdout is not None
-            kubeconfig = server.stdout.readline().strip()
-            looked = subprocess.run(
-                [sys.executable, "-m", "tests.bench.kubernetes", "look", kubeconfig, str(size)],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-        finally:
-            server.communicate()  # its end of input ends it
-    found: dict[str, Any] = json.loads(looked.stdout)
-    return found
+        yield memory_row(NAME, what, found)
 
 
 class Counting:
@@ -124,7 +89,7 @@ def _look(kubeconfig: str, size: int) -> None:
     cluster = Counting(executor._cluster)  # type: ignore[arg-type]  # it is the SDK's
     executor._cluster = cluster
     object.__setattr__(executor._lister, "cluster", cluster)
-    before = _peak()
+    before = peak()
     began, busy = time.monotonic(), time.process_time()
     seen = executor.observe(services, all_services=True, timeout=_TIMEOUT)
     wall, cpu = time.monotonic() - began, time.process_time() - busy
@@ -132,11 +97,7 @@ def _look(kubeconfig: str, size: int) -> None:
     assert all(service.workload is not None for service in seen.services.values())
     executor.close()
     figures = {"wall": wall, "cpu": cpu, "requests": cluster.requests}
-    print(json.dumps({**figures, "before": before, "peak": _peak()}))  # noqa: T201 - its result
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({**figures, "before": before, "peak": peak()}))  # noqa: T201 - its result
 
 
 def _service(number: int) -> Service:

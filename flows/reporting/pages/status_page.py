@@ -101,6 +101,7 @@ def render_status(standing: Standing, *, rows: int, redact: Redact) -> str:
     if standing.last_report:
         newest = link(moment(standing.last_at), f"{standing.last_report}.md", page=page)
         lines += [f"Newest report: {newest}", ""]
+    lines += ["Made from time to time (`reports.pages`): `uici status` is newer.", ""]
     lines += ["## Targets", ""]
     told = [_row(status, standing, put) for status in services]
     head = ("Target", "Health", "In sync", "Since (UTC)", "Attempts", "Why", "Report")

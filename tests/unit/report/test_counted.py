@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -45,10 +46,10 @@ class Files:
         return Listing({p: Blob(blob_id(c), len(c)) for p, c in self.files.items()})
 
 
-def memory(files: Mapping[str, bytes]) -> Reported:
+def memory(files: Mapping[str, bytes], limit: int = LIMIT) -> Reported:
     branch = Files(files)
     repository: Repository = branch  # type: ignore[assignment]  # only `read` is asked
-    return read_memory(branch.listing(), repository, LIMIT)
+    return read_memory(branch.listing(), repository, limit)
 
 
 def past(run: str, at_minute: int = 0) -> PastIncident:
@@ -102,6 +103,31 @@ def test_the_status_file_is_not_written_and_the_attempt_counts_all_the_same() ->
     found = memory(begun)
     assert found.statuses[TARGET] == after
     assert found.counted_by == {TARGET: intent_path("run-1")}
+
+
+def test_what_can_not_be_read_of_an_intent_is_told_and_the_rest_counts() -> None:
+    after = attempted(status(), "run-1")
+    begun = dict(intent(branch_with(status()), after))
+    path = intent_path("run-1")
+    told = json.loads(begun[path])
+    told["counted"] = [{"target": TARGET, "attempts": {"count": -1}}, *told["counted"]]
+    begun[path] = json.dumps(told).encode()
+    found = memory(begun)
+    assert found.statuses[TARGET] == after
+    (damage,) = found.damaged
+    assert damage.startswith(f"{path}: counted[0]: ")
+    begun[path] = json.dumps({**told, "counted": 5}).encode()
+    assert memory(begun).damaged == (f"{path}: counted is no list",)
+
+
+def test_an_intent_is_read_whatever_limit_people_s_files_have() -> None:
+    after = attempted(status(), "run-1")
+    begun = intent(branch_with(status()), after)
+    limit = max(len(content) for path, content in begun.items() if path.startswith("status/"))
+    assert len(begun[intent_path("run-1")]) > limit
+    found = memory(begun, limit)
+    assert found.damaged == ()
+    assert found.statuses[TARGET] == after
 
 
 def test_a_target_without_a_status_gets_one() -> None:

@@ -336,7 +336,7 @@ def test_what_to_run_next() -> None:
     told = incident_report(IncidentResult.ESCALATED, acted=False, of=incident(config_drift()))
     page = render_markdown(run_report("r", incidents=[told]))
     assert "docker" not in page.partition("## Next\n\n")[2].replace("local-docker", "")
-    assert "To keep what was changed by hand, change it in Git" in page
+    assert "To keep a change that was made by hand, make it in Git" in page
 
 
 def test_a_recreation_tells_old_and_new() -> None:

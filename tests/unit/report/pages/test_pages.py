@@ -137,6 +137,28 @@ def test_another_writer_loses_nothing(world: LoopWorld, tmp_path: Path) -> None:
     assert "by somebody else" in world.reports()
 
 
+def test_what_people_put_beside_reports_and_odd_days_are_no_reports(
+    world: LoopWorld, tmp_path: Path
+) -> None:
+    break_and_heal(world, "shop")
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "-q", "-b", "uici/reports", str(world.remote), str(other))
+    for path in ("reports/zzz.md", "reports/0001/01/01/x.md", "reports/9999/12/31/x.md"):
+        (other / path).parent.mkdir(parents=True, exist_ok=True)
+        (other / path).write_text("# mine\n")
+        (other / path).with_suffix(".json").write_text("{}")
+    (other / "reports/zzz.json").unlink()
+    git(other, "add", "-A")
+    git(other, "commit", "-qm", "by somebody else")
+    git(other, "push", "-q", "origin", "uici/reports")
+    world.run()
+    found = world.runtime.git.report("")
+    assert not found.path.endswith("zzz")
+    for now in (datetime.now(UTC), datetime.max.replace(tzinfo=UTC)):
+        world.runtime.git.publish(settings(world), now)
+    assert f"reports/{datetime.now(UTC):%Y/%m/%d}/README.md" in branch(world)
+
+
 def test_a_day_shows_its_newest_and_counts_all(world: LoopWorld) -> None:
     for _ in range(5):
         break_and_heal(world, "shop")
