@@ -111,7 +111,7 @@ def _of_drift(
                 yield f"- Metric: [{name}]({_marked(graph(base, query, at))})"
         case DriftKind.ALERT_FIRING:
             base = places.alertmanager.get(environment)
-            labels = {"alertname": drift.field, **_matchers(service)}
+            labels = {**_matchers(service), "alertname": drift.field}
             if base and drift.field and redact(json.dumps(labels)) == json.dumps(labels):
                 yield f"- Alert: [{name}]({_marked(alerts(base, labels))})"
         case _:

@@ -82,7 +82,7 @@ def test_an_alert_leads_to_alertmanager_with_its_matchers() -> None:
     lines = list(links(run_with(DriftKind.ALERT_FIRING, "MarketPredictorDown"), PLACES, same))
     shown = addresses(lines)[-1].replace("&amp;", "&")
     assert shown.startswith("https://alerts.example.com/am/#/alerts?")
-    wanted = '{alertname="MarketPredictorDown",service="market-predictor"}'
+    wanted = '{service="market-predictor",alertname="MarketPredictorDown"}'
     assert unquote(parse_qs(shown.partition("?")[2])["filter"][0]) == wanted
 
 
