@@ -21,7 +21,7 @@ from flows.guard import PASSING_RULES, Decision, Verdict
 from flows.listener import Listener
 from flows.plan import PlannerKind
 from flows.report import IncidentReport, IncidentResult
-from flows.reporting.sentences import told_people
+from flows.reporting.sentences import error_words, told_people
 from flows.undo import undo
 from flows.verify import Check, CheckState, Verification, VerificationResult, VerifyInput, verify
 from flows.world import World
@@ -264,7 +264,7 @@ def _summary(execution: Execution, verification: Verification, result: IncidentR
     done = ", ".join(dict.fromkeys(o.call.operation for o in execution.outcomes))
     if result is IncidentResult.RECOVERED:
         return f"{done}: recovered"
-    error = next((o.error for o in execution.outcomes if o.error), "")
+    error = next((error_words(o) for o in execution.outcomes if o.error), "")
     wrong = next((f"{c.name}: {c.detail}" for c in verification.checks if c.state in _NOT_WELL), "")
     why = error or wrong or "nothing told whether it works"
     verdict = "did not help" if result is IncidentResult.FAILED else "not known to have helped"

@@ -73,16 +73,30 @@ class LeftAlone:
 
 
 def open_cases(
-    world: World, comparison: Comparison, seen: Observation, listener: Listener
+    world: World,
+    comparison: Comparison,
+    seen: Observation,
+    listener: Listener,
+    *,
+    observed_too: bool = False,
 ) -> tuple[tuple[Case, ...], tuple[LeftAlone, ...]]:
-    """Plan and judge every incident, in dependency order."""
+    """Plan and judge every incident, in dependency order.
+
+    Args:
+        world: what the run knows.
+        comparison: with the incidents.
+        seen: what they rest on.
+        listener: is told of each plan and its verdicts.
+        observed_too: plan for targets that are only observed, for a person who wants to know;
+            the guard denies every step all the same.
+    """
     if not comparison.incidents:
         return (), ()
     guard = guard_of(world, comparison, seen)
     left = [
         alone
         for incident in comparison.incidents
-        if (alone := _left_alone(world, incident, comparison, guard)) is not None
+        if (alone := _left_alone(world, incident, comparison, guard, observed_too)) is not None
     ]
     apart = {alone.incident.fingerprint for alone in left}
     cases: list[Case] = []
@@ -259,7 +273,11 @@ def natives(seen: Observation) -> Mapping[str, tuple[NativeObject, ...]]:
 
 
 def _left_alone(
-    world: World, incident: Incident, comparison: Comparison, guard: GuardInput
+    world: World,
+    incident: Incident,
+    comparison: Comparison,
+    guard: GuardInput,
+    observed_too: bool,
 ) -> LeftAlone | None:
     service, policy = world.services[incident.root], world.policies[incident.root]
     last = _last(world, incident)
@@ -267,7 +285,7 @@ def _left_alone(
     place = incident.environment
     others = (world.held_off[t] for t in incident.targets if t in world.held_off)
     stopped = guard.paused.get(place) or comparison.breaker.get(place) or next(others, None)
-    if stopped is None and policy.mode is Mode.OBSERVE:
+    if stopped is None and policy.mode is Mode.OBSERVE and not observed_too:
         stopped = "the target is only observed"
     if (stopped := stopped or world.approvals.rejected(incident)) is not None:
         return LeftAlone(incident, IncidentResult.HELD, stopped)
@@ -278,7 +296,7 @@ def _left_alone(
         return LeftAlone(incident, IncidentResult.NOTHING_TO_DO, why)
     gate = attempts_gate(service, policy, guard.attempts.get(incident.root), guard.now)
     if last is not None and told and (gate or not world.approvals.calls(incident, last)):
-        reason = f"told at {last.at.isoformat(timespec='seconds')}, unchanged since"
+        reason = f"people were told at {last.at.isoformat(timespec='seconds')}, unchanged since"
         return LeftAlone(incident, IncidentResult(last.result), reason)
     if policy.max_attempts == 0:
         return LeftAlone(incident, IncidentResult.HELD, "no attempts are allowed")
@@ -333,17 +351,20 @@ def _spent(world: World, incident: Incident, guard: GuardInput) -> Plan | None:
         return None
     last = _last(world, incident)
     known = last is not None and last.fingerprint == incident.fingerprint and last.summary
-    return _only_telling(incident, f"{gate}; the last one: {known}" if known else gate)
+    if not known:
+        return _only_telling(incident, gate)
+    return _only_telling(incident, f"{gate}; the last one: {known}", known)
 
 
-def _only_telling(incident: Incident, reason: str) -> Plan:
+def _only_telling(incident: Incident, reason: str, tried: str = "") -> Plan:
+    """`tried`: what came of the last try, which says more than the drift."""
     wrong = incident.drifts[0].message
     return escalation(
         incident,
         reason,
         summary=f"{incident.root}: {wrong}; {reason}",
         severity="critical",
-        diagnosis=wrong,
+        diagnosis=tried or wrong,
         why=reason,
     )
 

@@ -169,11 +169,30 @@ class PatternMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class GitChange:
+    """Desired state is another than the one that the target was last in sync with.
+
+    The newest commit that touched its file, cleaned and redacted; `commit` is empty where none
+    is known. Author and subject are anybody's words.
+    """
+
+    commit: str = ""
+    author: str = ""
+    subject: str = ""
+
+    @property
+    def told(self) -> str:
+        """`commit f8375ee444 by Ann: shop-web 9`; empty: no commit is known."""
+        return f"commit {self.commit} by {self.author}: {self.subject}" if self.commit else ""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Facts that were collected for an incident, already redacted: its dossier.
 
     Everything is data from outside. `facts` are sorted, the most telling first; `logs` are
     collapsed, like lines being one with a count. `left_out` says what did not fit.
+    `git_change` is about the root; None: Git has not changed, or nobody knows.
     """
 
     logs: Mapping[str, str] = field(default_factory=empty)  # target → text
@@ -183,6 +202,7 @@ class Evidence:
     dependencies: tuple[str, ...] = ()
     past: tuple[str, ...] = ()  # similar incidents, what worked and what did not
     left_out: tuple[str, ...] = ()
+    git_change: GitChange | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ class CauseKind(StrEnum):
 
     REMOVED = "Removed"  # somebody or something took the instances away
     STOPPED = "Stopped"  # the process ended or was stopped, and nothing else is known
-    CHANGED_BY_HAND = "ChangedByHand"  # the running configuration is not what Git declares
+    CHANGED_BY_HAND = "ChangedByHand"  # what runs was changed past Git
+    CHANGED_IN_GIT = "ChangedInGit"  # Git declares something new, and it does not run yet
     CRASH = "Crash"  # the process itself fails, again and again or once
     HANGING = "Hanging"  # it runs and does not answer, or answers wrongly
     OUT_OF_MEMORY = "OutOfMemory"

@@ -15,9 +15,12 @@ from flows.cases import Case
 from flows.command_line import output
 from flows.command_line.preview import Preview, preview
 from flows.comparison.drift import Drift, HealthStatus, Sync
+from flows.escalation import ESCALATE
+from flows.guard import PASSING_RULES
 from flows.guarding.verdict import Decision, Verdict
 from flows.listener import RunRequest
 from flows.reporting.proposal_note import ProposalState
+from flows.reporting.sentences import planner, planner_reason
 from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
 from flows.runtime import Runtime
 from flows.world import policies
@@ -142,8 +145,18 @@ class _Teller:
             return
         for past in status.history[: -_PAST - 1 : -1]:
             yield f"{_ago(self._clock - past.at)} ago {_past_words(past)}"
+        if (failed := self._last_try()) is not None:
+            yield f"the last try: {failed}"
         if status.attempts is not None:
-            yield f"{status.attempts.count} tries in a row have not helped"
+            tries = status.attempts.count
+            yield "one try has not helped" if tries == 1 else f"{tries} tries have not helped"
+
+    def _last_try(self) -> str | None:
+        """What came of it, while the fault lasts."""
+        status = self._status
+        if status is None or status.attempts is None or status.last_incident is None:
+            return None
+        return status.last_incident.summary or None
 
     def next(self) -> Iterator[str]:
         """What the next run does about it."""
@@ -157,8 +170,11 @@ class _Teller:
         elif case := self._case():
             if case.incident.root != self._target:
                 yield f"it suffers from {case.incident.root}, which is repaired first"
-            yield f"{when}, {_planned(case)}"
-            yield from (_verdict_words(verdict) for verdict in case.verdicts)
+            if (mode := _mode_denial(case)) is not None:
+                yield f"nothing: {mode.reason}; else it {_planned(case)}"
+            else:
+                yield f"{when}, {_planned(case)}"
+            yield from (_verdict_words(verdict) for verdict in case.verdicts if verdict != mode)
         elif left := next((a for a in self._seen.left if self._about(a.incident.targets)), None):
             yield f"nothing now: {left.reason}"
         elif state.health is HealthStatus.UNKNOWN:
@@ -176,15 +192,31 @@ class _Teller:
                 steps = ", ".join(step.operation for step in request.plan.steps)
                 left = _ago(request.expires_at - self._clock)
                 yield f"uici approve {request.id}: {steps} (risk {request.risk.value}, {left} left)"
-        if self._condition(ConditionType.STALLED) is not None:
-            yield (
-                "it is stalled: uici report tells what was tried; change its desired state, or"
-                f" mend it by hand or by uici run OPERATION {self._target}"
-            )
+        yield from self._needed()
         for note in reported.proposals.values():
             if note.target == self._target and note.state is ProposalState.OPEN:
                 where = note.pull_request or note.branch
                 yield f"proposed: {note.field} {note.old} → {note.new}: {where}"
+
+    def _needed(self) -> Iterator[str]:
+        """What only a person can do, whether or not anybody was told of it."""
+        failed, case = self._last_try(), self._case()
+        ways = (
+            f"change its desired state, or mend it by hand or by uici run OPERATION {self._target}"
+        )
+        if self._condition(ConditionType.STALLED) is not None:
+            why = f" ({failed})" if failed else ""
+            yield f"it is stalled{why}: uici report tells what was tried; {ways}"
+        elif (
+            case is not None
+            and case.verdicts
+            and all(v.step.operation == ESCALATE for v in case.verdicts)
+        ):
+            yield f"UICI has nothing to try ({case.plan.diagnosis.rstrip('.')}): {ways}"
+        elif failed:
+            yield f"its last try did not help ({failed}): if that needs a person, {ways}"
+        if case is not None:
+            yield from _forbidden(case)
 
     def limits(self) -> Iterator[str]:
         """How far UICI may go here."""
@@ -213,6 +245,24 @@ class _Teller:
         return next((c for c in conditions if c.type is kind), None)
 
 
+def _mode_denial(case: Case) -> Verdict | None:
+    """What a step is denied by where the target is only observed."""
+    return next((verdict for verdict in case.verdicts if verdict.rule == "mode"), None)
+
+
+def _forbidden(case: Case) -> Iterator[str]:
+    """What UICI may not do here whenever it looks."""
+    if (mode := _mode_denial(case)) is not None:
+        yield (
+            f"{mode.reason}, so it is for you to mend; UICI may once policy.mode in its"
+            " configuration, and spec.remediation.mode in Git where given, say enforce"
+        )
+    for verdict in case.verdicts:
+        if verdict.decision is Decision.DENIED and verdict.rule not in PASSING_RULES:
+            doing = verdict.step.operation
+            yield f"UICI will never {doing} here by itself: {verdict.reason}"
+
+
 def _words(drift: Drift) -> str:
     since = f", since {drift.since:%Y-%m-%d %H:%M:%SZ}" if drift.since else ""
     return f"{drift.kind.value}: {drift.message}{since}"
@@ -220,12 +270,13 @@ def _words(drift: Drift) -> str:
 
 def _past_words(past: PastIncident) -> str:
     steps = ", ".join(step.operation for step in past.steps) or "nothing done"
-    took = f" in {past.seconds:.0f} s" if past.seconds is not None else ""
+    took = f", {past.seconds:.0f} s after its run began" if past.seconds is not None else ""
     return f"{'/'.join(past.kinds)}: {steps} ({past.planner}): {past.result}{took}"
 
 
 def _planned(case: Case) -> str:
-    return f"by {case.plan.planner.value}: {case.plan.diagnosis} ({case.plan.planner_reason})"
+    plan = case.plan
+    return f"plans by {planner(plan)} ({planner_reason(plan)}): {plan.diagnosis}"
 
 
 def _verdict_words(verdict: Verdict) -> str:

@@ -1,9 +1,10 @@
 """`uici plan`: stages 1 to 4 without the power to act. Nothing is committed or executed.
 
-It plans as a run would: an incident that a run leaves alone, or does not ask the model about
-again, costs nothing here, either; a new one does, within the same budgets. What the model has
-answered is kept for a while (`flows.llm.answer_book`): the next preview and the run that acts do
-not ask the same again. What it has cost is shown.
+It plans as a run would, and for targets that are only observed, too. An incident that a run
+leaves alone, or does not ask the model about again, costs nothing here, either; a new one does,
+within the same budgets. What the model has answered is kept for a while
+(`flows.llm.answer_book`): the next preview and the run that acts do not ask the same again. What
+it has cost is shown.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def preview(request: RunRequest, runtime: Runtime, *, ask_model: bool = True) ->
     if not ask_model:
         world = _without_model(world)
     sight = look(world)
-    cases, left = open_cases(world, sight.comparison, sight.seen, NullListener())
+    cases, left = open_cases(world, sight.comparison, sight.seen, NullListener(), observed_too=True)
     failures = tuple(f for e in sight.seen.environments.values() for f in e.failures)
     strays = _strays(world, sight.comparison, sight.seen)
     return Preview(world.desired, sight.comparison, failures, cases, left, strays)

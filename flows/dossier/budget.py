@@ -95,6 +95,7 @@ def _replaced(evidence: Evidence, left_out: tuple[str, ...]) -> Evidence:
         dependencies=evidence.dependencies,
         past=evidence.past,
         left_out=left_out,
+        git_change=evidence.git_change,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -35,15 +36,18 @@ from flows.dossier.patterns import MATCHED_GROUPS, Line, find_patterns
 from flows.dossier.reads import EVENTS, LOGS, RESOURCES, STATUS, Answer, RunRead, read_all
 from flows.dossier.text import clean, without_keys
 from flows.observe import Observation
-from flows.plan import Evidence
+from flows.plan import Evidence, GitChange
 from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredChange
 from infrastructure.config_models import ErrorPattern, EvidenceSettings
+from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import UiciError
 from infrastructure.observed import InstanceState
 from infrastructure.operations import OperationCall
 from infrastructure.redaction import Redactor
 from infrastructure.service import Service
+
+_SHA = 10  # digits of a commit
 
 # Targets, how many at most, not older than → newest first.
 ReadChanges = Callable[[Sequence[str], int, datetime], Sequence[DesiredChange]]
@@ -105,7 +109,9 @@ def collect_evidence(
         patience=limits.pattern_timeout,
     )
     remarks += given_up
-    told, failed = _read_changes(read_changes, scope)
+    commits, failed = _read_changes(read_changes, scope)
+    git_change = _git_change(scope, statuses.get(incident.root), commits)
+    failed += _of_git(scope, git_change)
     names = tuple(dict.fromkeys(match.name for match in matches))
     known = _past(scope, statuses.get(incident.root), names, learned(incident, names))
     found = [
@@ -113,23 +119,57 @@ def collect_evidence(
         *fact_entries(scope, logs, answers, failed, remarks),
         *log_entries(scope, logs, remarks),
         *need_entries(scope),
-        *entries(scope, Section.CHANGES, _merged(told, answers)),
+        *entries(scope, Section.CHANGES, _merged(commits, answers)),
         *entries(scope, Section.PAST, known),
     ]
-    return fit(found, [scope.line(remark) for remark in remarks], limits.max_tokens)
+    fitting = fit(found, [scope.line(remark) for remark in remarks], limits.max_tokens)
+    return replace(fitting, git_change=git_change)
 
 
-def _read_changes(read_changes: ReadChanges, scope: Scope) -> tuple[list[str], tuple[Fact, ...]]:
+def _read_changes(
+    read_changes: ReadChanges, scope: Scope
+) -> tuple[Sequence[DesiredChange], tuple[Fact, ...]]:
     limits = scope.limits
     since = scope.observation.taken_at - limits.changes_within
     try:
         found = read_changes(scope.targets, limits.changes, since) if limits.changes else ()
     except UiciError as exc:
-        return [], (Fact(Rank.UNKNOWN, "", f"desired state's history: not available: {exc}"),)
-    return list(changed.of_desired_state(found)), ()
+        return (), (Fact(Rank.UNKNOWN, "", f"desired state's history: not available: {exc}"),)
+    return found, ()
 
 
-def _merged(desired: Sequence[str], answers: Sequence[Answer]) -> list[str]:
+def _git_change(
+    scope: Scope, status: TargetStatus | None, commits: Sequence[DesiredChange]
+) -> GitChange | None:
+    """Whether what Git says of the root is newer than what it was last in sync with.
+
+    Of a target that no run has told of yet, this is known only where it does not exist: then
+    the commit that declares it is the news.
+    """
+    root = scope.incident.root
+    newest = next((change for change in commits if root in change.targets), None)
+    if status is None:
+        kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
+        if newest is None or kinds != {DriftKind.MISSING}:
+            return None
+    else:
+        before = status.last_synced_digest
+        if root not in scope.services or before in ("", scope.services[root].spec_digest):
+            return None
+    if newest is None:
+        return GitChange()
+    return GitChange(newest.sha[:_SHA], scope.line(newest.author), scope.line(newest.subject))
+
+
+def _of_git(scope: Scope, change: GitChange | None) -> tuple[Fact, ...]:
+    if change is None:
+        return ()
+    told = f": {change.told}" if change.commit else ""
+    text = f"desired state has changed since it was last in sync{told}"
+    return (Fact(Rank.BROKEN, scope.incident.root, text),)
+
+
+def _merged(commits: Sequence[DesiredChange], answers: Sequence[Answer]) -> list[str]:
     """Commits and events, newest first; in the same minute the commit, which is a cause."""
     events = [
         line
@@ -137,6 +177,7 @@ def _merged(desired: Sequence[str], answers: Sequence[Answer]) -> list[str]:
         if answer.operation == EVENTS and not answer.error
         for line in changed.of_engine(answer.target, answer.output)
     ]
+    desired = changed.of_desired_state(commits)
     return sorted([*desired, *events], key=lambda line: line[:16], reverse=True)
 
 

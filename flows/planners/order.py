@@ -106,25 +106,32 @@ def _with_triage(
 def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan]) -> Plan:
     kinds = ", ".join(sorted({drift.kind.value for drift in incident.drifts})) or "an incident"
     if tried:
-        done = ", ".join(told(past) for past in tried)
+        done = ", ".join(dict.fromkeys(told(past) for past in tried))
         reason = (
             f"tried without success: {done}; no planner has another plan; UICI acts again when "
             f"the fault changes, it recovers, or Git declares another spec"
         )
-        summary = f"{incident.root}: {kinds}; {reason}"
+        known = _outcome(tried[-1])
+        summary = f"{incident.root}: {kinds}; {known}; {reason}"
         reason = _joined([reason, *passed])
     else:
         reason = _joined(passed) or "no planner is configured"
+        known = "No planner knows what to do about this incident."
         summary = f"{incident.root}: {kinds}, and no planner has a plan: {reason}"
-    known = "What every planner knows was tried and did not help."
     return escalation(
         incident,
         reason,
         summary=summary,
         severity="warning",
-        diagnosis=known if tried else "No planner knows what to do about this incident.",
+        diagnosis=known,
         why="nobody has a plan, so a person has to look",
     )
+
+
+def _outcome(past: TriedPlan) -> str:
+    """`restart: did not help: the engine does not answer`: what came of the newest try."""
+    did = ", ".join(step.operation for step in past.steps)
+    return past.result if past.result.startswith(did) else f"{did}: {past.result}"
 
 
 def _joined(reasons: Iterable[str]) -> str:

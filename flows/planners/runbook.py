@@ -9,12 +9,14 @@ the drifts, and is the cause where drifts tell a symptom only. Deterministic. Ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flows.comparison.drift import Drift, Incident
 from flows.plan import (
     Declined,
     Evidence,
+    GitChange,
     PatternMatch,
     Phase,
     PhaseRecord,
@@ -25,6 +27,7 @@ from flows.plan import (
 )
 from flows.planners.tried import NOTHING_TRIED, TriedPlans, told
 from infrastructure import templates
+from infrastructure.cause_kinds import CauseKind
 from infrastructure.config_models import Runbook, RunbookCondition, Runbooks
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import PermanentError
@@ -34,6 +37,15 @@ from infrastructure.service import Service
 # A line is told to people in an alert beside other words; the alert has its bound.
 _MAX_LINE = 200
 _MAX_MEANING = 150
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is held to be wrong: the cause, a sentence about it, and the log's own words."""
+
+    cause: RootCause
+    diagnosis: str
+    matches: Sequence[PatternMatch]
 
 
 class RunbookPlanner:
@@ -123,10 +135,12 @@ class RunbookPlanner:
             if (refusal := self._refused(steps)) is not None:
                 skipped.append(f"{runbook.name} skipped: {refusal}")
                 continue
-            cause = _cause(runbook, incident, service, telling)
-            plan = self._by(
-                runbook, incident, steps, drifts, cause=cause, matches=matches, skipped=skipped
+            known = _Known(
+                _cause(runbook, incident, service, telling, evidence.git_change),
+                _diagnosis(runbook, evidence.git_change),
+                matches,
             )
+            plan = self._by(runbook, incident, steps, drifts, known=known, skipped=skipped)
             if (past := tried.same(incident.root, plan)) is None:
                 return plan
             skipped.append(f"{runbook.name} skipped: {told(past)} did not help")
@@ -148,27 +162,27 @@ class RunbookPlanner:
         steps: tuple[PlanStep, ...],
         drifts: Sequence[Drift],
         *,
-        cause: RootCause,
-        matches: Sequence[PatternMatch],
+        known: _Known,
         skipped: Sequence[str],
     ) -> Plan:
-        meanings = [f"Logs show {match.name}: {match.meaning}." for match in matches]
+        meanings = [f"Logs show {match.name}: {match.meaning}." for match in known.matches]
+        diagnosis = " ".join((known.diagnosis, *meanings))
         reason = f"runbook {runbook.name} fits {', '.join(_kinds(drifts))}"
         return Plan(
             fingerprint=incident.fingerprint,
             planner=self.kind,
             planner_reason="; ".join((reason, *skipped)),
-            diagnosis=" ".join((runbook.diagnosis, *meanings)),
+            diagnosis=diagnosis,
             confidence=1.0,
             evidence=tuple(dict.fromkeys((*map(_told, drifts), *meanings))),
             steps=steps,
             runbook=runbook.name,
-            cause=cause,
+            cause=known.cause,
             phases=(
                 PhaseRecord(
                     Phase.ROOT_CAUSE,
                     "rules",
-                    f"{cause.kind} at {cause.target}: {' '.join((runbook.diagnosis, *meanings))}",
+                    f"{known.cause.kind} at {known.cause.target}: {diagnosis}",
                 ),
                 PhaseRecord(Phase.RESOLUTION, "rules", reason),
             ),
@@ -202,15 +216,30 @@ def _telling(runbook: Runbook, matches: Sequence[PatternMatch]) -> PatternMatch 
     return next((match for match in matches if not wanted or match.name in wanted), None)
 
 
+def _diagnosis(runbook: Runbook, change: GitChange | None) -> str:
+    if change is None or not runbook.after_git_change:
+        return runbook.diagnosis
+    if not change.commit:
+        return runbook.after_git_change
+    return f"{runbook.after_git_change.removesuffix('.')} ({change.told})."
+
+
 def _cause(
-    runbook: Runbook, incident: Incident, service: Service, telling: PatternMatch | None
+    runbook: Runbook,
+    incident: Incident,
+    service: Service,
+    telling: PatternMatch | None,
+    change: GitChange | None,
 ) -> RootCause:
     """What the drifts tell where that suffices, else what the pattern tells.
+
+    Where the runbook knows a change of Git as the cause, and there is one, it is that.
 
     A dependency that the line names is where the cause lies if it has drifts of its own.
     """
     if telling is None or runbook.suffices:
-        return RootCause(runbook.cause, incident.root)
+        git = change is not None and runbook.after_git_change
+        return RootCause(CauseKind.CHANGED_IN_GIT if git else runbook.cause, incident.root)
     named = telling.subject.split(":", 1)[0]
     down = {drift.target for drift in incident.drifts} & set(service.dependencies)
     where = next((target for target in down if target.rpartition("/")[2] == named), incident.root)

@@ -215,6 +215,12 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "past": evidence.past[:_LINES],
         "logs": {target: log.splitlines()[-_LINES:] for target, log in evidence.logs.items()},
         "leftOut": evidence.left_out[:_LINES],
+        "gitChange": evidence.git_change
+        and {
+            "commit": evidence.git_change.commit,
+            "author": evidence.git_change.author,
+            "subject": evidence.git_change.subject,
+        },
     }
 
 

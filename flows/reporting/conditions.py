@@ -95,7 +95,7 @@ def with_attempt(
     if not counts:
         return with_history(status, history)
     attempts = count_attempt(state.spec_digest, policy, status.attempts, run.now)
-    changes = {"attempts": attempts, "spec_digest": state.spec_digest, "history": history}
+    changes = {"attempts": attempts, "history": history, **status.of_spec(state.spec_digest)}
     return status.model_copy(update=changes)
 
 
@@ -166,6 +166,11 @@ def next_status(
         last_incident=last,
         history=previous.history if previous else (),
         well_since=previous.last_well if previous is not None and not well else None,
+        synced_digest=(
+            previous.last_synced_digest
+            if previous is not None and state.sync is not Sync.SYNCED
+            else ""
+        ),
     )
 
 

@@ -46,6 +46,7 @@ from flows.reporting.text import (
     short_name,
 )
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.verify import CheckState
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome
 
@@ -59,7 +60,7 @@ _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _SHELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 
 # How what is left begins, and stands in bold.
-_LEFT = ("Still broken", "Not done", "Left alone")
+_LEFT = ("Still broken", "Still not as Git says", "Not done", "Left alone")
 
 Put = Callable[..., str]
 
@@ -173,9 +174,9 @@ def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) 
     if todo := waits(report):
         yield from (f"**Waits for you:** {name}: {put(todo, 500)}", "")
     elif left := remains(report):
-        label = next((n for n in _LEFT if left.startswith(n.lower())), "Left alone")
-        why = left.removeprefix("still broken").removeprefix("left alone").lstrip(",;: ")
-        why = why.removeprefix("not done: ")
+        label = next((n for n in _LEFT if left.lower().startswith(n.lower())), "Left alone")
+        why = left[len(label) :] if left.lower().startswith(label.lower()) else left
+        why = why.lstrip(",;: ")
         yield from (f"**{label}:** {name}: {put(why + _until(report, status), 500)}", "")
     for other, how in not_well(report).items():
         yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}", "")
@@ -284,13 +285,20 @@ def _verified(report: IncidentReport, put: Put) -> Iterator[str]:
     if verification is None:
         return
     checks = [
-        (put(c.target), put(c.name), c.state.value, put(c.detail)) for c in verification.checks
+        (put(c.target), put(c.name), _STATES.get(c.state, c.state.value), put(c.detail))
+        for c in verification.checks
     ]
     result = verification.result.value.replace("_", " ")
     yield f"**Verified: {result}** after {seconds(verification.seconds)}."
     yield ""
     yield from _table(("Target", "Check", "State", "Detail"), checks)
     yield ""
+    if any(check.state is CheckState.PENDING for check in verification.checks):
+        yield "What is left to the next run was no part of this fault, or takes longer to show it."
+        yield ""
+
+
+_STATES = {CheckState.PENDING: "left to the next run"}
 
 
 def _times(report: IncidentReport) -> Iterator[str]:
@@ -325,12 +333,21 @@ def _next(report: RunReport, put: Put) -> Iterator[str]:
     for note in report.proposals[:_ROWS]:
         where = f": {put(note.pull_request)}" if note.pull_request else ""
         yield f"- A proposal waits: {put(proposal_words(note), 300)}{where}"
-    kinds = {drift.kind for incident in incidents for drift in incident.incident.drifts}
-    if DriftKind.CONFIG_DRIFT in kinds:
-        yield (
-            "- To keep a change that was made by hand, make it in Git; to stop UICI here, set"
-            " spec.suspend in Git or silence it in Alertmanager."
-        )
+    yield from dict.fromkeys(_keeping(i, put) for i in incidents if _drifted(i))
+
+
+def _drifted(incident: IncidentReport) -> bool:
+    return any(drift.kind is DriftKind.CONFIG_DRIFT for drift in incident.incident.drifts)
+
+
+def _keeping(incident: IncidentReport, put: Put) -> str:
+    """How a person keeps, or takes back, what has changed."""
+    stop = "to stop UICI here, set spec.suspend in Git or silence it in Alertmanager."
+    change = incident.evidence.git_change
+    if change is None:
+        return f"- To keep a change that was made by hand, make it in Git; {stop}"
+    what = f"commit {put(change.commit)}" if change.commit else "the change"
+    return f"- To take it back, revert {what} in Git; {stop}"
 
 
 def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:

@@ -21,6 +21,7 @@ from flows.reporting.text import (
     begun,
     changing,
     fault_seconds,
+    first_words,
     plain,
     seconds,
     short_name,
@@ -28,12 +29,15 @@ from flows.reporting.text import (
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
 from flows.verify import CheckState
 from infrastructure.drift_kinds import DriftKind
+from infrastructure.operations import OperationOutcome
 
 NOTHING_WAITS = "nothing waits for a person"
 
 _SHOWN = 2  # values in a headline; the table has them all
 _NAMES = 3
 _VALUE = 60  # characters of one value in a headline
+_AUTHOR = 40
+_REASON = 140
 
 TELL = ESCALATE
 _MODEL_SAYS = "the model says"
@@ -75,7 +79,23 @@ def wrong(report: IncidentReport, redact: Redact) -> str:
     kind = min((d.kind for d in drifts), key=order.index)
     words = list(dict.fromkeys(_drift_words(d, redact) for d in drifts if d.kind is kind))
     more = f"; +{len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return "; ".join(words[:_SHOWN]) + more
+    return "; ".join(words[:_SHOWN]) + more + _git_words(report, kind)
+
+
+def _git_words(report: IncidentReport, kind: DriftKind) -> str:
+    """Who changed what Git says, where that is the news and not what runs."""
+    change = report.evidence.git_change
+    if change is None or kind not in _NEWS:
+        return ""
+    author = f" by {plain(change.author, _AUTHOR)}" if change.author else ""
+    return f"{_NEWS[kind]} commit {change.commit}{author}" if change.commit else ", which is new"
+
+
+_NEWS = {
+    DriftKind.MISSING: " yet, declared in",
+    DriftKind.CONFIG_DRIFT: " since",
+    DriftKind.SCALE_DRIFT: " since",
+}
 
 
 def _drift_words(drift: Drift, redact: Redact) -> str:
@@ -125,11 +145,14 @@ def came_of_it(report: IncidentReport) -> str:
     """How it ended; the time since the fault only where its beginning is known."""
     if report.result is IncidentResult.WAITING and needs_approval(report):
         return "not allowed alone"
-    if report.result is IncidentResult.ESCALATED and report.not_sent:
-        return f"not sent: {report.not_sent}"
+    if report.result is IncidentResult.ESCALATED:
+        told = f"not sent, {report.not_sent}" if report.not_sent else "people told"
+        return f"{told}: {_reason(_why_told(report), report.incident.root)}"
     if by_hand(report) and any(v.decision is Decision.DENIED for v in report.verdicts):
         return "denied"
     words = _RESULT_WORDS[report.result]
+    if report.result is IncidentResult.FAILED and (why := _why_failed(report)):
+        return f"{words}: {_reason(why, report.incident.root)}"
     took = fault_seconds(report)
     if took is not None and begins_known(report):
         words += f" in {seconds(took)}"
@@ -137,6 +160,33 @@ def came_of_it(report: IncidentReport) -> str:
         words += f", the repair took {seconds(took)}"
     sick = names(list(not_well(report)))
     return f"{words}; {sick} not well yet" if sick else words
+
+
+def _why_told(report: IncidentReport) -> str:
+    """Why only a person can go on."""
+    if any(v.decision is Decision.DENIED for v in report.verdicts):
+        return report.summary
+    return diagnosis_words(report.plan)
+
+
+def _why_failed(report: IncidentReport) -> str:
+    """What the engine said to the operation, else which check still fails."""
+    if report.execution is None or only_tells(report):
+        return report.summary
+    error = next((error_words(o) for o in report.execution.outcomes if o.error), "")
+    checks = report.verification.checks if report.verification else ()
+    failed = (f"{c.name}: {c.detail}" for c in checks if c.state is CheckState.FAILED)
+    return error or next(failed, "")
+
+
+def error_words(outcome: OperationOutcome) -> str:
+    """Its error, without saying again what was done to what."""
+    call = outcome.call
+    return outcome.error.removeprefix(f"{call.operation} {call.target}: ")
+
+
+def _reason(text: str, target: str) -> str:
+    return first_words(without_target(text, target), _REASON).rstrip(".")
 
 
 def not_well(report: IncidentReport) -> Mapping[str, str]:
@@ -243,15 +293,22 @@ def remains(report: IncidentReport) -> str:
             return f"not done: {held if report.result is IncidentResult.HELD else alone}"
         case IncidentResult.FAILED:
             untold = "a person is needed, and could not be told"
-            later = "still broken; UICI tries again after its back-off"
+            later = f"{_still(report)}; UICI tries again after its back-off"
             return untold if only_tells(report) else later
         case IncidentResult.HELD | IncidentResult.NOTHING_TO_DO:
-            still = "still broken, " if report.result is IncidentResult.HELD else ""
+            still = f"{_still(report)}, " if report.result is IncidentResult.HELD else ""
             return f"{still}left alone: {report.summary or 'nothing may be done now'}"
         case _ if waits(report):
             return "a person is needed"
         case _:
-            return f"still broken: {report.summary or 'UICI waits'}"
+            return f"{_still(report)}: {report.summary or 'UICI waits'}"
+
+
+def _still(report: IncidentReport) -> str:
+    """What runs with another configuration is not broken by that."""
+    kinds = {drift.kind for drift in report.incident.drifts}
+    differs = kinds <= {DriftKind.CONFIG_DRIFT, DriftKind.ORPHAN}
+    return "still not as Git says" if kinds and differs else "still broken"
 
 
 def planner(plan: Plan) -> str:

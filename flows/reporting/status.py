@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from flows.approvals.ledger import Ledger
+from flows.comparison.drift import Sync
 from flows.learning.shelf import Shelf
 from flows.reporting.incident_result import IncidentResult
 from flows.reporting.proposal_note import ProposalNote
@@ -25,6 +26,7 @@ from infrastructure.service import Document, Moment
 
 # Far above what the loop writes.
 _Count = Annotated[int, Field(ge=0, le=10**9)]
+_RECOVERED = IncidentResult.RECOVERED.value
 
 
 class ConditionType(StrEnum):
@@ -137,6 +139,9 @@ class TargetStatus(Document):
     last_incident: LastIncident | None = None
     history: tuple[PastIncident, ...] = ()  # newest last, bounded by learning.history
     well_since: Moment | None = None  # before it became what it is; while well, Ready tells it
+    synced_digest: str = (
+        ""  # the spec that it was last in sync with, where that is not `specDigest`
+    )
 
     @property
     def last_well(self) -> datetime | None:
@@ -144,12 +149,26 @@ class TargetStatus(Document):
 
         What a log said before it is about something that is over.
         """
-        moments = [
-            past.at for past in self.history if past.result == IncidentResult.RECOVERED.value
-        ]
+        moments = [past.at for past in self.history if past.result == _RECOVERED]
         moments += [c.last_transition_time for c in self.conditions if _tells_well(c)]
         moments += [self.well_since] if self.well_since is not None else []
         return max(moments, default=None)
+
+    @property
+    def last_synced_digest(self) -> str:
+        """Digest of the newest spec that it was in sync with; empty: that is not known."""
+        if self.synced_digest:
+            return self.synced_digest
+        if self.sync == Sync.SYNCED:
+            return self.spec_digest
+        ends = (p.spec_digest for p in reversed(self.history) if p.result == _RECOVERED)
+        return next(ends, "")
+
+    def of_spec(self, digest: str) -> dict[str, str]:
+        """What changes where an attempt on another spec is counted, before the world is seen."""
+        if digest == self.spec_digest:
+            return {}
+        return {"spec_digest": digest, "synced_digest": self.last_synced_digest}
 
 
 def _tells_well(condition: Condition) -> bool:

@@ -87,7 +87,9 @@ class Runbook(Document):
     Attributes:
         name: unique.
         when: for which incidents.
-        diagnosis: for people; a template as the parameters' are.
+        diagnosis: for people.
+        after_git_change: the diagnosis where Git has changed since the target was last in sync
+            with it; the commit is added, and the cause is then ChangedInGit.
         cause: what the class alone tells; unless the runbook suffices, the plan's cause is that
             of the telling error pattern, where one was found.
         suffices: a model could add nothing, so none is asked while the runbook is the one that
@@ -98,6 +100,7 @@ class Runbook(Document):
     name: Name
     when: RunbookCondition
     diagnosis: str
+    after_git_change: str = ""
     cause: CauseKind = CauseKind.UNKNOWN
     suffices: bool = False
     steps: tuple[RunbookStep, ...]

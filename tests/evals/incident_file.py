@@ -233,7 +233,10 @@ class Expectation(Document):
 
 
 class IncidentFile(Document):
-    """One file of `incidents/`. `story` says what really happened, for people."""
+    """One file of `incidents/`. `story` says what really happened, for people.
+
+    `synced` is the spec that a service was last in sync with; of others no run has told yet.
+    """
 
     story: str = Field(min_length=20)
     tags: tuple[Name, ...] = ()
@@ -248,12 +251,13 @@ class IncidentFile(Document):
     logs: dict[Name, tuple[str | RepeatedLine, ...]] = Field(default_factory=dict)
     events: dict[Name, tuple[EventFile, ...]] = Field(default_factory=dict)
     commits: tuple[CommitFile, ...] = ()
+    synced: dict[Name, dict[str, Any]] = Field(default_factory=dict)
     injection: Injection | None = None
     expect: Expectation
 
     @model_validator(mode="after")
     def _names_are_declared(self) -> IncidentFile:
-        named = {*self.seen, *self.logs, *self.events}
+        named = {*self.seen, *self.logs, *self.events, *self.synced}
         named |= {name for commit in self.commits for name in commit.services}
         expected = self.expect
         named |= {step.target for step in expected.first if step.target}

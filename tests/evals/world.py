@@ -20,9 +20,11 @@ from typing import Any
 
 from executors.contract import Executor
 from executors.translator import CommandTranslator
+from flows.comparison.drift import HealthStatus, Sync
 from flows.listener import RunRequest
 from flows.observe import Observation
 from flows.open_executors import open_executors
+from flows.reporting.status import TargetStatus
 from flows.runtime import Runtime, open_git
 from flows.world import Clock, World
 from infrastructure.config_loader import (
@@ -194,7 +196,26 @@ def eval_world(session: Session, incident: Incident, root: Path) -> Iterator[Eva
         if missing := services.keys() - world.services.keys():
             told = "; ".join(problem.message for problem in world.desired.problems)
             raise PermanentError(f"{incident.name}: not desired state: {sorted(missing)}: {told}")
+        reported = replace(world.reported, statuses=_statuses(file, services))
+        world = replace(world, reported=reported)
         yield EvalWorld(world, observe(file, services, snapshot), engine)
+
+
+def _statuses(file: IncidentFile, services: Mapping[str, Service]) -> dict[str, TargetStatus]:
+    """What an earlier run told of those that the file says were in sync once."""
+    made: dict[str, TargetStatus] = {}
+    for name, spec in file.synced.items():
+        target = target_id(file.environment, name)
+        made[target] = TargetStatus(
+            target=target,
+            observed_revision="main@none",
+            spec_digest=services[target].spec_digest,
+            sync=Sync.DRIFTED.value,
+            health=HealthStatus.HEALTHY.value,
+            conditions=(),
+            synced_digest=declared(file, name, spec).spec_digest,
+        )
+    return made
 
 
 # ── Git ─────────────────────────────────────────────────────────────────────────

@@ -82,6 +82,36 @@ def test_what_a_person_has_to_allow_waits_for_them(tmp_path: Path) -> None:
         assert "start (risk low" in found.waiting[0]
 
 
+def test_what_is_only_observed_is_planned_and_waits_for_a_person(tmp_path: Path) -> None:
+    looks = {**NO_GRACE, "guard": {"policy": {"mode": "observe"}}}
+    with loop_world(tmp_path, platform=looks) as world:
+        world.commit(shop=service_yaml("shop"))
+        world.run()
+        found = told(world)
+        mode = "the target's mode is observe, not enforce"
+        assert found.next[0].startswith(f"nothing: {mode}; else it plans by runbook create-missing")
+        [waiting] = found.waiting
+        assert waiting.startswith(f"{mode}, so it is for you to mend")
+        assert not world.engine.containers
+
+
+def test_what_the_last_try_has_met_waits_for_a_person_before_and_after_people_are_told(
+    tmp_path: Path,
+) -> None:
+    at_once = {"policy": {"backoff": {"initial": "0s", "max": "0s"}}}
+    with loop_world(tmp_path, platform={**NO_GRACE, "guard": at_once}) as world:
+        world.commit(shop=service_yaml("shop"))
+        world.engine.failures["create"] = PermanentError("create local-docker/shop: no image")
+        world.run()
+        [waiting] = told(world).waiting
+        assert waiting.startswith("UICI has nothing to try (create: did not help: no image): ")
+        assert "one try has not helped" in told(world).before
+        world.run()
+        assert told(world).next[0].startswith("nothing now: people were told at ")
+        [waiting] = told(world).waiting
+        assert waiting.startswith("it is stalled (create: did not help: no image): uici report")
+
+
 def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:
     world.commit(shop=service_yaml("shop", suspend={"reason": "moving house"}))
     world.engine.kill("shop")

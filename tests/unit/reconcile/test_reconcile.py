@@ -201,7 +201,7 @@ def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(
         print_status(world.runtime.git.desired(), statuses, statuses, now=now)
         told = capsys.readouterr().out
         assert "Stalled, a person must look (uici report); Stopped" in told
-        assert "; cause: a is stopped, exit code 137" in told
+        assert "; cause: recreate: did not help: no such device" in told
         quiet = world.reports()
         world.run()
         assert world.reports() == quiet

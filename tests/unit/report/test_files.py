@@ -175,7 +175,10 @@ def test_people_told_is_said_once_and_with_what_they_were_told() -> None:
     told = escalated("local-docker/market-predictor can't work: it refuses its configuration")
     page = render_markdown(run_report("r", incidents=[told]))
     title, _, rest = page.partition("\n")
-    assert title == "# market-predictor: exited (137) → people told"
+    assert title == (
+        "# market-predictor: exited (137) → people told: The process has ended and its engine did"
+        " not start it again"
+    )
     assert "**Waits for you:** market-predictor: can't work: it refuses its configuration\n" in rest
     both = render_markdown(run_report("r", incidents=[incident_report(), told]))
     assert both.splitlines()[0].endswith(" → a person is needed")
@@ -190,7 +193,8 @@ def test_what_was_sent_to_nobody_is_not_called_told() -> None:
     page = render_markdown(report)
     assert run_name(report) == "not sent (no Alertmanager in local-docker): market-predictor"
     assert page.splitlines()[0] == (
-        "# market-predictor: exited (137) → not sent: no Alertmanager in local-docker"
+        "# market-predictor: exited (137) → not sent, no Alertmanager in local-docker:"
+        " The process has ended and its engine did not start it again"
         " → a person is needed"
     )
     assert "people told" not in page
