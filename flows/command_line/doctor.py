@@ -15,9 +15,11 @@ from executors.contract import Authorised, Selective, SelfAware
 from executors.translator import CommandTranslator
 from flows.command_line.desired import desired_state, those_in
 from flows.command_line.doctor_git import signature_findings
+from flows.command_line.doctor_http import answers, prefect_finding
 from flows.command_line.doctor_llm import llm_findings
 from flows.command_line.doctor_logs import log_findings
 from flows.command_line.finding import Finding, Level
+from flows.command_line.hints import here
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
@@ -59,7 +61,7 @@ def examine(config: UniversalConfig) -> list[Finding]:
     findings.append(repository)
     findings += signature_findings(config)
     findings += llm_findings(config)
-    findings.append(_prefect(config))
+    findings.append(prefect_finding(config.platform.prefect))
     return findings
 
 
@@ -76,7 +78,7 @@ def _engines(config: UniversalConfig, services: Sequence[Service] = ()) -> Itera
     for message in translator.check("platform", PlatformOperations.primitives()):
         yield Finding("translations of platform", Level.ERROR, message)
     executors = open_executors(config, identity, SecretResolver(read_block=read_prefect_block))
-    found = {d.environment: d for d in detect(config.environments.environments, answers=_answers)}
+    found = {d.environment: d for d in detect(config.environments.environments, answers=answers)}
     for name, executor in executors.items():
         environment = config.environments.environments[name]
         level = Level.OK if found[name].found else Level.WARNING
@@ -204,31 +206,6 @@ def _git(config: UniversalConfig, services: list[Service]) -> Finding:
     return _try("state repository", look)
 
 
-def _answers(url: str) -> bool:
-    import httpx  # noqa: PLC0415 - only the doctor asks this way
-
-    try:
-        httpx.get(url, timeout=1, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return True
-
-
-def _prefect(config: UniversalConfig) -> Finding:
-    import httpx  # noqa: PLC0415 - only the doctor asks this way
-
-    address = f"{config.platform.prefect.api_url}/health"
-    try:
-        answer = httpx.get(address, timeout=5, trust_env=False)
-    except httpx.HTTPError as exc:
-        detail = (
-            f"{address}: {exc}: start it with uici serve, or without a schedule use uici reconcile"
-        )
-        return Finding("Prefect", Level.WARNING, detail)
-    level = Level.OK if answer.status_code == httpx.codes.OK else Level.WARNING
-    return Finding("Prefect", level, f"{address} answers {answer.status_code}")
-
-
 def well(findings: Iterable[Finding]) -> bool:
     """Whether nothing is broken."""
     return all(finding.level is not Level.ERROR for finding in findings)
@@ -248,5 +225,5 @@ def show(findings: Iterable[Finding]) -> None:
         colour = colours[finding.level]
         name = escape(finding.name)
         console.print(
-            f"[{colour}]{finding.level.value:7}[/] [bold]{name}[/]  {escape(finding.detail)}"
+            f"[{colour}]{finding.level.value:7}[/] [bold]{name}[/]  {escape(here(finding.detail))}"
         )

@@ -50,6 +50,9 @@ class Api:
     def patch(self, path: str, **body: Any) -> None:
         self._ask("PATCH", path, body).raise_for_status()
 
+    def put(self, path: str, **body: Any) -> None:
+        self._ask("PUT", path, body).raise_for_status()
+
     def delete(self, path: str) -> None:
         self._ask("DELETE", path).raise_for_status()
 

@@ -6,12 +6,14 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient
 
 from flows.prefect_edge.notifications import Change, Done, Notifications, Write
@@ -19,7 +21,12 @@ from infrastructure.config_models import NotificationSettings
 from infrastructure.errors import PermanentError
 from tests.integration.prefect.service import Api, Service, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(400),
+    # Of apprise, which the blocks send by, with Python 3.11.
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
+]
 
 SECRET = "s3cr3t-of-the-channel"
 TEXT = {"subject": "{{subject}}", "body": "{{body}}", "token": "{{token}}"}
@@ -138,6 +145,102 @@ def test_what_another_uici_and_people_made_is_left_alone(prefect_api: Api, pool:
     again = apply(prefect_api, wanted(other, escalated=["chat"]))
     assert {done.change for done in again} == {Change.UNCHANGED}
     apply(prefect_api, wanted(other))
+
+
+def test_two_calls_at_the_same_time_make_everything_once(prefect_api: Api, pool: str) -> None:
+    each = wanted(pool, escalated=["chat"], stalled=["chat"], recovered=["chat"])
+
+    async def both() -> None:
+        async with PrefectClient(prefect_api.url) as one, PrefectClient(prefect_api.url) as two:
+            await asyncio.gather(each.apply(one, Write.FOR_REAL), each.apply(two, Write.FOR_REAL))
+
+    asyncio.run(both())
+    names = [automation["name"] for automation in automations(prefect_api, pool)]
+    assert len(names) == len(set(names)) == 3
+    assert {done.change for done in apply(prefect_api, each)} == {Change.UNCHANGED}
+    apply(prefect_api, wanted(pool))
+
+
+def test_a_block_that_a_person_named_like_uicis_own_is_told_and_left(
+    prefect_api: Api, pool: str
+) -> None:
+    own = CustomWebhookNotificationBlock(name="mine", url="http://127.0.0.1:11/")
+
+    async def save() -> None:
+        async with PrefectClient(prefect_api.url) as client:
+            await cast("Awaitable[UUID]", own.asave(f"uici--{pool}--x", client=client))
+            await cast("Awaitable[UUID]", own.asave(f"uici--{pool}--chat", client=client))
+
+    asyncio.run(save())
+    with pytest.raises(PermanentError, match=f"uici--{pool}--chat .* left alone"):
+        apply(prefect_api, wanted(pool, escalated=["chat"]))
+    left = apply(prefect_api, wanted(pool))
+    assert {(done.change, done.name) for done in left} == {
+        (Change.LEFT, f"uici--{pool}--x"),
+        (Change.LEFT, f"uici--{pool}--chat"),
+    }
+    for name in ("x", "chat"):
+        place = f"/block_types/slug/custom-webhook/block_documents/name/uici--{pool}--{name}"
+        document = prefect_api.get(place)
+        assert document["data"]["url"] == "http://127.0.0.1:11/"
+
+
+def test_a_copy_of_an_automation_with_uicis_tags_is_a_persons(prefect_api: Api, pool: str) -> None:
+    each = wanted(pool, escalated=["chat"])
+    apply(prefect_api, each)
+    (made,) = automations(prefect_api, pool)
+    same = {key: made[key] for key in ("name", "description", "tags", "trigger", "actions")}
+    copy = prefect_api.post("/automations/", **same, enabled=True)
+
+    assert sorted(done.change for done in apply(prefect_api, each)) == [
+        Change.LEFT,
+        Change.UNCHANGED,
+        Change.UNCHANGED,
+    ]
+    apply(prefect_api, wanted(pool))
+    assert [one["id"] for one in automations(prefect_api, pool)] == [copy["id"]]
+
+
+def test_blocks_of_two_kinds_under_one_name_are_two(prefect_api: Api, pool: str) -> None:
+    first = wanted(pool, escalated=["chat"])
+    apply(prefect_api, first)
+    token = {"secret": "env:TOKEN"}
+    mattermost = {"hostname": "chat.example", "token": token}
+    settings = NotificationSettings.model_validate(
+        {
+            "channels": {"chat": {"block": "mattermost-webhook", "settings": mattermost}},
+            "tell": {"escalated": ["chat"]},
+        }
+    )
+    other = Notifications(settings, pool, first.resolve)
+    assert changes(apply(prefect_api, other)) == [
+        ("made", "block"),
+        ("removed", "block"),
+        ("updated", "automation"),
+    ]
+    assert {done.change for done in apply(prefect_api, other)} == {Change.UNCHANGED}
+    apply(prefect_api, wanted(pool))
+
+
+def test_what_an_earlier_version_made_without_a_mark_is_still_its_own(
+    prefect_api: Api, pool: str
+) -> None:
+    each = wanted(pool, escalated=["chat"])
+    apply(prefect_api, each)
+    (made,) = automations(prefect_api, pool)
+    block = made["actions"][0]["block_document_id"]
+    same = {key: made[key] for key in ("name", "tags", "trigger", "actions", "enabled")}
+    before = made["description"].partition(" Its id")[0]
+    prefect_api.put(f"/automations/{made['id']}", **same, description=before)
+    data = prefect_api.get(f"/block_documents/{block}?include_secrets=true")["data"]
+    plain = {key: value for key, value in data.items() if key != "uici_managed"}
+    assert plain != data
+    prefect_api.patch(f"/block_documents/{block}", data=plain, merge_existing_data=False)
+
+    assert {done.change for done in apply(prefect_api, each)} == {Change.UPDATED}
+    assert {done.change for done in apply(prefect_api, each)} == {Change.UNCHANGED}
+    apply(prefect_api, wanted(pool))
+    assert automations(prefect_api, pool) == []
 
 
 @pytest.mark.parametrize(
