@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from flows.guard import Verdict
 from flows.learning.shelf import KNOWLEDGE_FOLDER
 from flows.plan import Plan
 from flows.report import (
+    Files,
     Redactor,
     RunReport,
     commit_message,
@@ -33,6 +34,8 @@ from flows.report import (
     report_files,
 )
 from flows.reporting.as_json import json_bytes
+from flows.reporting.counted import without
+from flows.reporting.overtaken import overtaken
 from flows.reporting.pages.index import day_folder
 from flows.reporting.pages.stored import StoredRun
 from flows.reporting.proposal_note import PROPOSAL_FOLDER
@@ -50,6 +53,7 @@ from flows.reporting.status import (
 )
 from flows.reporting.trailers import Trailers
 from flows.repository.contract import (
+    BranchMovedError,
     CloneDamagedError,
     Commit,
     CommitResult,
@@ -89,6 +93,8 @@ _MEMORY = (
     PAGES_PATH,
 )
 
+_MOVES = 5  # times that somebody moves the branch before our word is written all the same
+
 _Case = tuple[Incident, Plan, Sequence[Verdict]]
 
 
@@ -112,7 +118,9 @@ class GitState:
         self._mending = Mending(repository, settings, self._forget)
         self._mended = self._mending.mended
         self._retention = Retention(repository, settings)
-        self._pages = PageStore(repository, redactor, self._commit_files)
+        self._pages = PageStore(
+            repository, redactor, self._commit_files, max_bytes=settings.max_file_bytes
+        )
         self._pausing = threading.Lock()
 
     # ── desired state ───────────────────────────────────────────────────────────
@@ -262,7 +270,8 @@ class GitState:
             tip = self._look().reports
             folder = REPORT_FOLDER if day is None else day_folder(day)
             listing = self._repository.tree(tip.sha, (folder,)) if tip else Listing({})
-            return newest_runs(listing, self._repository, limit)
+            most = self._settings.max_file_bytes
+            return newest_runs(listing, self._repository, limit, max_bytes=most)
 
         return self._mended(find)
 
@@ -283,6 +292,7 @@ class GitState:
         uses: Mapping[str, Use] | None = None,
         by: str = "",
         until: datetime | None = None,
+        seen: Mapping[str, TargetStatus] | None = None,
     ) -> CommitResult:
         """Write what is about to be done, durably here and then at the remote.
 
@@ -295,30 +305,40 @@ class GitState:
             uses: approvals that the plans rest on, by path.
             by: this installation.
             until: when the run will have ended at the latest.
+            seen: statuses as the run has read them; where another has told something else
+                since, that stands. None: as they are now.
 
         Raises:
             TemporaryError: not even the local commit could be written: nothing may be done.
             PermanentError: as above, and it will fail again.
         """
         memory = self.reported()
-        files = intent_files(
-            run_id,
-            now,
-            desired.revision,
-            cases,
-            statuses=statuses,
-            redactor=self._redactor,
-            by=by,
-            until=until,
-            before=memory,
-        )
-        for path, use in (uses or {}).items():
-            files[path] = json_bytes(use.model_dump(mode="json", by_alias=True), _as_it_is)
+        read = memory.statuses if seen is None else seen
+        used = {
+            path: json_bytes(use.model_dump(mode="json", by_alias=True), _as_it_is)
+            for path, use in (uses or {}).items()
+        }
+
+        def files(before: Reported) -> Files:
+            theirs = overtaken(_by_target(statuses), before.statuses, [read], "")
+            ours = {k: each for k, each in statuses.items() if each.target not in theirs}
+            return used | intent_files(
+                run_id,
+                now,
+                desired.revision,
+                cases,
+                statuses=ours,
+                redactor=self._redactor,
+                by=by,
+                until=until,
+                before=before,
+            )
+
         digests = tuple(plan.digest for _, plan, _ in cases)
         message = Trailers(run_id, desired.revision, digests).on(
             self._redactor.text(intent_message(cases))
         )
-        written = self._commit(files, message, now)
+        written = self._on_what_stands(lambda before: (files(before), message), now)
         if written is None:  # the same intent stands there already
             tip = self._mended(self._look).reports
             return self._push(tip.sha if tip else "")
@@ -355,8 +375,33 @@ class GitState:
         listing = self._repository.tree(before, (STATUS_FOLDER, INTENT_FOLDER))
         return read_memory(listing, self._repository, self._settings.max_file_bytes)
 
+    def withdraw(
+        self, run_id: str, desired: DesiredState, roots: Collection[str], now: datetime
+    ) -> None:
+        """Take out of a run's intent what it will not begin: nobody is to count it, or wait.
+
+        Raises:
+            TemporaryError: the local commit could not be written.
+            PermanentError: as above, and it will fail again.
+        """
+        path = intent_path(run_id)
+        message = Trailers(run_id, desired.revision).on("intent: somebody else was first\n")
+
+        def files(before: Reported) -> tuple[Files, str]:
+            listing = self._repository.tree(before.tip, (path,)) if before.tip else Listing({})
+            stands = self._repository.read(blob.sha for blob in listing.files.values())
+            left = next((without(content, roots) for content in stands.values()), None)
+            return ({path: json_bytes(left, _as_it_is)} if left else {}), message
+
+        self._on_what_stands(files, now)
+
     def commit_report(
-        self, report: RunReport, *, now: datetime, closes: Sequence[OpenIntent] = ()
+        self,
+        report: RunReport,
+        *,
+        now: datetime,
+        closes: Sequence[OpenIntent] = (),
+        seen: Sequence[Mapping[str, TargetStatus]] | None = None,
     ) -> CommitResult | None:
         """Write what was done; takes expired reports along. None: there is no news.
 
@@ -364,6 +409,9 @@ class GitState:
             report: the run.
             now: with time zone.
             closes: intents of earlier runs that this run has settled by looking.
+            seen: statuses as the run has read them, and as it has written them itself. Where
+                another has told something else since, that stands, unless this run has
+                done something there. None: what the run tells stands in any case.
 
         Raises:
             TemporaryError: the local commit could not be written.
@@ -371,18 +419,23 @@ class GitState:
         """
         if report.lessons:
             self._tips = None  # lessons count on top of what others have written meanwhile
-        before = self.reported()
-        files = report_files(report, before, redactor=self._redactor, closes=closes)
-        files |= report.approvals.files
-        if not files:
-            return None
         digests = tuple(incident.plan.digest for incident in report.incidents)
-        message = Trailers(report.run_id, report.desired.revision, digests).on(
-            commit_message(report, before, redactor=self._redactor)
-        )
-        written = self._commit_files({**self._expired(now), **files}, message, now)
+        trailers = Trailers(report.run_id, report.desired.revision, digests)
+
+        def told(before: Reported) -> tuple[Files, str]:
+            stands, known = before.statuses, report.statuses
+            theirs = overtaken(known, stands, seen, report.run_id) if seen is not None else ()
+            ours = {target: status for target, status in known.items() if target not in theirs}
+            news = replace(report, statuses=ours)
+            files = report_files(news, before, redactor=self._redactor, closes=closes)
+            message = trailers.on(commit_message(news, before, redactor=self._redactor))
+            return files | report.approvals.files, message
+
+        written = self._on_what_stands(told, now, also=self._expired)
+        if written is None:
+            return None
         self._maintain(now)
-        return written
+        return written[1]
 
     def heartbeat(self, now: datetime) -> CommitResult | None:
         """Say "still alive" when nothing was committed for `git.heartbeat`. None: not due."""
@@ -415,6 +468,31 @@ class GitState:
         sha = (self._tips or self._mended(self._look)).pending
         return self._push(sha) if sha else None
 
+    def _on_what_stands(
+        self,
+        make: Callable[[Reported], tuple[Files, str]],
+        at: datetime,
+        *,
+        also: Callable[[datetime], Mapping[str, None]] | None = None,
+    ) -> tuple[NewTip, CommitResult] | None:
+        """Commit files and message that are made of what the branch tells at that very commit.
+
+        Another process may move it in the same clone meanwhile; then they are made anew.
+        `also`: what goes along if there is anything. None: there is nothing, or no change.
+        """
+        for left in reversed(range(_MOVES)):
+            before = self.reported()
+            files, message = make(before)
+            if not files:
+                return None
+            files = {**(also(at) if also is not None else {}), **files}
+            try:
+                return self._commit(files, message, at, onto=before.tip if left else None)
+            except BranchMovedError as exc:
+                _log.info("branch_moved", reason=str(exc))
+                self._tips = None
+        raise AssertionError("unreachable: the last one is written wherever the branch is")
+
     def _commit_files(
         self, files: Mapping[str, bytes | None], message: str, at: datetime
     ) -> CommitResult | None:
@@ -422,12 +500,19 @@ class GitState:
         return written[1] if written else None
 
     def _commit(
-        self, files: Mapping[str, bytes | None], message: str, at: datetime
+        self,
+        files: Mapping[str, bytes | None],
+        message: str,
+        at: datetime,
+        *,
+        onto: str | None = None,
     ) -> tuple[NewTip, CommitResult] | None:
         """Commit and push. None: nothing changed."""
         known = self._tips or self._mended(self._look)
         branch = self._settings.reports_branch
-        made = self._mended(lambda: self._repository.commit(branch, files, message=message, at=at))
+        made = self._mended(
+            lambda: self._repository.commit(branch, files, message=message, at=at, onto=onto)
+        )
         self._tips = None
         if made is None:
             return None

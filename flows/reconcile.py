@@ -88,11 +88,11 @@ def reconcile(request: RunRequest, runtime: Runtime, listener: Listener) -> RunR
         bring_branches(runtime, world, report)
         if not report.stopped and report.result is not RunResult.ERROR:
             propose_after(runtime, world, report.statuses)
-        if not report.stopped:
-            publish_pages(runtime, now=world.clock.now())
         laps.end(Stage.REPORT)
-    report = replace(report, stage_seconds=laps.seconds)
-    listener.run_finished(report)
+        report = replace(report, stage_seconds=laps.seconds)
+        listener.run_finished(report)
+        if not report.stopped:  # what has happened is told by now: pages can take their time
+            publish_pages(runtime, now=world.clock.now())
     if report.stopped:
         raise RunStoppedError(report.stopped)
     return report
@@ -210,6 +210,7 @@ def commit_intent(
             uses=uses,
             by=world.installation,
             until=world.deadline,
+            seen=world.statuses,
         )
     except UiciError as exc:
         others = tuple(case for case in cases if not case.changes)
@@ -218,6 +219,8 @@ def commit_intent(
     if commit.durability is Durability.PUSHED:
         runtime.git.refresh()  # a pause that came meanwhile holds before the first step
     begun = first_to_begin(runtime.git, commit, cases, world)
+    if begun.second:
+        _withdraw(runtime, world, begun.second)
     mine, spent = first_to_use(runtime.git, commit, begun.cases, uses)
     used = frozenset(use.request for use in uses.values())
     return Intent(
@@ -228,6 +231,15 @@ def commit_intent(
         commit=commit,
         theirs=begun.theirs,
     )
+
+
+def _withdraw(runtime: Runtime, world: World, second: Sequence[IncidentReport]) -> None:
+    """What somebody else was faster with is no attempt of ours, also if this run dies."""
+    roots = [report.incident.root for report in second]
+    try:
+        runtime.git.withdraw(world.request.run_id, world.desired, roots, world.clock.now())
+    except UiciError as exc:  # the run's end takes it away
+        _log.warning("intent_not_withdrawn", reason=str(exc))
 
 
 def _facts(world: World, now: datetime) -> RunFacts:
@@ -324,7 +336,8 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
     )
     _tell_people(runtime, sight.comparison)
     _keep_told(runtime, world, report, sight.seen)
-    return _committed(runtime, world, report, now)
+    seen = (world.statuses, ending.intent.statuses or {})
+    return _committed(runtime, world, report, now, seen=seen)
 
 
 def _asked(
@@ -383,14 +396,21 @@ def _keep_told(runtime: Runtime, world: World, report: RunReport, seen: Observat
         _log.warning("escalation_not_renewed", reason=str(exc))
 
 
-def _committed(runtime: Runtime, world: World, report: RunReport, now: datetime) -> RunReport:
+def _committed(
+    runtime: Runtime,
+    world: World,
+    report: RunReport,
+    now: datetime,
+    *,
+    seen: Sequence[Mapping[str, TargetStatus]],
+) -> RunReport:
     try:
         # A run that died left its intent open; this one has looked at the world since.
         open_now = [i for i in runtime.git.open_intents() if i in world.reported.intents]
         dead = interrupted(open_now, world, report.comparison.states)
         report = replace(report, interrupted=tuple(dead.values()))
         closes = [intent for intent in open_now if intent.path in dead]
-        result = runtime.git.commit_report(report, now=now, closes=closes)
+        result = runtime.git.commit_report(report, now=now, closes=closes, seen=seen)
         if result is None:
             runtime.git.push_pending()
             runtime.git.heartbeat(now)

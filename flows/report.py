@@ -187,7 +187,10 @@ def _statuses(
     files: Files = {
         status_path(target): _status_bytes(before.statuses[target], redactor)
         for target, path in before.counted_by.items()
-        if path in closed and target in before.statuses
+        if path in closed
+        and target in before.statuses
+        # Of this run's own: what it did not begin, and tells nothing of, was no attempt.
+        and (path != intent_path(report.run_id) or target in report.statuses)
     }
     for status in report.statuses.values():
         known = before.statuses.get(status.target)

@@ -5,6 +5,7 @@ The report of one run is printed by `flows.command_line.output`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -57,11 +58,12 @@ def _names(root: str) -> tuple[str, str]:
 
 
 def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        said = f"{text} is no day: write it as 2026-11-22"
-        raise InvalidInputError([Problem("--day", 0, 0, said)]) from None
+    with contextlib.suppress(ValueError):
+        day = date.fromisoformat(text)
+        if f"{day}" == text:  # Python takes weeks and days of the year, too
+            return day
+    said = f"{text} is no day: write it as 2026-11-22"
+    raise InvalidInputError([Problem("--day", 0, 0, said)])
 
 
 def show(runs: Sequence[StoredRun]) -> None:

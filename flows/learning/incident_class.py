@@ -20,6 +20,7 @@ _LAGGING = frozenset({DriftKind.METRIC_BREACH, DriftKind.ALERT_FIRING})
 _MAX_PATTERNS = 3  # of those that come first in runbooks.yml; a log may match a dozen
 _MAX_FIELDS = 8
 _MAX_NAME = 100
+_PROBED = "probed"  # the last word of a class where a probe says that it works
 
 
 def class_of(incident: Incident, evidence: Evidence, executor: str) -> ClassConditions:
@@ -53,10 +54,12 @@ def patterns_of(incident: Incident, matches: Sequence[PatternMatch]) -> tuple[st
 def class_name(when: ClassConditions) -> str:
     """A stable, readable slug: `docker-crashlooping-out-of-memory`."""
     parts = (when.executor, *(kind.value for kind in when.kinds), *when.fields, *when.patterns)
-    parts += ("probed",) if when.probed else ()
+    parts += (_PROBED,) if when.probed else ()
     plain = "-".join(parts).lower()
     slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if slug == plain and len(slug) <= _MAX_NAME:
+    # A pattern may be called as the flag is.
+    taken = not when.probed and slug.endswith(f"-{_PROBED}")
+    if slug == plain and len(slug) <= _MAX_NAME and not taken:
         return slug
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
     return f"{slug[: _MAX_NAME - 9].strip('-')}-{digest}"

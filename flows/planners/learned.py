@@ -44,8 +44,8 @@ class LearnedPlanner:
     """Plans by the gentlest trusted resolution that fits and was not tried in vain.
 
     What needs more force helps more often, and would be learned first of all: so one of less
-    risk goes before it as long as it has helped at least as often as not. Where it fails, the
-    trusted one has its turn in the next run.
+    risk goes before it as long as it has helped at least as often as not, and the trusted one could
+    be planned now. Where it fails, that one has its turn in the next run.
 
     `executors`: type of each environment's executor; `trust_after`: learning.trustAfter;
     `give_way_after`: learning.giveWayAfter; `refusal`: why a target can't do what its
@@ -105,7 +105,12 @@ class LearnedPlanner:
     ) -> Plan | str:
         word = ", ".join(step.operation for step in resolution.steps)
         state = standing(known, resolution, self.trust_after)
-        stronger = self._stronger(known, resolution) if state is Standing.ON_TRIAL else None
+        stronger = None
+        if state is Standing.ON_TRIAL:
+            behind = self._stronger(known, resolution)
+            plans = (self._by(known, o, incident, service, tried=tried) for o in behind)
+            usable = (o for o, made in zip(behind, plans, strict=True) if isinstance(made, Plan))
+            stronger = next(usable, None)
         if state is not Standing.TRUSTED and stronger is None:
             return f"{word} is {state.value}: {counts(resolution)}"
         try:
@@ -124,17 +129,17 @@ class LearnedPlanner:
         plan = _planned(known, resolution, incident, steps, before=stronger)
         return self._in_vain(word, plan, incident.root, tried) or plan
 
-    def _stronger(
-        self, known: Knowledge, resolution: LearnedResolution
-    ) -> LearnedResolution | None:
-        """The one that has proved itself and is not needed yet: this one may suffice."""
+    def _stronger(self, known: Knowledge, resolution: LearnedResolution) -> list[LearnedResolution]:
+        """Those that have proved themselves and are not needed yet: this one may suffice."""
         if resolution.successes < max(resolution.failures, self.trust_after):
-            return None
-        for other in known.resolutions:
-            trusted = standing(known, other, self.trust_after) is Standing.TRUSTED
-            if trusted and not other.trusted and self._risk(other) > self._risk(resolution):
-                return other
-        return None
+            return []
+        return [
+            other
+            for other in known.resolutions
+            if standing(known, other, self.trust_after) is Standing.TRUSTED
+            and not other.trusted
+            and self._risk(other) > self._risk(resolution)
+        ]
 
     def _risk(self, resolution: LearnedResolution) -> int:
         """Of its riskiest step. People edit the files: an operation may be unknown."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import structlog
 
 from flows.repository.contract import (
+    BranchMovedError,
     CloneDamagedError,
     Commit,
     DesiredChange,
@@ -221,7 +222,13 @@ class GitRepository:
     # ── out ─────────────────────────────────────────────────────────────────────
 
     def commit(
-        self, branch: str, files: Mapping[str, bytes | None], *, message: str, at: datetime
+        self,
+        branch: str,
+        files: Mapping[str, bytes | None],
+        *,
+        message: str,
+        at: datetime,
+        onto: str | None = None,
     ) -> NewTip | None:
         """See `Repository.commit`."""
         for path in files:
@@ -231,6 +238,8 @@ class GitRepository:
             refs = self._plumbing.refs()
             parent = refs.get(reports.ours)
             above = parent.sha if parent else None
+            if onto is not None and onto != (above or ""):
+                raise BranchMovedError(f"{branch} has moved in {self.directory} meanwhile")
             edits = self._plumbing.changes(above, files)
             if not edits:
                 return None

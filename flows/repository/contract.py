@@ -31,6 +31,10 @@ class CloneDamagedError(TemporaryError):
         self.reason = reason
 
 
+class BranchMovedError(TemporaryError):
+    """The branch is no longer at the commit that was to be built upon. Nothing was written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
     """A damaged clone that was set aside and made anew from the remote.
@@ -248,12 +252,29 @@ class Repository(Protocol):
         ...
 
     def commit(
-        self, branch: str, files: Mapping[str, bytes | None], *, message: str, at: datetime
+        self,
+        branch: str,
+        files: Mapping[str, bytes | None],
+        *,
+        message: str,
+        at: datetime,
+        onto: str | None = None,
     ) -> NewTip | None:
         """Write (bytes) and delete (None) files on top of the branch, durably, here.
 
+        Args:
+            branch: its name.
+            files: by path.
+            message: of the commit.
+            at: with time zone.
+            onto: the commit that the branch must be at, empty where it must not be there
+                yet; None: wherever it is.
+
         Returns:
             The commit, or None when nothing would change.
+
+        Raises:
+            BranchMovedError: it is not at `onto`.
         """
         ...
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from flows.approvals.ledger import Ledger, read_ledger
 from flows.approvals.request import APPROVAL_FOLDER
 from flows.learning.shelf import Shelf, class_of_path
 from flows.reporting.counted import CountedAttempt
-from flows.reporting.pages.stored import StoredRun, stored_run
+from flows.reporting.pages.stored import StoredRun, stored_run, unread_run
 from flows.reporting.proposal_note import PROPOSAL_FOLDER, ProposalNote, note_path
 from flows.reporting.status import (
     INTENT_FOLDER,
@@ -37,12 +38,16 @@ from infrastructure.errors import NotFoundError
 from infrastructure.pause import PAUSE_PATH, PauseFile, damaged_pause, read_pauses
 from infrastructure.service import Moment
 
+_log = structlog.get_logger("uici")
+
 _RUN_ID = 8  # characters of a run id's end in a report's name
 _LISTED = 20
 _NAMED = 10
 # Of an intent, which grows with the targets that a run works on: what it counts must be read
 # whatever limit people set to their own files. Some 18,000 targets.
 _MAX_INTENT = 16 * 1024 * 1024
+# Of the pages' index, which grows with the days that are listed: 366 of them are 100 kB.
+_MAX_INDEX = 1024 * 1024
 _LATEST = datetime.max.replace(tzinfo=UTC)
 _MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
@@ -97,7 +102,7 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
     approvals = read_ledger(asked) if asked else Ledger()
     blobs = {target: shas[status_path(target)] for target in statuses}
     first_told = sorted(intents, key=lambda intent: (intent.at or _LATEST, intent.path))
-    counted_by = _counted(statuses, blobs, {i.path: attempts[i.path] for i in first_told})
+    counted_by = _counted(statuses, {i.path: attempts[i.path] for i in first_told})
     return Reported(
         statuses,
         refused,
@@ -114,22 +119,26 @@ def read_memory(listing: Listing, repository: Repository, limit: int) -> Reporte
 
 
 def _counted(
-    statuses: dict[str, TargetStatus],
-    blobs: Mapping[str, str],
-    attempts: Mapping[str, Sequence[CountedAttempt]],
+    statuses: dict[str, TargetStatus], attempts: Mapping[str, Sequence[CountedAttempt]]
 ) -> dict[str, str]:
-    """Puts attempts on the statuses that they count upon; the intent's path by target."""
+    """Puts attempts on the statuses that lack them; the intent's path by target.
+
+    A person may write a status file anew as they like: what counts is what it tells.
+    """
     found: dict[str, str] = {}
     for path, counted in attempts.items():
         for each in counted:
-            blob = blobs.get(each.target)
-            if blob is not None and each.stands_on(blob) and each.target not in found:
-                statuses[each.target] = each.on(statuses[each.target])
-                found[each.target] = path
+            status = statuses.get(each.target)
+            if status is None or each.target in found or each.told_by(status):
+                continue
+            statuses[each.target] = each.on(status)
+            found[each.target] = path
     return found
 
 
 def _limit_of(path: str, limit: int) -> int:
+    if path == PAGES_PATH:
+        return max(limit, _MAX_INDEX)
     return max(limit, _MAX_INTENT) if path.startswith(f"{INTENT_FOLDER}/") else limit
 
 
@@ -212,10 +221,12 @@ def find_report(listing: Listing, repository: Repository, run: str) -> StoredRep
     return StoredReport(wanted[0], texts[".md"], texts[".json"], newest_first)
 
 
-def newest_runs(listing: Listing, repository: Repository, limit: int) -> list[StoredRun]:
+def newest_runs(
+    listing: Listing, repository: Repository, limit: int, *, max_bytes: int
+) -> list[StoredRun]:
     """At most so many reports of a listing, the newest first, as far as indexes tell of them."""
     stems = report_stems(listing)[: -limit - 1 : -1]
-    return read_runs(stems, listing, repository)
+    return read_runs(stems, listing, repository, max_bytes=max_bytes)
 
 
 def read_runs(
@@ -223,20 +234,31 @@ def read_runs(
     listing: Listing,
     repository: Repository,
     ends: Sequence[str] = (".json", ".md"),
+    *,
+    max_bytes: int,
 ) -> list[StoredRun]:
-    """These reports, by one reading of their files; a file that is missing tells nothing."""
-    shas = {
-        stem + end: listing.files[stem + end].sha
-        for stem in stems
-        for end in ends
-        if stem + end in listing.files
+    """These reports, by one reading of their files; a file that is missing tells nothing.
+
+    A report with a file of more than `max_bytes` is not read: its title says so.
+    """
+    files = {
+        path: listing.files[path] for s in stems for e in ends if (path := s + e) in listing.files
     }
+    large = {path.rpartition(".")[0]: b.size for path, b in files.items() if b.size > max_bytes}
+    for stem, size in large.items():
+        _log.warning("report_not_read", path=stem, bytes=size, limit=max_bytes)
+    shas = {p: blob.sha for p, blob in files.items() if p.rpartition(".")[0] not in large}
     contents = repository.read(shas.values())
 
     def content(path: str) -> bytes:
         return contents[shas[path]] if path in shas else b""
 
-    return [stored_run(s, content(f"{s}.json"), content(f"{s}.md")) for s in stems]
+    return [
+        unread_run(s, large[s], max_bytes)
+        if s in large
+        else stored_run(s, content(f"{s}.json"), content(f"{s}.md"))
+        for s in stems
+    ]
 
 
 def report_stems(listing: Listing) -> list[str]:

@@ -27,6 +27,7 @@ import structlog
 
 from flows.learning.merge import is_knowledge, merged_file
 from flows.learning.shelf import KNOWLEDGE_FOLDER
+from flows.reporting.incident_result import IncidentResult
 from flows.reporting.status import status_path
 from flows.repository.contract import Commit
 from flows.repository.fast_import import Edit, NewCommit
@@ -212,7 +213,7 @@ class _Learned:
 
     Knowledge is merged. A status that another has written stands, unless ours tells what this
     very run has done there: what was only looked at, or never begun, was overtaken. So does one
-    that another's intent has counted an attempt upon: it counts on that very file.
+    that another's intent has counted an attempt upon: what we saw was before that attempt.
     """
 
     def __init__(self, plumbing: Plumbing, base: str | None, known: Mapping[str, str]) -> None:
@@ -300,12 +301,13 @@ def _run_of(raw: bytes) -> str:
 
 
 def _tells_of(status: bytes, run: str) -> bool:
-    """Whether a status tells of what this run has done."""
+    """Whether a status tells of what this run has done; what it has held was never begun."""
     try:
         last = json.loads(status).get("lastIncident")
     except (ValueError, RecursionError, AttributeError):
         return False
-    return bool(run) and isinstance(last, dict) and last.get("runId") == run
+    ours = bool(run) and isinstance(last, dict) and last.get("runId") == run
+    return ours and last.get("result") != IncidentResult.HELD.value
 
 
 def _identity(edit: Edit) -> str | None:

@@ -519,7 +519,8 @@ class LogSettings(Document):
 
     Attributes:
         level: the least important events that are written.
-        format: `auto` is text on a terminal and JSON lines elsewhere.
+        format: `auto` is text on a terminal, where commands show only warnings and errors
+            (`--verbose`: all), and JSON lines elsewhere.
     """
 
     level: Literal["debug", "info", "warning", "error"]

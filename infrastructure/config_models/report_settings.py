@@ -15,11 +15,14 @@ class PageSettings(Document):
         every: at most so often they are written; nothing new, nothing written.
         days: days that the status page lists and its chart shows.
         rows: of one table; a page says how many more there are.
+        reports_at_once: that one run counts for the pages, in a second or two; the next one goes
+            on with what is left. `uici report --publish` counts all.
     """
 
     every: Period
     days: int = Field(ge=1, le=366)
     rows: int = Field(ge=1, le=1000)
+    reports_at_once: int = Field(default=1000, ge=1, le=1_000_000)
 
 
 class ReportSettings(Document):

@@ -190,11 +190,17 @@ class _Clone(GitRepository):
         return tips
 
     def commit(
-        self, branch: str, files: Mapping[str, bytes | None], *, message: str, at: datetime
+        self,
+        branch: str,
+        files: Mapping[str, bytes | None],
+        *,
+        message: str,
+        at: datetime,
+        onto: str | None = None,
     ) -> NewTip | None:
         self.commits += 1
         self.reached(f"{self._word} commit: before")
-        made = super().commit(branch, files, message=message, at=at)
+        made = super().commit(branch, files, message=message, at=at, onto=onto)
         self.reached(f"{self._word} commit: after")
         return made
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from flows.reporting.pages.index import STATUS_PAGE, DayCount, day_page
+from flows.reporting.pages.index import DayCount, day_page
 from flows.reporting.pages.stored import StoredRun
 from flows.reporting.pages.table import link, table
 from flows.reporting.text import Redact, cell, count, seconds
@@ -25,16 +25,20 @@ def render_day(
     counted: DayCount,
     runs: Sequence[StoredRun],
     *,
+    reports: int,
     before: date | None,
+    status_page: str,
     redact: Redact,
 ) -> str:
     """The page.
 
     Args:
         day: UTC.
-        counted: all of the day.
+        counted: what is counted of the day.
         runs: its newest reports, the newest first; the page says how many more there are.
+        reports: all of the day, also those that are not counted yet.
         before: the day before it that has a page.
+        status_page: path of the page of all targets.
         redact: cuts secrets out.
     """
     page = day_page(day)
@@ -42,10 +46,12 @@ def render_day(
     def put(text: str, limit: int) -> str:
         return cell(redact(text), limit)
 
-    ways = [link("All targets", STATUS_PAGE, page=page)]
+    ways = [link("All targets", status_page, page=page)]
     if before is not None:
         ways.append(link(f"← {before}", day_page(before), page=page))
     lines = [f"# {day}: {cell(counted_day(counted))}", "", " · ".join(ways), ""]
+    if counted.reports < reports:
+        lines += [f"Counting older reports: {counted.reports} of {reports} by now.", ""]
     if (mean := counted.mean_seconds) is not None:
         lines += [f"From fault to verified recovery: **{seconds(mean)}** on average.", ""]
     rows = [
@@ -60,7 +66,7 @@ def render_day(
     ]
     head = ("Time (UTC)", "What happened", "Planned by", "Model", "Data")
     lines += table(head, rows, limit=len(rows))
-    left = counted.reports - len(rows)
+    left = reports - len(rows)
     if left > 0:
         lines += ["", f"The newest {len(rows)}; {count(left, 'report')} more lie in the folders."]
     return "\n".join(lines) + "\n"

@@ -20,7 +20,6 @@ from flows.reporting.status import REPORT_FOLDER
 from infrastructure.observed import empty
 
 PAGES_FOLDER = "pages"
-STATUS_PAGE = "README.md"
 _RECOVERED = IncidentResult.RECOVERED.value
 _MOST = 10**9  # far above what a day holds
 
@@ -71,10 +70,16 @@ class DayCount:
 
 @dataclass(frozen=True, slots=True)
 class PageIndex:
-    """All days that are listed, by date; `at` is the publication's time."""
+    """All days that are listed, by date; `at` is the publication's time.
+
+    `told` is the commit of which the pages tell, `behind` how many reports of these days are
+    not counted yet.
+    """
 
     at: datetime | None = None
     days: Mapping[date, DayCount] = field(default_factory=empty)
+    told: str = ""
+    behind: int = 0
 
     def to_bytes(self) -> bytes:
         """As a file: a line for each day, so that a day more is a line more."""
@@ -90,8 +95,14 @@ class PageIndex:
         }
         at = self.at.astimezone(UTC).isoformat(timespec="seconds") if self.at else None
         lines = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in days.items())
-        head = f'{{"apiVersion": "uici/v1", "kind": "PageIndex", "publishedAt": {json.dumps(at)}'
-        return f'{head}, "days": {{\n{lines}\n}}}}\n'.encode()
+        head: dict[str, str | int | None] = {
+            "apiVersion": "uici/v1",
+            "kind": "PageIndex",
+            "publishedAt": at,
+            "told": self.told,
+        }
+        head |= {"behind": self.behind} if self.behind else {}
+        return f'{json.dumps(head)[:-1]}, "days": {{\n{lines}\n}}}}\n'.encode()
 
 
 def read_index(content: bytes | None) -> PageIndex:
@@ -109,7 +120,13 @@ def read_index(content: bytes | None) -> PageIndex:
             found[date.fromisoformat(name)] = _count(value)
         except (ValueError, TypeError, AttributeError, KeyError):
             continue
-    return PageIndex(_moment(data.get("publishedAt")), found)
+    told, behind = data.get("told"), data.get("behind")
+    return PageIndex(
+        _moment(data.get("publishedAt")),
+        found,
+        told if isinstance(told, str) else "",
+        behind if isinstance(behind, int) and 0 < behind < _MOST else 0,
+    )
 
 
 def _count(value: Any) -> DayCount:

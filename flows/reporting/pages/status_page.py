@@ -12,12 +12,7 @@ from datetime import date, datetime
 from flows.reporting.incident_result import IncidentResult
 from flows.reporting.pages.badge import Colour, badge
 from flows.reporting.pages.day_page import counted_day
-from flows.reporting.pages.index import (
-    PAGES_FOLDER,
-    STATUS_PAGE,
-    DayCount,
-    day_page,
-)
+from flows.reporting.pages.index import PAGES_FOLDER, DayCount, day_page
 from flows.reporting.pages.table import link, picture, table
 from flows.reporting.status import (
     AGENT_FOLDER,
@@ -29,6 +24,10 @@ from flows.reporting.status import (
 from flows.reporting.text import Redact, cell, count, moment, seconds
 from infrastructure.observed import empty
 
+STATUS_PAGE = "README.md"
+STATUS_PAGE_BESIDE = "UICI.md"  # where people have a README of their own
+_MARK = "<!-- uici: this page is written anew; without this line it is yours and stays -->"
+_BEFORE_MARK = "\nMade by UICI from "  # of a page from before the mark
 CHART = f"{PAGES_FOLDER}/recoveries.svg"
 _SERVICES = f"{PAGES_FOLDER}/services.svg"
 _INCIDENTS = f"{PAGES_FOLDER}/incidents.svg"
@@ -36,11 +35,19 @@ _LAST = f"{PAGES_FOLDER}/last-report.svg"
 _SICK_FIRST = ("Missing", "Degraded", "Unknown", "Progressing", "Suspended")
 _OVER = (IncidentResult.RECOVERED.value, IncidentResult.NOTHING_TO_DO.value)
 _MESSAGE = 200
+_WRONG_CLOCK = (
+    "**A clock is wrong**, this agent's or that of the one which wrote the reports."
+    " Last told, whenever that was: {last}."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the page tells of. `reports` are paths of reports by the end of their run's id."""
+    """What the page tells of. `reports` are paths of reports by the end of their run's id.
+
+    `behind` reports are not counted yet. `nothing_until`: no report is known up to this day,
+    which the clock tells, and the newest one is of `beyond`; None: that is not so.
+    """
 
     statuses: Mapping[str, TargetStatus]
     days: Mapping[date, DayCount]
@@ -48,6 +55,9 @@ class Standing:
     last_at: datetime | None = None
     refused_revision: str | None = None
     reports: Mapping[str, str] = field(default_factory=empty)
+    behind: int = 0
+    nothing_until: date | None = None
+    beyond: date | None = None
 
     @property
     def services(self) -> list[TargetStatus]:
@@ -60,6 +70,11 @@ class Standing:
     def agents(self) -> list[TargetStatus]:
         """What is known of agents themselves: an alert about one fires."""
         return [s for s in self.statuses.values() if s.target.startswith(f"{AGENT_FOLDER}/")]
+
+
+def is_ours(page: bytes) -> bool:
+    """Whether a file is a status page of UICI's, which it may write anew."""
+    return _MARK.encode() in page or _BEFORE_MARK.encode() in page
 
 
 def badges(standing: Standing) -> dict[str, bytes]:
@@ -91,7 +106,9 @@ def render_status(standing: Standing, *, rows: int, redact: Redact) -> str:
 
     page = STATUS_PAGE
     services = standing.services
-    lines = [f"# {_headline(services)}", "", _pictures(), ""]
+    lines = [f"# {_headline(standing)}", "", _pictures(), ""]
+    if standing.nothing_until is not None:
+        lines += [_WRONG_CLOCK.format(last=_headline_of(services)), ""]
     for agent in standing.agents:
         ready = _ready(agent)
         lines += [f"**{put(agent.target)}:** {put(ready.message) if ready else ''}", ""]
@@ -101,6 +118,9 @@ def render_status(standing: Standing, *, rows: int, redact: Redact) -> str:
     if standing.last_report:
         newest = link(moment(standing.last_at), f"{standing.last_report}.md", page=page)
         lines += [f"Newest report: {newest}", ""]
+    if standing.behind:
+        older = count(standing.behind, "report")
+        lines += [f"Counting older reports: {older} more of these days, in the next runs.", ""]
     lines += ["Made from time to time (`reports.pages`): `uici status` is newer.", ""]
     lines += ["## Targets", ""]
     told = [_row(status, standing, put) for status in services]
@@ -111,6 +131,7 @@ def render_status(standing: Standing, *, rows: int, redact: Redact) -> str:
         lines += _day_table(standing.days, page)
     told_by = link("the newest statuses", STATUS_FOLDER, page=page)
     lines += ["", f"Made by UICI from {told_by}; in a terminal: `uici status`, `uici report`."]
+    lines += ["", _MARK]
     return "\n".join(lines) + "\n"
 
 
@@ -119,7 +140,16 @@ def _pictures() -> str:
     return " ".join(picture(words, path, page=STATUS_PAGE) for words, path in shown)
 
 
-def _headline(services: Sequence[TargetStatus]) -> str:
+def _headline(standing: Standing) -> str:
+    if standing.nothing_until is None:
+        return _headline_of(standing.services)
+    return (
+        f"Nothing is known up to {standing.nothing_until}: the newest report is of"
+        f" {standing.beyond}"
+    )
+
+
+def _headline_of(services: Sequence[TargetStatus]) -> str:
     if not services:
         return "No target has been seen yet"
     sick = [s for s in services if s.health != "Healthy"]

@@ -43,6 +43,11 @@ class StoredRun:
         return self.path.rpartition("/")[2]
 
 
+def unread_run(path: str, size: int, limit: int) -> StoredRun:
+    """A report that is not read, because a file of it is too large; in bytes."""
+    return StoredRun(path, f"not read: {size} bytes, more than git.maxFileBytes ({limit})")
+
+
 def stored_run(path: str, json_text: bytes, markdown: bytes = b"") -> StoredRun:
     """A report's two files as a value.
 

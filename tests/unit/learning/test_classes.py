@@ -72,6 +72,10 @@ def test_a_metric_against_what_a_probe_says_is_a_class_of_its_own() -> None:
 
     assert name(breach(probed=False)) == "docker-metricbreach-errors"
     assert name(breach(probed=True)) == "docker-metricbreach-errors-probed"
+    # A pattern may be called as the flag is: it is another class, with a file of its own.
+    called = evidence("probed")
+    assert name(breach(probed=False), called).startswith("docker-metricbreach-errors-probed-")
+    assert name(breach(probed=True), called) == "docker-metricbreach-errors-probed-probed"
     # Where more is wrong, the probe does not say otherwise.
     assert name(breach(Drift(SHOP.target, K.UNHEALTHY), probed=True)) == "docker-unhealthy"
 

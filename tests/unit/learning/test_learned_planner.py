@@ -175,6 +175,34 @@ def test_the_gentle_one_plans_only_where_a_stronger_one_is_trusted_by_what_it_di
     assert planned(shelf_of(word, restart)).steps[0].operation == "recreate"
 
 
+def test_the_gentle_one_does_not_plan_where_the_stronger_one_could_not_be_its_second() -> None:
+    strong, gentle = counted("recreate", 9, 0, 9), counted("restart", 4, 3)
+    both = shelf_of(strong, gentle)
+    assert planned(both).steps[0].operation == "restart"
+    past = TriedPlan(
+        remedy="",
+        planner="learned",
+        steps=(Step(operation="recreate", parameters={}),),
+        at=NOW,
+        result="r",
+    )
+    in_vain = TriedPlans({SHOP.target: (past,)}, REGISTRY)
+    assert "restart is on trial" in declined(both, tried=in_vain)
+    unable = ALL - {"recreate"}
+    assert "restart is on trial" in declined(both, capabilities=lambda _: unable)
+
+    def refusal(call: OperationCall) -> str | None:
+        return "its volume would be lost" if call.operation == "recreate" else None
+
+    assert "restart is on trial" in declined(both, refusal=refusal)
+    forbidden = {**strong, "successes": 0, "in_a_row": 0, "disabled": True, "reason": "no"}
+    assert "restart is on trial" in declined(shelf_of(strong, forbidden, gentle))
+    broken = {**strong, **step("recreate", strategy="{% for x in y %}")}
+    assert "restart is on trial" in declined(shelf_of(broken, gentle))
+    # Another one that is trusted and could be planned stands behind it as well.
+    assert planned(shelf_of(broken, strong, gentle)).steps[0].operation == "restart"
+
+
 def ended_open(times: int, **parameters: Any) -> TriedPlans:
     """A restart of the shop ended so often without anybody seeing how."""
     restart = Step(operation="restart", parameters=parameters)

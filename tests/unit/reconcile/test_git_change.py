@@ -85,7 +85,9 @@ def test_a_new_service_is_news_of_git_and_a_removed_one_is_none(world: LoopWorld
     found = incident(world)
     assert found.plan.cause is not None
     assert found.plan.cause.kind is CauseKind.CHANGED_IN_GIT
-    assert told(found).startswith(f"till: no instance yet, declared in commit {sha[:10]} by ann → create")
+    assert told(found).startswith(
+        f"till: no instance yet, declared in commit {sha[:10]} by ann → create"
+    )
     world.engine.remove("till")
     again = incident(world)
     assert again.plan.cause is not None

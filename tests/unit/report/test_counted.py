@@ -136,14 +136,70 @@ def test_a_target_without_a_status_gets_one() -> None:
     assert memory(begun).statuses[TARGET].attempts is not None
 
 
-def test_another_writers_newer_status_stands() -> None:
+def test_a_status_file_that_a_person_writes_anew_loses_no_attempt() -> None:
+    begun = intent(branch_with(status()), attempted(status(), "run-1"))
+    path = status_path(TARGET)
+    for text in (
+        json.dumps(json.loads(begun[path])),
+        json.dumps(json.loads(begun[path]), indent=7, sort_keys=True),
+    ):
+        found = memory({**begun, path: text.encode()})
+        assert found.statuses[TARGET] == attempted(status(), "run-1")
+        assert found.counted_by == {TARGET: intent_path("run-1")}
+
+
+def test_another_writers_newer_status_stands_with_the_attempt() -> None:
     branch = branch_with(status())
     begun = intent(branch, attempted(status(), "run-1"))
     newer = status(message="another has told of it")
-    begun |= branch_with(newer)
-    found = memory(begun)
-    assert found.statuses[TARGET] == newer
-    assert found.counted_by == {}
+    found = memory(begun | branch_with(newer))
+    assert found.statuses[TARGET] == attempted(newer, "run-1")
+    assert found.counted_by == {TARGET: intent_path("run-1")}
+
+
+def test_a_status_that_tells_of_the_attempt_or_of_what_came_after_stands_as_it_is() -> None:
+    before = status().model_copy(update={"history": (past("run-0", -5),)})
+    begun = intent(branch_with(before), attempted(before, "run-1"))
+    outcome = attempted(before, "run-1", count=3)
+    recovered = past("run-2", 5).model_copy(update={"result": "recovered"})
+    later = before.model_copy(update={"history": (*before.history, recovered)})
+    driven_out = before.model_copy(update={"history": (past("run-2", 5), past("run-3", 6))})
+    (healed_status,) = healed("run-1").statuses.values()
+    assert healed_status.last_incident is not None
+    last = healed_status.last_incident.model_copy(update={"run_id": "run-1"})
+    healed_by_it = healed_status.model_copy(update={"last_incident": last})
+    for told in (outcome, later, driven_out, healed_by_it):
+        found = memory(begun | branch_with(told))
+        assert found.statuses[TARGET] == told
+        assert found.counted_by == {}
+
+
+def test_an_attempt_upon_what_a_fast_clock_wrote_is_written_whole() -> None:
+    ahead = past("run-0", 5).model_copy(update={"result": "recovered"})
+    before = status().model_copy(update={"history": (ahead,)})
+    after = attempted(before, "run-1")
+    begun = intent(branch_with(before), after)
+    assert memory(begun).statuses[TARGET] == after
+    assert memory(begun).counted_by == {}
+
+
+def test_the_higher_count_stands_and_what_was_tried() -> None:
+    plan = TriedPlan(remedy="r", planner="llm", steps=(), at=NOW, result="failed")
+    begun = intent(branch_with(status()), attempted(status(), "run-1"))
+    attempts = Attempts(spec_digest="0" * 16, count=4, last_at=NOW, not_before=NOW, tried=(plan,))
+    found = memory(begun | branch_with(status().model_copy(update={"attempts": attempts})))
+    assert found.statuses[TARGET].attempts == attempts
+    assert [p.run_id for p in found.statuses[TARGET].history] == ["run-1"]
+
+
+def test_attempts_on_a_newer_spec_are_not_taken_back() -> None:
+    begun = intent(branch_with(status()), attempted(status(), "run-1"))
+    later = NOW + timedelta(minutes=5)
+    attempts = Attempts(spec_digest="1" * 16, count=1, last_at=later, not_before=later)
+    changes = {"attempts": attempts, "spec_digest": "1" * 16}
+    found = memory(begun | branch_with(status().model_copy(update=changes))).statuses[TARGET]
+    assert (found.attempts, found.spec_digest) == (attempts, "1" * 16)
+    assert [p.run_id for p in found.history] == ["run-1"]
 
 
 def test_two_intents_upon_the_same_status_count_once() -> None:
@@ -199,7 +255,7 @@ def test_counting_upon_a_status_gives_what_was_meant(held: int, keep: int, tried
     attempts = Attempts(
         spec_digest="0" * 16, count=1, last_at=NOW, not_before=NOW, tried=plans if tried else ()
     )
-    history = tuple(past(f"run-{i}", i) for i in range(held))
+    history = tuple(past(f"run-{i}", i - 9) for i in range(held))
     before = status().model_copy(update={"attempts": attempts, "history": history})
     after = attempted(before, "run-9", count=2, keep=keep)
     made = counted(before, after, "f" * 40)

@@ -13,11 +13,14 @@ from urllib.parse import unquote
 import pytest
 from markdown_it import MarkdownIt
 
+from flows.listener import NullListener
+from flows.report import RunReport
 from flows.reporting.pages.badge import Colour, badge
 from flows.reporting.pages.chart import recoveries_chart
 from flows.reporting.pages.index import DayCount, PageIndex, read_index
 from flows.reporting.pages.status_page import Standing, badges, render_status
 from flows.reporting.pages.stored import stored_run
+from flows.runtime import open_git
 from infrastructure.config_models import PageSettings
 from tests.fakes.loop import LoopWorld, git, loop_world, service_yaml
 from tests.unit.report.made import TARGET, status
@@ -187,7 +190,8 @@ def test_a_damaged_index_is_made_anew(world: LoopWorld, tmp_path: Path) -> None:
     other = tmp_path / "other"
     git(tmp_path, "clone", "-q", "-b", "uici/reports", str(world.remote), str(other))
     (other / "pages" / "index.json").write_text('{"days": {"2026-11-22": []}}')
-    (other / "README.md").write_text("vandalism\n")
+    page = (other / "README.md").read_text()
+    (other / "README.md").write_text(page.replace("# All well", "# vandalism"))
     git(other, "commit", "-qam", "damage")
     git(other, "push", "-q", "origin", "uici/reports")
     world.runtime.git.desired()
@@ -196,6 +200,137 @@ def test_a_damaged_index_is_made_anew(world: LoopWorld, tmp_path: Path) -> None:
     assert (
         read_index(world.file("pages/index.json").encode()).days == read_index(good.encode()).days
     )
+
+
+def others_write(world: LoopWorld, **files: str | bytes | None) -> None:
+    """A commit on the reports branch by somebody else, by path."""
+    other = world.root / "other"
+    if not other.exists():
+        git(world.root, "clone", "-q", "-b", "uici/reports", str(world.remote), str(other))
+    git(other, "pull", "-q", "--rebase")
+    for path, content in files.items():
+        if content is None:
+            (other / path).unlink()
+        else:
+            data = content.encode() if isinstance(content, str) else content
+            (other / path).write_bytes(data)
+    git(other, "add", "-A")
+    git(other, "commit", "-qm", "by somebody else")
+    git(other, "push", "-q", "origin", "uici/reports")
+    world.runtime.git.desired()
+
+
+def test_a_teams_own_readme_stays_and_the_page_stands_beside_it(world: LoopWorld) -> None:
+    others_write(world, **{"README.md": "# Our runs\n\nOwned by team blue.\n"})
+    break_and_heal(world, "shop")
+    assert publish(world)
+    assert world.file("README.md") == "# Our runs\n\nOwned by team blue."
+    assert world.file("UICI.md").startswith("# All well: 2 targets\n")
+    assert world.reports()[0].endswith(" (UICI.md: README.md is not ours)")
+    day = next(n for n in branch(world) if n.startswith("reports/") and n.endswith("README.md"))
+    assert "UICI.md" in links(day, world.file(day))
+    break_and_heal(world, "shop")
+    assert publish(world)
+    assert sum("not ours" in subject for subject in world.reports()) == 1  # told once
+    others_write(world, **{"README.md": None})
+    break_and_heal(world, "db")
+    assert publish(world)  # neither of them grows old
+    assert world.file("README.md") == world.file("UICI.md")
+
+
+def test_a_page_from_before_the_mark_is_ours(world: LoopWorld) -> None:
+    break_and_heal(world, "shop")
+    assert publish(world)
+    page = world.file("README.md").partition("<!-- uici")[0].rstrip("\n") + "\n"
+    others_write(world, **{"README.md": page})
+    assert publish(world)
+    assert "<!-- uici" in world.file("README.md")
+    assert "UICI.md" not in branch(world)
+
+
+def test_one_run_counts_so_many_reports_and_the_next_goes_on(world: LoopWorld) -> None:
+    for _ in range(5):
+        break_and_heal(world, "shop")
+    few = settings(world).model_copy(update={"reports_at_once": 2})
+    counts, said = [], []
+    for _ in range(6):
+        world.runtime.git.publish_due(few, datetime.now(UTC) + timedelta(hours=2))
+        index = read_index(world.file("pages/index.json").encode())
+        counts.append((sum(c.reports for c in index.days.values()), index.behind))
+        said.append("Counting older reports" in world.file("README.md"))
+    assert counts == [(2, 3), (4, 1), (5, 0), (5, 0), (5, 0), (5, 0)]
+    assert said == [True, True, False, False, False, False]
+    assert publish(world) is False
+
+
+def test_asked_for_by_hand_all_are_counted_at_once(world: LoopWorld) -> None:
+    for _ in range(3):
+        break_and_heal(world, "shop")
+    few = settings(world).model_copy(update={"reports_at_once": 1})
+    assert world.runtime.git.publish(few, datetime.now(UTC)) is not None
+    assert read_index(world.file("pages/index.json").encode()).behind == 0
+
+
+def test_an_index_that_was_deleted_is_written_again(world: LoopWorld) -> None:
+    break_and_heal(world, "shop")
+    assert publish(world)
+    good = read_index(world.file("pages/index.json").encode())
+    others_write(world, **{"pages/index.json": None})
+    assert publish(world)  # all pages are as they were: counted anew in each run otherwise
+    assert read_index(world.file("pages/index.json").encode()).days == good.days
+    assert not publish(world)
+
+
+def test_a_new_process_does_not_count_again_what_the_newest_commit_tells(
+    world: LoopWorld,
+) -> None:
+    break_and_heal(world, "shop")
+    assert publish(world)
+    anew = open_git(world.config, world.runtime.identity, world.runtime.redactor)
+    tip = anew.reported().tip
+    assert read_index(world.file("pages/index.json").encode()).told == git(
+        world.remote, "rev-parse", f"{tip}^"
+    )
+    assert anew.publish_due(settings(world), datetime.now(UTC) + timedelta(days=3)) is None
+    assert anew._pages._published == tip  # without a look at any report
+
+
+def test_a_run_is_told_before_its_pages_are_made(world: LoopWorld) -> None:
+    seen = []
+
+    class Told(NullListener):
+        def run_finished(self, report: RunReport) -> None:
+            super().run_finished(report)
+            seen.append(world.reports()[0])
+
+    others_write(world, **{"pages/index.json": None})
+    world.engine.kill("shop")
+    world.run(listener=Told())
+    assert not seen[0].startswith("pages:")
+    assert world.reports()[0].startswith("pages:")
+
+
+def test_a_report_that_is_too_large_is_named_and_not_read(world: LoopWorld) -> None:
+    for _ in range(2):
+        break_and_heal(world, "shop")
+    newest = world.runtime.git.report("").path
+    size = world.config.platform.git.max_file_bytes + 1
+    others_write(world, **{f"{newest}.json": b" " * size})
+    assert publish(world)
+    day = next(n for n in branch(world) if n.startswith("reports/") and n.endswith("README.md"))
+    assert f"not read: {size} bytes, more than git.maxFileBytes" in world.file(day)
+    assert "1 incident: 1 recovered" in world.file(day)
+    titles = [run.title for run in world.runtime.git.newest_reports(20)]
+    assert titles[0].startswith("not read: ")
+    assert titles[1].startswith("shop: ")
+
+
+def test_a_clock_of_1970_is_not_called_all_well(world: LoopWorld) -> None:
+    break_and_heal(world, "shop")
+    assert world.runtime.git.publish(settings(world), datetime(1970, 1, 1, tzinfo=UTC)) is not None
+    title, _, rest = world.file("README.md").partition("\n")
+    assert title.startswith("# Nothing is known up to 1970-01-01: the newest report is of 20")
+    assert "**A clock is wrong**" in rest
 
 
 # ── pure parts ──────────────────────────────────────────────────────────────────
