@@ -21,6 +21,7 @@ from flows.command_line.commands.importing import import_app
 from flows.command_line.commands.notifying import notifications_app
 from flows.command_line.commands.options import ERROR, INTERRUPTED, OK
 from flows.command_line.commands.parsing import Commands, OfTargets, Taught
+from flows.command_line.hints import here, remember
 from flows.command_line.terminal import complain, print_json
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(ERROR)
+    finally:
+        remember(None, None)  # whoever calls this in a process of their own begins anew
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -120,10 +123,10 @@ def _tell(error: UiciError) -> None:
         print_json({"apiVersion": "uici/v1", "kind": "Error", "errors": told})
     if isinstance(error, InvalidInputError):
         for problem in problems:
-            complain(f"error: {problem}")
+            complain(here(f"error: {problem}"))
     else:
         remedy = getattr(error, "remedy", "")
-        complain(f"error: {error}" + (f" ({remedy})" if remedy else ""))
+        complain(here(f"error: {error}" + (f" ({remedy})" if remedy else "")))
 
 
 if __name__ == "__main__":

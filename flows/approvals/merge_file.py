@@ -60,6 +60,12 @@ def merge_file(request: ApprovalRequest) -> bytes:
 
 def words_of(request: ApprovalRequest) -> Iterator[str]:
     """What would be done, why, and what merging means, in plain lines."""
+    yield from asked_words(request)
+    yield "To approve exactly this, once: merge this file unchanged. To refuse: do not."
+
+
+def asked_words(request: ApprovalRequest) -> Iterator[str]:
+    """What would be done, and why; not how to say yes, which depends on where it is read."""
     yield f"UICI asks to be allowed to work on {_plain(request.target)}."
     yield ""
     yield f"What is wrong: {_plain(request.plan.diagnosis)}"
@@ -77,7 +83,6 @@ def words_of(request: ApprovalRequest) -> Iterator[str]:
     lasts = format_duration(request.expires_at - request.requested_at)
     yield f"Expires: {expires} ({lasts} after it was asked)"
     yield f"Holds for desired state as it is at {short_revision(request.desired_revision)} only."
-    yield "To approve exactly this, once: merge this file unchanged. To refuse: do not."
 
 
 def title(request: ApprovalRequest) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flows.approvals.decision import Answer, Way
 from flows.approvals.desk import Said, Shown
 from flows.approvals.ledger import Ledger
-from flows.approvals.merge_file import words_of
+from flows.approvals.merge_file import asked_words, merge_path
 from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Standing
 from flows.approvals.wiring import desk_of
+from flows.command_line.hints import here
 from flows.command_line.pause import whoami
 from flows.command_line.terminal import say
 from flows.runtime import Runtime
@@ -21,6 +23,21 @@ from infrastructure.quantities import format_duration
 
 _ENDED_SHOWN = 5
 _FACTS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """Where the file of a request can be merged from, and into which folder of desired state."""
+
+    prefix: str
+    folder: str
+
+
+def branches_of(runtime: Runtime) -> Branches | None:
+    """As configured; None: requests have no branches."""
+    platform = runtime.config.platform
+    prefix = platform.approvals.branch_prefix
+    return Branches(prefix, platform.git.path) if prefix is not None else None
 
 
 def said(answer: Answer, reason: str) -> Said:
@@ -72,13 +89,19 @@ def as_data(shown: Iterable[Shown]) -> dict[str, Any]:
     }
 
 
-def show(shown: Sequence[Shown], now: datetime) -> None:
-    """For people: all about what waits, a line about what has ended."""
+def show(shown: Sequence[Shown], now: datetime, branches: Branches | None = None) -> None:
+    """For people: all about what waits, a line about what has ended.
+
+    Args:
+        shown: what `listing` gave.
+        now: decides how long is left.
+        branches: where requests can be merged; None: nowhere.
+    """
     waiting = [each for each in shown if each.stands.standing in _OPEN]
     ended = [each for each in shown if each.stands.standing not in _OPEN]
     lines: list[str] = [] if waiting else ["nothing waits for a person"]
     for each in waiting:
-        lines += [*_whole(each, now), ""]
+        lines += [*_whole(each, now, branches), ""]
     lines += [_line(each) for each in ended[:_ENDED_SHOWN]]
     _print(lines)
 
@@ -108,25 +131,32 @@ def waiting_data(ledger: Ledger) -> list[dict[str, Any]]:
 _OPEN = frozenset({Standing.WAITING, Standing.APPROVED})
 
 
-def _whole(each: Shown, now: datetime) -> Iterator[str]:
+def _whole(each: Shown, now: datetime, branches: Branches | None) -> Iterator[str]:
     request = each.request
-    yield f"{request.id}  {each.stands.standing.value}: {each.stands.reason}"
-    for line in words_of(request):
+    yield here(f"{request.id}  {each.stands.standing.value}: {each.stands.reason}")
+    for line in asked_words(request):
         yield f"  {line}".rstrip()
     for fact in request.facts[:_FACTS]:
         yield f"  evidence: {fact}"
     yield f"  Left: {_left(request, now)}"
-    if request.pull_request or request.branch_commit:
-        yield f"  Pull request: {request.pull_request or 'open one for its branch'}"
-    yield f"  uici approve {request.id}    uici reject {request.id} --reason TEXT"
+    yield "  To approve exactly this, once:"
+    yield here(f"    uici approve {request.id}")
+    if branches is not None and (request.pull_request or request.branch_commit):
+        file, branch = merge_path(branches.folder, request.id), f"{branches.prefix}{request.id}"
+        where = request.pull_request or "open a pull request for it"
+        yield f"    or merge {file} of the branch {branch} unchanged: {where}"
+    yield "  To refuse:"
+    yield here(f"    uici reject {request.id} --reason TEXT")
 
 
 def _short(request: ApprovalRequest, now: datetime) -> str:
     done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
     if now >= request.expires_at:
-        return f"expired: {request.target}: {done}: uici approve --renew {request.id}"
+        return here(f"expired: {request.target}: {done}: uici approve --renew {request.id}")
     left = _left(request, now)
-    return f"needs approval: {request.target}: {done}: uici approve {request.id} (left: {left})"
+    return here(
+        f"needs approval: {request.target}: {done}: uici approve {request.id} (left: {left})"
+    )
 
 
 def _line(each: Shown) -> str:
@@ -134,7 +164,9 @@ def _line(each: Shown) -> str:
     done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
     at = request.requested_at.astimezone(UTC).isoformat(timespec="minutes")
     word = each.stands.standing.value
-    return f"{request.id}  {word}: {request.target}: {done}, asked at {at}: {each.stands.reason}"
+    return here(
+        f"{request.id}  {word}: {request.target}: {done}, asked at {at}: {each.stands.reason}"
+    )
 
 
 def _left(request: ApprovalRequest, now: datetime) -> str:

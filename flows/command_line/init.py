@@ -8,6 +8,7 @@ It begins in the mode `observe`, in which nothing is changed.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -53,11 +54,15 @@ spec:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What there is on the machine. An empty text: nothing answers there."""
+    """What there is on the machine. An empty text: nothing answers there.
+
+    `no_engine`: where an engine was looked for and why none answers, when none does.
+    """
 
     docker: str
     prometheus: str
     alertmanager: str
+    no_engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,28 @@ def look_around(
     """What answers on this machine, at the usual places."""
     ready = answers or _answers
     rootless = f"unix:///run/user/{os.getuid()}/docker.sock"
-    hosts = (environ("DOCKER_HOST") or "", "unix:///var/run/docker.sock", rootless)
+    named = environ("DOCKER_HOST") or ""
+    hosts = [host for host in (named, "unix:///var/run/docker.sock", rootless) if host]
+    docker = _first(hosts, ready)
     return Around(
-        docker=_first((host for host in hosts if host), ready),
+        docker=docker,
         prometheus=_first(["http://127.0.0.1:9090"], ready),
         alertmanager=_first(["http://127.0.0.1:9093"], ready),
+        no_engine="" if docker else "; ".join(f"{host}: {_why_silent(host)}" for host in hosts),
     )
+
+
+def _why_silent(host: str) -> str:
+    """What a person can see of an engine that does not answer."""
+    socket = Path(host.removeprefix("unix://"))
+    if not host.startswith("unix://"):
+        return "does not answer"
+    try:
+        if not socket.is_socket():
+            return "no such socket"
+    except OSError as exc:
+        return exc.strerror or str(exc)
+    return "does not answer" if os.access(socket, os.R_OK | os.W_OK) else "permission denied"
 
 
 def _first(addresses: Iterable[str], ready: Callable[[str], bool]) -> str:
@@ -129,7 +150,7 @@ def init(folder: Path, *, mode: Mode, around: Around) -> Made:
     """
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise PermanentError(f"{folder} is not empty: name a new folder")
+        raise PermanentError(_not_empty(folder))
     scratch = folder.with_name(f".{folder.name}.new")
     try:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -148,6 +169,18 @@ def init(folder: Path, *, mode: Mode, around: Around) -> Made:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Made(folder, around, files, left_out)
+
+
+def _not_empty(folder: Path) -> str:
+    """Nothing is ever written over: what to do is up to the person, in words to copy."""
+    if not (folder / "config" / "platform.yml").is_file():
+        return f"{folder} is not empty: name a new folder"
+    quoted, aside = shlex.quote(str(folder)), shlex.quote(f"{folder}.old")
+    return (
+        f"{folder} is not empty, uici init has written it before: go on with"
+        f" uici doctor --config {shlex.quote(str(folder / 'config'))}, or begin anew in another"
+        f" folder, or after mv {quoted} {aside} (desired state and its history are in it)"
+    )
 
 
 def _configuration(config: Path, folder: Path, mode: Mode, around: Around) -> None:
@@ -226,7 +259,24 @@ def _clone(folder: Path) -> None:
 
 def _found(made: Made) -> str:
     services = count(len(made.services), "service")
-    return f"{services} as they run now" if made.services else "an example, since nothing runs"
+    if made.services:
+        return f"{services} as they run now"
+    if made.around.docker:
+        return "an example: the engine was asked, and no container runs that is yours"
+    return "an example: NO ENGINE could be asked what runs"
+
+
+def _without_engine(around: Around, shown: Path) -> Iterable[str]:
+    """How to go on where no engine has answered."""
+    yield ""
+    yield "No Docker Engine could be asked what runs here, so nothing of it is in desired state:"
+    yield f"  {around.no_engine or 'none was found'}"
+    yield "Start one (systemctl start docker; without systemd: dockerd, as root), or name another"
+    yield "by DOCKER_HOST; then uici init in another folder. Or go on with this one: where the"
+    yield f"engine is elsewhere, set connection.host in {shown}/config/environments.yml; then"
+    config, clone = (shlex.quote(f"{shown}/{name}") for name in ("config", "desired-state"))
+    yield f"  uici import docker --config {config} -o {clone}"
+    yield f"  git -C {clone} add . && git -C {clone} commit -m 'What runs' && git -C {clone} push"
 
 
 def sentences(made: Made, shown: Path, mode: Mode) -> Sequence[str]:
@@ -237,9 +287,9 @@ def sentences(made: Made, shown: Path, mode: Mode) -> Sequence[str]:
         shown: the folder as the person wrote it.
         mode: that was chosen.
     """
-    around = made.around
+    around, config = made.around, shlex.quote(f"{shown}/config")
     lines = [
-        f"Docker Engine  {around.docker or 'none answers: set connection.host'}",
+        f"Docker Engine  {around.docker or 'none answers, see below'}",
         f"Prometheus     {around.prometheus or 'none answers at 127.0.0.1:9090: left out'}",
         f"Alertmanager   {around.alertmanager or 'none answers at 127.0.0.1:9093: left out'}",
         "",
@@ -248,12 +298,14 @@ def sentences(made: Made, shown: Path, mode: Mode) -> Sequence[str]:
         f"{shown}/desired-state      your clone: {_found(made)}",
     ]
     lines += [f"left out: {sentence}" for sentence in made.left_out]
+    if not around.docker:
+        lines += _without_engine(around, shown)
     lines += [
         "",
         "Next:",
-        f"  uici doctor --config {shown}/config",
-        f"  uici plan --config {shown}/config      # changes nothing",
-        f"  uici serve --config {shown}/config     # the schedule, with the Prefect UI",
+        f"  uici doctor --config {config}",
+        f"  uici plan --config {config}      # changes nothing",
+        f"  uici serve --config {config}     # the schedule, with the Prefect UI",
     ]
     if mode is Mode.OBSERVE:
         lines += ["It only looks until guard.policy.mode in platform.yml says propose or enforce."]

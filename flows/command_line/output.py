@@ -20,6 +20,7 @@ from rich.markup import escape as as_text
 from rich.table import Table
 
 from flows.cases import Case
+from flows.command_line.hints import here
 from flows.command_line.preview import Preview
 from flows.comparison.drift import Drift, HealthStatus, TargetState
 from flows.reporting.asked import run_cost, usage_to_dict, usages
@@ -71,12 +72,12 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
         told = f"{run_cost(plans)} (--no-llm: ask no model)"
         console.print(f"\nmodel    {escape(told)}")
     for left in seen.left:
-        console.print(f"\n{escape(left.incident.root)}: nothing now: {escape(left.reason)}")
+        console.print(f"\n{escape(left.incident.root)}: nothing now: {escape(here(left.reason))}")
     for environment, told in seen.strays.items():
-        console.print(f"\norphans of {escape(environment)}: {escape(told)}")
+        console.print(f"\norphans of {escape(environment)}: {escape(here(told))}")
     for target, state in seen.comparison.states.items():
         if state.held is not None:
-            console.print(f"\n{escape(target)}: left alone: {escape(state.held)}")
+            console.print(f"\n{escape(target)}: left alone: {escape(here(state.held))}")
 
 
 def _print_in_sync(console: Console, seen: Preview) -> None:
@@ -127,7 +128,8 @@ def _print_unknown(console: Console, seen: Preview) -> None:
     more = f" and {len(dark) - _NAMED} more" if len(dark) > _NAMED else ""
     console.print(
         f"[yellow]UNKNOWN[/]  {len(dark)} of {len(seen.comparison.states)} targets could not be "
-        f"looked at: {escape(named)}{more}: {escape(dark[0].message)}: uici doctor"
+        f"looked at: {escape(named)}{more}: {escape(dark[0].message)}: "
+        + escape(here("uici doctor"))
     )
 
 
@@ -160,7 +162,7 @@ def _print_case(console: Console, case: Case) -> None:
     for verdict in case.verdicts:
         step = verdict.step
         with_ = " ".join(f"{k}={v}" for k, v in step.parameters.items())
-        cells = (step.operation, with_, verdict.decision.value, verdict.reason)
+        cells = (step.operation, with_, verdict.decision.value, here(verdict.reason))
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
 
@@ -326,7 +328,9 @@ def print_status(
             f"[{colour}]{escape(status.health)}[/]",
             _short(ready.last_transition_time, now),
             str(status.attempts.count) if status.attempts else "",
-            escape(f"{_standing(status, now)}{ready.reason}: {ready.message}{_cause(status)}"),
+            escape(
+                f"{_standing(status, now)}{ready.reason}: {here(ready.message)}{_cause(status)}"
+            ),
         )
     console.print(table)
 
@@ -334,7 +338,7 @@ def print_status(
 def _standing(status: TargetStatus, now: datetime) -> str:
     """Where UICI's own tries stand, if there were any that did not help."""
     if any(c.type is ConditionType.STALLED for c in status.conditions):
-        return "Stalled, a person must look (uici report); "
+        return f"Stalled, a person must look ({here('uici report')}); "
     last = status.last_incident
     if last is not None and last.result == IncidentResult.NOTHING_TO_DO:
         return "left alone, the model sees nothing to do; "
@@ -374,7 +378,7 @@ def print_sections(headline: str, sections: Mapping[str, Iterable[str]]) -> None
     console = new_console()
     console.print(f"[bold]{escape(headline)}[/]")
     for heading, lines in sections.items():
-        told = [f"  {escape(line)}" for line in lines]
+        told = [f"  {escape(here(line))}" for line in lines]
         if told:
             console.print(f"\n[bold]{heading}[/]")
             console.print("\n".join(told))
@@ -408,7 +412,7 @@ def print_outcome(data: Mapping[str, Any]) -> None:
     console = new_console()
     if data["error"]:
         remedy = f" ({data['remedy']})" if data["remedy"] else ""
-        console.print(f"[red]{data['status']}[/]  {escape(data['error'] + remedy)}")
+        console.print(f"[red]{data['status']}[/]  {escape(here(data['error'] + remedy))}")
     output = data["output"]
     if isinstance(output, str):
         console.print(escape(output))
@@ -424,9 +428,12 @@ def print_markdown(text: str) -> None:
     if sys.stdout.isatty():
         # A terminal folds nothing away: what can be folded has a heading.
         text = _FOLD.sub(r"**\1:**", text).replace("\n</details>\n", "\n")
-        Console().print(Markdown(text))
+        text = _KNOWLEDGE.sub(r"`uici knowledge \1`", text)
+        Console().print(Markdown(here(text)))
     else:
         sys.stdout.write(text)
 
 
+# A terminal follows no path on the reports branch: a command says the same.
+_KNOWLEDGE = re.compile(r"\[[^\]\n]*\]\([^)\s]*knowledge/([\w.-]+)\.yml\)")
 _FOLD = re.compile(r"^<details><summary>(.*)</summary>$", re.MULTILINE)

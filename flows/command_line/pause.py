@@ -80,7 +80,7 @@ def resume(runtime: Runtime, environments: Sequence[str] = ()) -> str:
     left = [p for p in runtime.pauses() if not p.over(now)]
     if left:
         files = ", ".join(p.file for p in left)
-        begun = "the pause of uici pause is over; " if done is not None else ""
+        begun = "the pause by command is over; " if done is not None else ""
         raise PermanentError(
             f"{begun}desired state pauses still: {left[0]}: remove {files} by a commit"
         )
@@ -102,11 +102,11 @@ def _resume_in(environments: Sequence[str], runtime: Runtime, now: datetime) -> 
             left.append(each.pause.model_copy(update={"environments": places}))
     where = ", ".join(environments)
     if left == [each.pause for each in held]:
-        raise PermanentError(f"uici pause has paused nothing in {where}")
+        raise PermanentError(f"nothing is paused by command in {where}")
     done = runtime.git.pausing().resume(now, left)
     still = [p for p in runtime.pauses() if any(p.holds(e, now) for e in environments)]
     if still:
-        raise PermanentError(f"the pause of uici pause is over; {still[0].file} pauses still")
+        raise PermanentError(f"the pause by command is over; {still[0].file} pauses still")
     return f"resumed in {where}: the next run may act there again{_durable(done)}"
 
 

@@ -96,6 +96,7 @@ class _Play:
         began = time.monotonic()
         self.view.addresses(self.stage.place)
         self.view.row("planner", who_plans(self.stage.place))
+        self.view.row("its name", f"{AGENT}: the agent itself, which repairs the two services")
         lines = [self._converge()]
         lines += [self._incident(number, fault) for number, fault in enumerate(FAULTS, start=1)]
         lines.append(self._own_alert())
@@ -113,7 +114,9 @@ class _Play:
         self.view.heading("Start: nothing runs, Git declares two services")
         began = self.stage.stand_in.end
         self.view.clock_starts(began)
-        with self.view.waiting("Prefect starts; its schedule makes the first run …"):
+        with self.view.waiting(
+            "Prefect starts, which takes a while; its schedule makes the first run …"
+        ):
             repair = self._watch.repair(SERVICES, broke_at=began, seconds=_START_SECONDS)
         return self._line("start: both created", repair, since=began)
 
@@ -131,6 +134,7 @@ class _Play:
         fault, place = AGENT_FAULT, self.stage.place
         early = [alert.name for alert in proof.firing_alerts(place, AGENT)]
         _, span = self._break(len(FAULTS) + 1, fault)
+        self.view.row("that is", f"the agent itself ({AGENT}): a container stands in its place")
         with self.view.waiting("Prometheus and Alertmanager will see it …"):
             fired, runs = self._watch.agent_alert(seconds=_ALERT_SECONDS, runs=_IGNORING_RUNS)
         told, commit = proof.told_of_agent(place)
@@ -156,16 +160,15 @@ class _Play:
 
     def _break(self, number: int, fault: Fault) -> tuple[bool, proof.Span]:
         """Break something once all is well; whether it was, and when it was broken."""
-        with self.view.waiting("waiting until everything is as Git says …"):
+        with self.view.waiting("until everything is as Git says …"):
             quiet = self._watch.quiet(seconds=_QUIET_SECONDS)
         self.view.heading(f"{number}/{len(FAULTS) + 1} {fault.title}")
         self._feed.skip()
         begin = time.time()
-        fault.break_it(self.stage.place)
-        span = proof.Span(begin, time.time())
         self.view.clock_starts(begin)
-        self.view.row("fault", fault.command, style="bold yellow", at=span.end)
-        return quiet, span
+        self.view.row("fault", fault.command, style="bold yellow", at=begin)
+        fault.break_it(self.stage.place)
+        return quiet, proof.Span(begin, time.time())
 
     def _line(
         self, title: str, repair: Repair, *, since: float, before: Sequence[str] = ()

@@ -1,8 +1,12 @@
-"""What the person at the terminal sees. 80 columns; no colours or spinners in a pipe."""
+"""What the person at the terminal sees. 80 columns; no colours or spinners in a pipe.
+
+Every fact is a line of its own as soon as it is known.
+"""
 
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -71,29 +75,27 @@ class View:
             self._console.print(line, no_wrap=True)
 
     def waiting(self, text: str) -> AbstractContextManager[object]:
-        """A spinner on a terminal, nothing elsewhere."""
+        """What is waited for: on a terminal with the seconds that it has lasted, else a line."""
         if not self._console.is_terminal:
+            self.row("wait", text)
             return nullcontext()
-        return self._console.status(Text(text, style="dim"))
+        return self._console.status(_Waiting(text))
 
-    def drifts(self, drifts: Sequence[Event]) -> None:
-        """What differs from Git."""
-        table = _table()
-        table.add_column("service", no_wrap=True)
-        table.add_column("drift", no_wrap=True, style="yellow")
-        table.add_column("what", ratio=20, overflow="fold")
-        table.add_column("Git says", ratio=14, overflow="fold")
-        table.add_column("seen", ratio=15, overflow="fold")
-        for event in drifts:
-            table.add_row(
-                short(event.text("target")),
-                event.text("kind"),
-                event.text("field"),
-                event.text("desired"),
-                event.text("observed") or event.text("message"),
-            )
-        self._console.print(table)
-        self._console.print()
+    def drift(self, event: Event) -> None:
+        """One thing that differs from Git, when it is seen."""
+        field = event.text("field")
+        what = f"{short(event.text('target'))} {event.text('kind')}" + (
+            f" {field}" if field else ""
+        )
+        seen = event.text("observed") or event.text("message")
+        wanted = event.text("desired")
+        told = f"Git says {wanted}, seen: {seen}" if wanted else seen
+        self.row("drift", f"{what}: {told}", style="yellow", at=event.at)
+
+    def begun(self, event: Event) -> None:
+        """What is being done to the world."""
+        text = f"{event.text('operation')} {short(event.text('target'))} …"
+        self.row("operation", text, at=event.at)
 
     def plan(self, event: Event) -> None:
         """Who planned, why that one, and what."""
@@ -138,7 +140,7 @@ class View:
             service = "" if check["target"] == root else f"{short(check['target'])} "
             by_state.setdefault(check["state"], []).append(service + check["name"])
         if "pending" in by_state:
-            by_state["not due yet"] = by_state.pop("pending")
+            by_state["left to the next run"] = by_state.pop("pending")
         marks = "; ".join(f"{', '.join(names)} {state}" for state, names in by_state.items())
         good = event.text("result") == "recovered"
         self.row(
@@ -183,6 +185,17 @@ class View:
             )
         self._console.print(table)
         self._console.print()
+
+
+class _Waiting:
+    """Text that grows older while it is shown."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._since = time.monotonic()
+
+    def __rich__(self) -> Text:
+        return Text(f"{self._text} {time.monotonic() - self._since:.0f} s", style="dim")
 
 
 def _table() -> Table:

@@ -22,6 +22,7 @@ class Repair:
     broke_at: float
     drifts: list[Event] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
+    seen: set[tuple[str, ...]] = field(default_factory=set)  # drifts that are shown
     planner: str = ""
     operations: list[str] = field(default_factory=list)
     intent: str = ""
@@ -108,6 +109,8 @@ class Watch:
 
     def _show(self, event: Event, run: Run, repair: Repair) -> None:
         match event.name:
+            case "drift_found" if self._is_ours(event):
+                self._show_drift(event, repair)
             case "plan_made" if self._is_ours(event):
                 self._show_plan(event, run, repair)
             case "verdict" if self._is_ours(event):
@@ -115,13 +118,8 @@ class Watch:
             case "intent_committed":
                 repair.intent = repair.intent or event.text("sha")
                 self._view.intent(event)
-            case "operation_finished" if self._is_ours(event):
-                repair.operations.append(event.text("operation"))
-                self._view.operation(event)
-            case "verified" if self._is_ours(event):
-                self._view.verification(event)
-                if event.text("result") == "recovered":
-                    repair.verified_at = event.at
+            case "operation_started" | "operation_finished" | "verified" if self._is_ours(event):
+                self._show_act(event, repair)
             case "incident_closed" if event.text("result") == "recovered":
                 repair.recovered |= self._members(event, run)
             case "incident_closed" if self._is_ours(event):
@@ -129,14 +127,29 @@ class Watch:
             case _ if event.text("level") in {"error", "critical"}:
                 self._view.row("agent", f"{event.name} {event.text('error')}", style="red")
 
+    def _show_act(self, event: Event, repair: Repair) -> None:
+        """What is done to the world, what came of it, and whether that helped."""
+        if event.name == "operation_started":
+            self._view.begun(event)
+        elif event.name == "operation_finished":
+            repair.operations.append(event.text("operation"))
+            self._view.operation(event)
+        else:
+            self._view.verification(event)
+            if event.text("result") == "recovered":
+                repair.verified_at = event.at
+
+    def _show_drift(self, event: Event, repair: Repair) -> None:
+        """Once, however many runs see it."""
+        seen = tuple(event.text(key) for key in ("target", "kind", "field"))
+        if seen not in repair.seen:
+            repair.seen.add(seen)
+            self._view.drift(event)
+
     def _show_plan(self, event: Event, run: Run, repair: Repair) -> None:
         targets = event.fields.get("targets") or [event.text("target")]
-        drifts = [d for d in run.all("drift_found") if d.text("target") in targets]
-        repair.drifts += drifts
+        repair.drifts += [d for d in run.all("drift_found") if d.text("target") in targets]
         repair.planner = event.text("planner")
-        if drifts:
-            self._view.row("drift", "found by comparing Git with the world", at=drifts[0].at)
-            self._view.drifts(drifts)
         self._view.plan(event)
 
     def _members(self, closed: Event, run: Run) -> set[str]:
@@ -147,8 +160,8 @@ class Watch:
         return {short(closed.text("target"))}
 
     def _show_end(self, repair: Repair) -> None:
-        alerts = ", ".join(repair.alerts) or "none fired: healed before one was due"
-        self._view.row("alert", alerts)
+        if not repair.alerts:
+            self._view.row("alert", "none fired: healed before one was due")
         if repair.report:
             self._view.row("report", f"commit {repair.report[:7]} on {proof.REPORTS_BRANCH}")
         if repair.seconds is not None:
@@ -177,6 +190,8 @@ class Watch:
             text = f"{alert.name} ({alert.service})"
             if text not in repair.alerts:
                 repair.alerts.append(text)
+                told = f"{text} fires; Alertmanager tells {', '.join(alert.receivers)}"
+                self._view.row("alert", told, style="yellow", at=time.time())
 
 
 def is_quiet(run: Run) -> bool:

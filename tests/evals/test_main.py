@@ -12,6 +12,7 @@ import pytest
 from tests.evals import __main__ as subject
 from tests.evals import table
 from tests.evals.answers import plan, step
+from tests.evals.incident_file import load
 from tests.evals.run import Score, run_incident
 from tests.fakes.llm_server import MODEL, ScriptedLlm, answer
 
@@ -51,7 +52,7 @@ def test_a_signal_ends_it_after_the_incident_it_is_at(
     assert done == 0
     assert len(runs) == 3
     assert len(document["incidents"]) == 2
-    assert document["scope"] == "ended early: 2 of a sample of 5 of 116"
+    assert document["scope"] == f"ended early: 2 of a sample of 5 of {len(load())}"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker  # noqa: TID251 - the person who starts a container by hand
@@ -15,6 +19,7 @@ from flows.cli import main
 from flows.command_line.init import Around, init
 from flows.command_line.preview import preview
 from flows.command_line.validation import validate
+from flows.demo.place import ROOT
 from flows.listener import RunRequest
 from flows.runtime import open_runtime
 from infrastructure.config_loader import UniversalConfigLoader
@@ -23,14 +28,37 @@ from infrastructure.service import Mode
 
 @pytest.fixture
 def by_hand(docker_host: str, demo_image: str) -> Iterator[str]:
+    with _container(docker_host, demo_image) as name:
+        yield name
+
+
+@pytest.fixture
+def as_in_the_tutorial(docker_host: str) -> Iterator[str]:
+    """A container of the image that is made without a registry, by the page's own line."""
+    image = f"tutorial-{uuid.uuid4().hex[:8]}:1"
+    page = (ROOT / "docs/tutorial.md").read_text()
+    (line,) = re.findall(r"^\$ (tar .*\| docker import .*) web:1$", page, re.MULTILINE)
+    words = ["bash", "-o", "pipefail", "-c", f"{line} {image}"]
+    subprocess.run(words, check=True, env={**os.environ, "DOCKER_HOST": docker_host})
+    with _container(docker_host, image) as name:
+        yield name
+    client = docker.DockerClient(base_url=docker_host)
+    client.images.remove(image)
+    client.close()
+
+
+@contextmanager
+def _container(docker_host: str, image: str) -> Iterator[str]:
     name = f"by-hand-{uuid.uuid4().hex[:8]}"
     client = docker.DockerClient(base_url=docker_host)
     container = client.containers.run(
-        demo_image, name=name, detach=True, environment={"LEVEL": "info"}, mem_limit="64m"
+        image, name=name, detach=True, environment={"LEVEL": "info"}, mem_limit="64m"
     )
-    yield name
-    container.remove(force=True)
-    client.close()
+    try:
+        yield name
+    finally:
+        container.remove(force=True)
+        client.close()
 
 
 def test_what_runs_is_in_sync_at_once(docker_host: str, by_hand: str, tmp_path: Path) -> None:
@@ -64,11 +92,12 @@ def uici(
 
 def test_the_tutorial_heals_what_was_killed(
     uici: Callable[[str], tuple[int, str]],
-    by_hand: str,
+    as_in_the_tutorial: str,
     docker_host: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    by_hand = as_in_the_tutorial
     monkeypatch.chdir(tmp_path)
     assert uici("uici init ops")[0] == 0
     code, told = uici(f"uici plan --config ops/config -t {by_hand}")
@@ -81,7 +110,7 @@ def test_the_tutorial_heals_what_was_killed(
         code, told = uici(f"uici explain {by_hand} --config ops/config")
         assert code == 0
     assert f"local-docker/{by_hand} is Degraded: {by_hand} is stopped" in told
-    assert "the target is only observed" in told
+    assert "mode is observe, not enforce" in told
     uici(f"uici reconcile --config ops/config -t {by_hand}")
     container.reload()
     assert container.status == "exited"  # it only looks yet

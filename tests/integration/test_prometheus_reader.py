@@ -229,5 +229,5 @@ def test_many_checks_take_linear_time(shared: Real, query: str) -> None:
         assert len(shared.read(*checks)) == count
         return time.monotonic() - started
 
-    few, many = min(seconds(150) for _ in range(3)), seconds(1500)
+    few, many = (min(seconds(count) for _ in range(3)) for count in (150, 1500))
     assert many < 30 * few  # quadratic would be 100

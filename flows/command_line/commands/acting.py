@@ -17,6 +17,7 @@ from flows.command_line.commands.options import (
     JsonOption,
     StateOption,
     TargetOption,
+    VerboseOption,
 )
 from flows.command_line.terminal import print_json
 
@@ -35,6 +36,7 @@ def reconcile(
         str | None,
         typer.Option(help="At most this much: observe, propose or enforce.", autocompletion=modes),
     ] = None,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Look once and repair what differs.
@@ -44,12 +46,15 @@ def reconcile(
     Exit code 0: converged, 2: drift remains (waiting, stalled or escalated), 1: error, or no
     drift was found but something could not be seen.
     """
-    from flows.log_listener import LogListener  # noqa: PLC0415 - see flows.cli
+    from flows.command_line.run_progress import live_run  # noqa: PLC0415 - see flows.cli
+    from flows.listener import Listeners  # noqa: PLC0415 - as above
+    from flows.log_listener import LogListener  # noqa: PLC0415 - as above
     from flows.reconcile import reconcile as run  # noqa: PLC0415 - as above
 
     request = requested(environment, target, mode)
-    with opened(config, state) as session:
-        report = run(request, session.runtime, LogListener())
+    with opened(config, state, verbose=verbose) as session:
+        with live_run() as shown:
+            report = run(request, session.runtime, Listeners(LogListener(), shown))
         _show(report, session.runtime.redactor, as_json=as_json)
     raise typer.Exit(_exit_code(report))
 
@@ -68,6 +73,7 @@ def run_operation(
     ] = None,
     config: ConfigOption = None,
     state: StateOption = None,
+    verbose: VerboseOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one operation on one target, through the guard.
@@ -78,12 +84,16 @@ def run_operation(
     Exit code 0: done and verified, 2: not allowed or not recovered, 1: error.
     """
     from flows.command_line import manual, output  # noqa: PLC0415 - see flows.cli
+    from flows.command_line.run_progress import live_run  # noqa: PLC0415 - as above
+    from flows.listener import Listeners  # noqa: PLC0415 - as above
     from flows.log_listener import LogListener  # noqa: PLC0415 - as above
 
-    with opened(config, state) as session:
+    with opened(config, state, verbose=verbose) as session:
         redactor = session.runtime.redactor
         asked = manual.Asked(operation, target, manual.parameters(param or []))
-        done = manual.run(asked, session.runtime, LogListener(), run_id=new_run_id())
+        with live_run() as shown:
+            told = Listeners(LogListener(), shown)
+            done = manual.run(asked, session.runtime, told, run_id=new_run_id())
         if done.report is not None:
             _show(done.report, redactor, as_json=as_json)
             raise typer.Exit(_exit_code(done.report))

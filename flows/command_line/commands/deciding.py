@@ -13,6 +13,7 @@ from flows.command_line.commands.options import (
     JsonOption,
     StateOption,
 )
+from flows.command_line.hints import here
 from flows.command_line.terminal import print_json, say
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def approve(
             if as_json:
                 print_json(approvals.as_data(shown))
             else:
-                approvals.show(shown, session.runtime.clock.now())
+                runtime = session.runtime
+                approvals.show(shown, runtime.clock.now(), approvals.branches_of(runtime))
             return
         answer = Answer.RENEW if renew else Answer.APPROVE
         _decide(session.runtime, request, approvals.said(answer, reason), as_json=as_json)
@@ -120,4 +122,4 @@ def _decide(runtime: Runtime, request: str, said: Said, *, as_json: bool) -> Non
     if as_json:
         print_json(approvals.as_data(approvals.listing(runtime, request)))
     else:
-        say(told)
+        say(here(told))

@@ -9,6 +9,7 @@ import typer
 from flows.command_line.commands.opening import load
 from flows.command_line.commands.options import ConfigOption, JsonOption
 from flows.command_line.commands.parsing import Taught
+from flows.command_line.hints import here
 from flows.command_line.terminal import print_json, say
 
 notifications_app = typer.Typer(
@@ -40,4 +41,4 @@ def apply(
         print_json(notifications.as_data(done))
         return
     for line in notifications.lines(done, for_real=not dry_run):
-        say(line)
+        say(here(line))

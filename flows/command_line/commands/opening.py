@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from flows.command_line.hints import remember
+
 if TYPE_CHECKING:
     from flows.command_line.session import Session
     from flows.listener import RunRequest
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def opened(config: Path | None, state: str | None, branch: str | None = None) -> Iterator[Session]:
+def opened(
+    config: Path | None, state: str | None, branch: str | None = None, *, verbose: bool = False
+) -> Iterator[Session]:
     """A session on the configuration; closed at the end.
 
     Raises:
@@ -25,7 +29,7 @@ def opened(config: Path | None, state: str | None, branch: str | None = None) ->
     """
     from flows.command_line.session import open_session  # noqa: PLC0415 - see flows.cli
 
-    with open_session(load(config, state, branch)) as session:
+    with open_session(load(config, state, branch), verbose=verbose) as session:
         yield session
 
 
@@ -46,6 +50,7 @@ def load(
         UniversalConfigLoader,
     )
 
+    remember(config, state)
     if config is not None and not config.is_dir():
         _refuse_folder(config)
     loader = UniversalConfigLoader(

@@ -36,6 +36,9 @@ TargetOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; logs on stderr.")
 ]
+VerboseOption = Annotated[
+    bool, typer.Option("--verbose", "-v", help="On a terminal, the log's lines too.")
+]
 WatchOption = Annotated[
     float | None,
     typer.Option("--watch", "-w", metavar="SECONDS", min=0.5, help="Again every so often."),

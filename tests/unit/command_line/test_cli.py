@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -511,3 +512,45 @@ def test_plan_without_any_service_does_not_say_in_sync(
     assert "no service is declared" in told.out
     assert uici("plan", "--config", config, "--json").data["inSync"] is None
     assert "as declared" not in uici("plan", "--config", config, "--markdown").out
+
+
+class Terminal(io.StringIO):
+    """A stderr that somebody watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("words", "log", "lines"),
+    [
+        ((), {}, False),
+        (("--verbose",), {}, True),
+        ((), {"format": "text"}, True),
+        ((), {"level": "debug"}, True),
+    ],
+)
+def test_at_a_terminal_the_log_is_for_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+    state: Path,
+    tmp_path: Path,
+    *,
+    words: tuple[str, ...],
+    log: dict[str, str],
+    lines: bool,
+) -> None:
+    platform = {"git": {"remote": str(state)}, **({"log": log} if log else {})}
+    config = write_config(tmp_path / "config", platform=platform, environments=NO_ENGINE)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "argv", ["uici", "reconcile", "--config", str(config), *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert ("run_finished" in terminal.getvalue()) is lines
+    assert "writing the report" in terminal.getvalue()  # what is under way is seen
+
+
+def test_in_a_pipe_the_log_is_as_it_was(uici: Run, config: str) -> None:
+    answer = uici("reconcile", "--config", config)
+    events = [json.loads(line)["event"] for line in answer.err.splitlines()]
+    assert "run_finished" in events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ def test_what_answers_is_found_in_the_order_of_preference() -> None:
 
     around = look_around({"DOCKER_HOST": "unix:///elsewhere.sock"}.get, answers)
     assert around == Around("unix:///var/run/docker.sock", "", "http://127.0.0.1:9093")
+    assert around.no_engine == ""
     assert asked[:2] == ["unix:///elsewhere.sock", "unix:///var/run/docker.sock"]
 
 
@@ -99,5 +101,31 @@ def test_the_next_steps_name_the_folder(tmp_path: Path) -> None:
     made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
     told = "\n".join(sentences(made, Path("new"), Mode.OBSERVE))
     assert "uici plan --config new/config" in told
-    assert "none answers: set connection.host" in told
+    assert "none answers, see below" in told
     assert "It only looks until" in told
+
+
+def test_no_engine_is_told_otherwise_than_an_engine_on_which_nothing_runs(tmp_path: Path) -> None:
+    around = look_around({"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}.get, lambda _: False)
+    assert f"unix://{tmp_path}/no.sock: no such socket" in around.no_engine
+    made = init(tmp_path / "my ops", mode=Mode.OBSERVE, around=around)
+    told = "\n".join(sentences(made, Path("my ops"), Mode.OBSERVE))
+    assert "an example: NO ENGINE could be asked what runs" in told
+    assert f"{tmp_path}/no.sock: no such socket" in told
+    assert "systemctl start docker" in told
+    assert "uici import docker --config 'my ops/config' -o 'my ops/desired-state'" in told
+    asked = replace(made, around=Around("unix:///some.sock", "", ""))
+    told = "\n".join(sentences(asked, Path("my ops"), Mode.OBSERVE))
+    assert "the engine was asked, and no container runs that is yours" in told
+    assert "NO ENGINE" not in told
+    assert "systemctl" not in told
+
+
+def test_again_in_the_same_folder_gets_the_next_step(tmp_path: Path) -> None:
+    made = init(tmp_path / "my ops", mode=Mode.OBSERVE, around=NOTHING)
+    with pytest.raises(PermanentError) as refused:
+        init(made.folder, mode=Mode.OBSERVE, around=NOTHING)
+    told = str(refused.value)
+    assert f"uici doctor --config '{made.config}'" in told
+    assert f"mv '{made.folder}' '{made.folder}.old'" in told
+    assert made.config.is_dir()

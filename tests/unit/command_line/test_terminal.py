@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -85,3 +87,19 @@ def test_proposals(capsys: pytest.CaptureFixture[str]) -> None:
     )
     show_notes({EVIL: note}, [EVIL])
     quiet(capsys)
+
+
+def test_what_was_learned_is_shown_by_a_command_and_not_by_a_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    link = "[docker-stopped](../../../../../knowledge/docker-stopped.yml)"
+    output.print_markdown(f"Learned: start helped against {link}\n")
+    plain = " ".join(terminal.getvalue().split())
+    assert "uici knowledge docker-stopped" in plain
+    assert "../" not in plain

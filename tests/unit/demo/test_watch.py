@@ -132,6 +132,30 @@ def test_a_repair_is_followed_to_its_report(
         assert expected in text
 
 
+def test_each_fact_is_shown_when_it_is_known(
+    watch: Watch, log: AgentLog, output: io.StringIO
+) -> None:
+    log.write("drift_found", target=PREDICTOR, kind="Stopped", desired="running", observed="exit 1")
+    log.write("run_finished", result="drift_remains", pending=0)
+    log.write("drift_found", target=PREDICTOR, kind="Stopped", desired="running", observed="exit 1")
+    log.write("operation_started", target=PREDICTOR, operation="start")
+    repair = watch.repair(frozenset({"market-predictor"}), broke_at=0, seconds=0.3)
+    lines = output.getvalue().splitlines()
+    assert "drift      market-predictor Stopped: Git says running, seen: exit 1" in lines
+    assert output.getvalue().count("drift ") == 1  # not again by the next run
+    assert "operation  start market-predictor …" in lines
+    assert repair.drifts == []  # nobody has planned for it
+
+
+def test_a_wait_is_a_line_in_a_pipe_and_grows_older_on_a_terminal() -> None:
+    pipe, terminal = io.StringIO(), io.StringIO()
+    with View(Console(file=pipe, highlight=False)).waiting("Prefect starts …"):
+        assert pipe.getvalue() == "wait       Prefect starts …\n"
+    with View(Console(file=terminal, force_terminal=True)).waiting("Prefect starts …"):
+        pass
+    assert "Prefect starts … 0 s" in terminal.getvalue()
+
+
 def test_a_repair_that_is_not_verified_has_no_time(watch: Watch, log: AgentLog) -> None:
     log.repair(result="not_recovered")
     wanted = frozenset({"market-predictor"})

@@ -1,0 +1,94 @@
+"""Printed next steps ask the installation that was asked, and are commands that exist."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from flows.cli import app
+from flows.command_line.commands.opening import load
+from flows.command_line.hints import WITH_STATE, WITHOUT_STATE, here, remember
+from flows.command_line.output import print_sections
+from infrastructure.config_loader import DEFAULT_DIRECTORY
+from infrastructure.errors import UiciError
+from tests.fakes.loop import write_config
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered() -> Iterator[None]:
+    yield
+    remember(None, None)
+
+
+def test_a_hint_names_the_folder_that_was_given(tmp_path: Path) -> None:
+    folder = tmp_path / "my config"
+    remember(folder, None)
+    told = here("it waits: uici approve 3f2a, until noon; `uici run start web`")
+    assert told == (
+        f"it waits: uici approve --config '{folder}' 3f2a, until noon;"
+        f" `uici run --config '{folder}' start web`"
+    )
+    words = shlex.split(told.partition("`")[2].rstrip("`"))
+    assert words == ["uici", "run", "--config", str(folder), "start", "web"]
+
+
+def test_the_state_repository_where_a_command_takes_one() -> None:
+    remember(None, "/srv/state repo.git")
+    assert here("uici report") == "uici report --state '/srv/state repo.git'"
+    assert here("uici validate .") == "uici validate ."
+
+
+@pytest.mark.parametrize("config", [None, DEFAULT_DIRECTORY])
+def test_what_a_command_finds_by_itself_is_not_said(config: Path | None) -> None:
+    remember(config, None)
+    assert here("uici doctor") == "uici doctor"
+
+
+@pytest.mark.parametrize("text", ["uici runs it", "uici approve-list", "uici demo", "my-uici"])
+def test_what_is_no_command_with_these_options_is_left(text: str) -> None:
+    remember(Path("ops"), None)
+    assert here(text) == text
+
+
+def test_every_command_with_these_options_is_known() -> None:
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for name, command in _commands(typer.main.get_command(app)):
+        options = {parameter.name for parameter in command.params}
+        if "config" in options:
+            found["state" in options].append(name)
+    assert sorted(found[True]) == list(WITH_STATE)
+    assert sorted(found[False]) == list(WITHOUT_STATE)
+
+
+def _commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def test_what_a_command_loads_is_what_its_hints_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").mkdir()
+    remote = {"git": {"remote": str(tmp_path / "state")}}
+    config = write_config(tmp_path / "config", platform=remote)
+    load(config)
+    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]})
+    told = capsys.readouterr().out
+    assert f"uici approve --config {shlex.quote(str(config))} 3f2a" in "".join(told.split("\n"))
+    load(None)
+    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]})
+    assert "  uici approve 3f2a\n" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_wrong_is_remembered_for_the_error_itself(tmp_path: Path) -> None:
+    with pytest.raises(UiciError):
+        load(tmp_path / "gone")
+    assert str(tmp_path / "gone") in here("uici doctor")
