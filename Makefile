@@ -20,13 +20,17 @@ help: ## List the targets
 demo: $(STAMP) servers ## Heal five real incidents on this machine (KEEP=1 leaves it up)
 	@.venv/bin/uici demo $(if $(KEEP),--keep)
 
+# Tracing every line doubles the time that the tests take.
+COVERED ?= $(CI)
+COVER := --cov --cov-branch --cov-report=term-missing:skip-covered \
+	--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
+	--cov-fail-under=90
+
 # Tests start many Python processes: compiled modules are kept, whatever the environment says.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(STAMP) servers browser ## Run every test, real servers included, with coverage
+test: $(STAMP) servers browser ## Run every test, real servers included; with COVERED=yes or CI set, what they cover
 	@mkdir -p $(COVERAGE)
-	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadscope --cov --cov-branch --cov-report=term-missing:skip-covered \
-		--cov-report=xml:$(COVERAGE)/coverage.xml --cov-report=html:$(COVERAGE)/html \
-		--cov-fail-under=90 $(PYTEST)
+	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadscope $(if $(COVERED),$(COVER)) $(PYTEST)
 
 lint: $(STAMP) ## Check style, types and the direction of imports
 	.venv/bin/ruff check .
