@@ -139,14 +139,15 @@ class Outbox:
 class Told:
     """What Prefect was told in earlier runs of this process: events tell what is new.
 
-    Lost when the process ends, and then told once more. Used by one run at a time, and
-    by a run's threads under its lock.
+    Lost when the process ends, and then told once more; but for what stands still, of which
+    the status says since when. Used by one run at a time, and by a run's threads under its lock.
     """
 
     drifts: set[tuple[str, str, str]] = field(default_factory=set)
     escalated: set[str] = field(default_factory=set)
     own_alerts: set[str] = field(default_factory=set)
     stalled: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)  # targets whose status was looked at
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_drifts(self, comparison: Comparison) -> list[dict[str, Any]]:
@@ -166,17 +167,29 @@ class Told:
             fresh, self.own_alerts = sorted(names - self.own_alerts), names
         return fresh
 
-    def new_stalled(self, statuses: Mapping[str, TargetStatus]) -> list[tuple[TargetStatus, str]]:
-        """Targets that stand still since this run, and why; one that moves again is forgotten."""
+    def new_stalled(
+        self, statuses: Mapping[str, TargetStatus], began: datetime
+    ) -> list[tuple[TargetStatus, str]]:
+        """Targets that stand still since this run, and why; one that moves again is forgotten.
+
+        What this process sees for the first time was told by the one before, if it is older
+        than the run, which `began` then.
+        """
         found = {
-            target: (status, condition.message)
+            target: (status, condition)
             for target, status in statuses.items()
             for condition in status.conditions
             if condition.type is ConditionType.STALLED and condition.status == "True"
         }
         with self.lock:
-            fresh = [found[target] for target in sorted(found) if target not in self.stalled]
+            fresh = [
+                (status, condition.message)
+                for target, (status, condition) in sorted(found.items())
+                if target not in self.stalled
+                and (target in self.seen or condition.last_transition_time >= began)
+            ]
             self.stalled = (self.stalled - statuses.keys()) | found.keys()
+            self.seen |= statuses.keys()
         return fresh
 
     def forget_escalation(self, fingerprint: str) -> None:
@@ -309,7 +322,7 @@ class PrefectListener(NullListener):
                 self._emit("uici.escalated", incident.incident.root, payload)
         for asked in report.approvals.asked:
             self._emit("uici.approval.requested", asked.target, asked_fields(asked))
-        for status, why in self._told.new_stalled(report.statuses):
+        for status, why in self._told.new_stalled(report.statuses, report.started_at):
             self._emit("uici.target.stalled", status.target, {"reason": why, "summary": why})
         self._show(Progress.ended(run_name(report)))
         for artifact in self._page.artifacts(report):

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import httpx
 import structlog
 from prefect.client.schemas.objects import StateType
 
@@ -85,6 +87,10 @@ class RunTrigger:
             try:
                 state = await self._run_once(worker, deployment, parameters, key)
             except API_ERRORS as exc:
+                if parameters and _refused(exc):
+                    # Younger than the list that the form offers: all are looked at instead.
+                    parameters = {}
+                    continue
                 self._log.warning(
                     "look_not_begun",
                     error=f"{type(exc).__name__}: {exc}",
@@ -106,3 +112,10 @@ class RunTrigger:
         await worker.get_and_submit_flow_runs()
         await worker.idle()
         return (await worker.client.read_flow_run(flow_run.id)).state
+
+
+def _refused(failure: Exception) -> bool:
+    """Whether the server does not take the parameters."""
+    if not isinstance(failure, httpx.HTTPStatusError):
+        return False
+    return failure.response.status_code in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)

@@ -28,6 +28,7 @@ class Worker:
     keys: list[str] = field(default_factory=list)
     cancels: int = 0
     outages: int = 0
+    known: frozenset[str] | None = None  # targets that the deployment's schema knows; None: all
     works: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -45,6 +46,10 @@ class Worker:
         if self.outages:
             self.outages -= 1
             raise httpx.ConnectError("down")
+        if self.known is not None and not self.known.issuperset(parameters.get("targets", ())):
+            request = httpx.Request("POST", "http://prefect.test")
+            response = httpx.Response(409, request=request)
+            raise httpx.HTTPStatusError("refused", request=request, response=response)
         self.made.append(parameters)
         self.keys.append(idempotency_key)
         return SimpleNamespace(id=uuid4())
@@ -109,6 +114,15 @@ def test_a_thousand_wishes_while_a_run_works_are_one_run() -> None:
         assert worker.made == []
 
     assert play(scene).made == [{"targets": ["e/0", "e/1", "e/2"]}]
+
+
+def test_a_target_that_the_form_does_not_know_yet_is_looked_at_with_all_others() -> None:
+    async def scene(trigger: RunTrigger, worker: Worker) -> None:
+        worker.known = frozenset({"e/a"})
+        trigger.ask(frozenset({"e/a", "e/young"}))
+        await asyncio.sleep(0.02)
+
+    assert play(scene).made == [{}]
 
 
 def test_all_takes_in_every_target() -> None:
