@@ -115,6 +115,7 @@ class GitState:
         self._revisions = Revisions(repository, parser, settings)
         self._tips: Tips | None = None
         self._memory: tuple[str, Reported] | None = None
+        self._remembered: frozenset[str] = frozenset()  # blobs that it was read from
         self._mending = Mending(repository, settings, self._forget)
         self._mended = self._mending.mended
         self._retention = Retention(repository, settings)
@@ -239,6 +240,9 @@ class GitState:
             for damage in read.damaged:
                 _log.warning("reports_branch_file_damaged", detail=damage)
             memory = self._memory = (sha, replace(read, tip=sha))
+            blobs = frozenset(blob.sha for blob in listing.files.values())
+            self._repository.forget(self._remembered - blobs)  # each repair writes new ones
+            self._remembered = blobs
         return memory[1]
 
     def statuses(self) -> Mapping[str, TargetStatus]:

@@ -203,6 +203,10 @@ class GitRepository:
         """See `Repository.read`."""
         return self._plumbing.read(shas)
 
+    def forget(self, shas: Iterable[str]) -> None:
+        """See `Repository.forget`."""
+        self._plumbing.forget(shas)
+
     def untrusted(self, sha: str, *, tip: bool = False) -> str:
         """See `Repository.untrusted`."""
         if self._trust is None:

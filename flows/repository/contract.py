@@ -236,7 +236,11 @@ class Repository(Protocol):
         ...
 
     def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:
-        """Contents of blobs by identity."""
+        """Contents of blobs by identity; they stay in memory for the next time."""
+        ...
+
+    def forget(self, shas: Iterable[str]) -> None:
+        """Keep these blobs in memory no longer."""
         ...
 
     def untrusted(self, sha: str, *, tip: bool = False) -> str:

@@ -177,6 +177,12 @@ class Plumbing:
         self._remember(fresh)
         return {**found, **fresh}
 
+    def forget(self, shas: Iterable[str]) -> None:
+        """Keep these blobs in memory no longer."""
+        with self._guard:
+            for sha in shas:
+                self._blob_bytes -= len(self._blobs.pop(sha, b""))
+
     def objects(self, shas: Sequence[str]) -> dict[str, bytes]:
         """Raw objects; what does not exist has no entry."""
         request = "".join(f"{sha}\n" for sha in shas).encode()
