@@ -30,6 +30,7 @@ from infrastructure.quantities import format_duration
 _PAST = 3  # incidents that are told of
 _CHANGES = 3  # commits that are told of
 _DRIFTS = 8
+_SHA = 10  # digits of a commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class _Teller:
             grace = " (within its grace: not acted upon yet)" if drift in pending else ""
             yield f"{_words(drift)}{grace}"
         if not drifts and not pending:
-            yield "nothing differs from Git"
+            dark = self._unseen()
+            yield "what differs from Git can't be known" if dark else "nothing differs from Git"
         for failure in self._seen.failures:
             yield f"not seen: {failure.source} of {failure.environment}: {failure.error}"
 
@@ -138,7 +140,8 @@ class _Teller:
             self._seen.desired, [self._target], limit=_CHANGES, since=since
         ):
             ago = _ago(self._clock - change.at)
-            yield f"{ago} ago {change.author} changed its file: {change.subject}"
+            commit = f"commit {change.sha[:_SHA]} by {change.author}"
+            yield f"{ago} ago {commit} changed its file: {change.subject}"
         status = self._status
         if status is None:
             yield "no run has told of it yet"
@@ -177,7 +180,7 @@ class _Teller:
             yield from (_verdict_words(verdict) for verdict in case.verdicts if verdict != mode)
         elif left := next((a for a in self._seen.left if self._about(a.incident.targets)), None):
             yield f"nothing now: {left.reason}"
-        elif state.health is HealthStatus.UNKNOWN:
+        elif self._unseen():
             yield "nothing is done about what can't be seen: uici doctor"
         elif state.health is HealthStatus.PROGRESSING:
             yield f"{when}, looks again"
@@ -217,6 +220,8 @@ class _Teller:
             yield f"its last try did not help ({failed}): if that needs a person, {ways}"
         if case is not None:
             yield from _forbidden(case)
+        if self._unseen():
+            yield "it can't be seen, so nobody keeps it alive: uici doctor tells what to mend"
 
     def limits(self) -> Iterator[str]:
         """How far UICI may go here."""
@@ -233,6 +238,10 @@ class _Teller:
         for freeze in policy.freezes:
             end = freeze.end.isoformat() if freeze.end is not None else "for good"
             yield f"frozen from {freeze.start.isoformat()} until {end}: {freeze.reason}"
+
+    def _unseen(self) -> bool:
+        state = self._seen.comparison.states.get(self._target)
+        return state is not None and state.health is HealthStatus.UNKNOWN
 
     def _case(self) -> Case | None:
         return next((c for c in self._seen.cases if self._about(c.incident.targets)), None)

@@ -352,6 +352,8 @@ def _cause(status: TargetStatus) -> str:
     last = status.last_incident
     if last is None or not last.diagnosis or last.result == IncidentResult.RECOVERED.value:
         return ""
+    if status.health == HealthStatus.UNKNOWN:  # it may be over, or another one
+        return ""
     return f"; cause: {last.diagnosis}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flows.command_line.explain import Explanation, as_data, explain, show
-from infrastructure.errors import PermanentError
+from infrastructure.errors import PermanentError, TemporaryError
 from tests.fakes.loop import LoopWorld, loop_world, service_yaml
 
 NO_GRACE: dict[str, Any] = {"compare": {"grace": {"confirmAfter": "0s"}}}
@@ -36,7 +36,7 @@ def test_what_is_well_has_nothing_to_do(world: LoopWorld) -> None:
     assert found.next == ("nothing to do",)
     assert found.waiting == ()
     assert found.limits[0].startswith("mode enforce; alone up to risk ")
-    assert any("ann changed its file" in line for line in found.before)
+    assert any(" by ann changed its file: " in line for line in found.before)
 
 
 def test_a_fault_tells_of_the_plan_and_leaves_the_world_alone(world: LoopWorld) -> None:
@@ -110,6 +110,16 @@ def test_what_the_last_try_has_met_waits_for_a_person_before_and_after_people_ar
         assert told(world).next[0].startswith("nothing now: people were told at ")
         [waiting] = told(world).waiting
         assert waiting.startswith("it is stalled (create: did not help: no image): uici report")
+
+
+def test_what_can_not_be_seen_is_not_called_the_same_as_git(world: LoopWorld) -> None:
+    world.engine.broken = TemporaryError("the engine does not answer")
+    found = told(world)
+    assert "what differs from Git can't be known" in found.now
+    assert found.next == ("nothing is done about what can't be seen: uici doctor",)
+    assert found.waiting == (
+        "it can't be seen, so nobody keeps it alive: uici doctor tells what to mend",
+    )
 
 
 def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:
