@@ -14,6 +14,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("uici doctor --config ops/config", "does all that it needs answer?"),
         ("uici plan --config ops/config", "what differs? changes nothing"),
         ("uici serve --config ops/config", "the loop, every minute"),
+        ("uici status", "woken at night: which target is sick?"),
+        ("uici explain web", "why, what was tried, what waits for you"),
     ),
     "init": (
         ("uici init ops", "looks only, until you say otherwise"),
