@@ -150,7 +150,7 @@ def _git_change(
     newest = next((change for change in commits if root in change.targets), None)
     if status is None:
         kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
-        if newest is None or kinds != {DriftKind.MISSING}:
+        if newest is None or DriftKind.MISSING not in kinds:
             return None
     else:
         before = status.last_synced_digest

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -8,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flows.comparison.drift import Drift
 from flows.dossier import dossier_text
 from flows.observe import EnvironmentObservation, Observation, SourceFailure
+from flows.plan import GitChange
 from flows.reporting.status import (
     Attempts,
     Condition,
@@ -21,6 +24,7 @@ from flows.reporting.status import (
 )
 from flows.repository.contract import DesiredChange
 from flows.token_estimate import estimate_tokens
+from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import TemporaryError
 from infrastructure.observed import (
     Alert,
@@ -373,6 +377,24 @@ def test_commits_and_events_are_told_newest_first_and_clean() -> None:
     )
     within = limits().changes_within
     assert asked == [((SHOP.target, WEB.target), limits().changes, NOW - within)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "news"),
+    [
+        ((DriftKind.MISSING,), True),
+        ((DriftKind.MISSING, DriftKind.METRIC_BREACH, DriftKind.ALERT_FIRING), True),
+        ((DriftKind.STOPPED,), False),
+        ((DriftKind.CONFIG_DRIFT,), False),
+    ],
+)
+def test_of_what_no_run_has_told_only_what_does_not_exist_is_news_of_git(
+    kinds: tuple[DriftKind, ...], news: bool
+) -> None:
+    drifts = tuple(Drift(SHOP.target, kind) for kind in kinds)
+    incident = replace(INCIDENT, drifts=drifts)
+    found = collect(incident=incident, read_changes=lambda *_: (_change(1, f"add {SECRET}"),))
+    assert found.git_change == (GitChange("a" * 10, "Ann", "add [redacted]") if news else None)
 
 
 def test_a_history_that_can_not_be_read_is_a_fact() -> None:
