@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has none
 
 from flows import local_stack
+from flows.command_line.hints import remember
 from infrastructure.errors import PermanentError
 
 # Time is for `make bench`: a busy machine must not fail a property.
@@ -101,6 +102,13 @@ def real_part() -> Iterator[None]:
         if os.environ.get("CI"):
             pytest.fail(str(exc), pytrace=False)
         pytest.skip(str(exc))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_called() -> Iterator[None]:
+    """What one command was called with is none of the next test's."""
+    yield
+    remember(None, None)
 
 
 @pytest.fixture(scope="session")

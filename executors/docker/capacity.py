@@ -105,7 +105,7 @@ def require_image(job: Job, session: DockerSession, reference: str) -> str:
     if found is None:
         raise PermanentError(
             f"{job.call.primitive} {job.service.target}: the engine has no image {reference}:"
-            " build or load it there, or set `pull: true` in the environment's connection"
+            " build or load it there, or set pull: true in the environment's connection"
         )
     return str(found["Id"])
 

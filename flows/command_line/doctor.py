@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,16 +195,25 @@ def _git(config: UniversalConfig, services: list[Service]) -> Finding:
         )
         return Finding("state repository", Level.ERROR, detail)
 
+    refused: list[str] = []
+
     def look() -> str:
         state = desired_state(config)
         services.extend(state.services.values())
         remote = git.remote or "embedded"
-        told = f"{remote}: {state.revision}, {len(state.services)} services"
         if state.refused_revision is not None:
-            told += f"; {state.refused_revision} is refused: {state.problems[0].message}"
+            # What is in force instead, the agent's own clone knows, and uici status tells.
+            problems = "; ".join(str(problem) for problem in state.problems[:_PROBLEMS])
+            refused.append(state.refused_revision)
+            return f"{remote}: {state.refused_revision} is refused: {problems}"
+        told = f"{remote}: {state.revision}, {len(state.services)} services"
         return told + (f"; stale: {state.stale}" if state.stale else "")
 
-    return _try("state repository", look)
+    found = _try("state repository", look)
+    return replace(found, level=Level.WARNING) if refused else found
+
+
+_PROBLEMS = 3
 
 
 def well(findings: Iterable[Finding]) -> bool:

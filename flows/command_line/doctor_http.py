@@ -30,6 +30,8 @@ def prefect_finding(settings: PrefectSettings, *, within: timedelta = _PREFECT) 
     except UiciError as exc:
         detail = f"{exc}: start it with uici serve, or without a schedule use uici reconcile"
         return Finding("Prefect", Level.WARNING, detail)
+    except ValueError:
+        return Finding("Prefect", Level.WARNING, "prefect.apiUrl in platform.yml is no address")
     level = Level.OK if status == _OK else Level.WARNING
     return Finding("Prefect", level, f"{where} answers {status}")
 

@@ -22,6 +22,7 @@ from flows.listener import RunRequest
 from flows.reporting.proposal_note import ProposalState
 from flows.reporting.sentences import planner, planner_reason
 from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
+from flows.repository.contract import DesiredChange
 from flows.runtime import Runtime
 from flows.world import policies
 from infrastructure.errors import PermanentError
@@ -135,24 +136,30 @@ class _Teller:
 
     def before(self) -> Iterator[str]:
         """What changed and what was tried, newest first."""
-        since = self._clock - self._runtime.config.platform.git.retention.reports
-        for change in self._runtime.git.changes(
-            self._seen.desired, [self._target], limit=_CHANGES, since=since
-        ):
-            ago = _ago(self._clock - change.at)
-            commit = f"commit {change.sha[:_SHA]} by {change.author}"
-            yield f"{ago} ago {commit} changed its file: {change.subject}"
+        told = [
+            (change.at, f"commit {change.sha[:_SHA]} by {change.author}: {change.subject}")
+            for change in self._changes()
+        ]
         status = self._status
+        told += [
+            (past.at, _past_words(past)) for past in (status.history[-_PAST:] if status else ())
+        ]
+        for at, words in sorted(told, key=lambda each: each[0], reverse=True):
+            yield f"{_ago(self._clock - at)} ago {words}"
         if status is None:
             yield "no run has told of it yet"
             return
-        for past in status.history[: -_PAST - 1 : -1]:
-            yield f"{_ago(self._clock - past.at)} ago {_past_words(past)}"
         if (failed := self._last_try()) is not None:
             yield f"the last try: {failed}"
         if status.attempts is not None:
             tries = status.attempts.count
             yield "one try has not helped" if tries == 1 else f"{tries} tries have not helped"
+
+    def _changes(self) -> tuple[DesiredChange, ...]:
+        """Commits that have touched its file lately, the newest first."""
+        since = self._clock - self._runtime.config.platform.git.retention.reports
+        git = self._runtime.git
+        return git.changes(self._seen.desired, [self._target], limit=_CHANGES, since=since)
 
     def _last_try(self) -> str | None:
         """What came of it, while the fault lasts."""
@@ -204,9 +211,7 @@ class _Teller:
     def _needed(self) -> Iterator[str]:
         """What only a person can do, whether or not anybody was told of it."""
         failed, case = self._last_try(), self._case()
-        ways = (
-            f"change its desired state, or mend it by hand or by uici run OPERATION {self._target}"
-        )
+        ways = f"{self._in_git()}, or mend it by hand or by {self._by_hand(case)}"
         if self._condition(ConditionType.STALLED) is not None:
             why = f" ({failed})" if failed else ""
             yield f"it is stalled{why}: uici report tells what was tried; {ways}"
@@ -222,6 +227,23 @@ class _Teller:
             yield from _forbidden(case)
         if self._unseen():
             yield "it can't be seen, so nobody keeps it alive: uici doctor tells what to mend"
+
+    def _in_git(self) -> str:
+        """What a commit could do about it."""
+        status, service = self._status, self._service
+        before = status.last_synced_digest if status is not None else ""
+        changes = self._changes()
+        if service is None or before in ("", service.spec_digest) or not changes:
+            return "change its desired state"
+        return f"revert commit {changes[0].sha[:_SHA]} or change its desired state"
+
+    def _by_hand(self, case: Case | None) -> str:
+        """The command that does what was tried, or would be."""
+        steps = [v.step.operation for v in case.verdicts] if case is not None else []
+        past = self._status.history[-1].steps if self._status and self._status.history else ()
+        steps += [step.operation for step in past]
+        operation = next((name for name in steps if name != ESCALATE), "OPERATION")
+        return f"uici run {operation} {self._target}"
 
     def limits(self) -> Iterator[str]:
         """How far UICI may go here."""

@@ -39,6 +39,7 @@ WITHOUT_STATE: Final = (
     "operations",
     "validate",
 )
+_PASSWORD: Final = re.compile(r"//[^/@\s]+:[^/\s]*@")
 _COMMAND: Final = re.compile(rf"\buici ({'|'.join((*WITH_STATE, *WITHOUT_STATE))})(?![\w-])")
 
 
@@ -52,7 +53,8 @@ class _Called:
 def remember(config: Path | None, state: str | None) -> None:
     """Take note of what the person has given; None: nothing, so that hints stay short."""
     _Called.config = "" if config is None or _is_shipped(config) else str(config)
-    _Called.state = state or ""
+    # Who has typed a password knows it; a log that keeps what is printed need not.
+    _Called.state = _PASSWORD.sub("//…@", state or "")
 
 
 def here(text: str) -> str:

@@ -354,7 +354,8 @@ def _cause(status: TargetStatus) -> str:
         return ""
     if status.health == HealthStatus.UNKNOWN:  # it may be over, or another one
         return ""
-    return f"; cause: {last.diagnosis}"
+    tried = last.summary if status.attempts is not None and last.summary != last.diagnosis else ""
+    return f"; cause: {last.diagnosis}" + (f"; the last try: {tried}" if tried else "")
 
 
 _COLOURS = {"Healthy": "green", "Missing": "red", "Degraded": "red"}

@@ -40,7 +40,7 @@ class RunProgress(NullListener):
     def judged(self, incident: Incident, verdicts: Sequence[Verdict]) -> None:
         """The answers, each once."""
         answers = ", ".join(dict.fromkeys(verdict.decision.value for verdict in verdicts))
-        self._say(f"{incident.root}: {answers or 'nothing to do'}, committing")
+        self._say(f"{incident.root}: {answers or 'nothing to do'}")
 
     def intent_committed(self, result: CommitResult) -> None:
         """The commit before the act."""
@@ -57,7 +57,7 @@ class RunProgress(NullListener):
 
     def verified(self, incident: Incident, verification: Verification) -> None:
         """What looking again has shown."""
-        self._say(f"{incident.root}: {verification.result.value}, writing the report")
+        self._say(f"{incident.root}: {verification.result.value.replace('_', ' ')}")
 
 
 @contextmanager

@@ -14,10 +14,10 @@ _ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_AUTHOR_NAME": "Seed",
-    "GIT_AUTHOR_EMAIL": "seed@localhost",
-    "GIT_COMMITTER_NAME": "Seed",
-    "GIT_COMMITTER_EMAIL": "seed@localhost",
+    "GIT_AUTHOR_NAME": "UICI",
+    "GIT_AUTHOR_EMAIL": "uici@localhost",
+    "GIT_COMMITTER_NAME": "UICI",
+    "GIT_COMMITTER_EMAIL": "uici@localhost",
 }
 
 

@@ -137,7 +137,7 @@ class RunbookPlanner:
                 continue
             known = _Known(
                 _cause(runbook, incident, service, telling, evidence.git_change),
-                _diagnosis(runbook, evidence.git_change),
+                _diagnosis(runbook, telling, evidence.git_change),
                 matches,
             )
             plan = self._by(runbook, incident, steps, drifts, known=known, skipped=skipped)
@@ -216,8 +216,14 @@ def _telling(runbook: Runbook, matches: Sequence[PatternMatch]) -> PatternMatch 
     return next((match for match in matches if not wanted or match.name in wanted), None)
 
 
-def _diagnosis(runbook: Runbook, change: GitChange | None) -> str:
-    if change is None or not runbook.after_git_change:
+def _by_git(runbook: Runbook, telling: PatternMatch | None, change: GitChange | None) -> bool:
+    """Whether a change of Git is the cause: unless an error pattern tells another."""
+    own = telling is None or runbook.suffices
+    return own and change is not None and bool(runbook.after_git_change)
+
+
+def _diagnosis(runbook: Runbook, telling: PatternMatch | None, change: GitChange | None) -> str:
+    if change is None or not _by_git(runbook, telling, change):
         return runbook.diagnosis
     if not change.commit:
         return runbook.after_git_change
@@ -237,9 +243,10 @@ def _cause(
 
     A dependency that the line names is where the cause lies if it has drifts of its own.
     """
+    if _by_git(runbook, telling, change):
+        return RootCause(CauseKind.CHANGED_IN_GIT, incident.root)
     if telling is None or runbook.suffices:
-        git = change is not None and runbook.after_git_change
-        return RootCause(CauseKind.CHANGED_IN_GIT if git else runbook.cause, incident.root)
+        return RootCause(runbook.cause, incident.root)
     named = telling.subject.split(":", 1)[0]
     down = {drift.target for drift in incident.drifts} & set(service.dependencies)
     where = next((target for target in down if target.rpartition("/")[2] == named), incident.root)

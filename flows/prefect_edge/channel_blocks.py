@@ -86,7 +86,10 @@ def block_of(channel: str, each: NotificationChannel, resolve: Resolve) -> Block
         first = exc.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         field = str(first["loc"][0]) if first["loc"] else None
-        raise ChannelError(channel, field, f"{where}: {first['msg']}") from None
+        # What a block's own check says may quote the secret; what pydantic says does not.
+        own = first["type"] in {"value_error", "assertion_error"}
+        why = f"{each.block} refuses it" if own else first["msg"]
+        raise ChannelError(channel, field, f"{where}: {why}") from None
     except (KeyError, TypeError, ValueError) as exc:  # their words may quote the secret
         reason = f"{each.block} refuses it ({type(exc).__name__}): see Prefect's page of this block"
         raise ChannelError(channel, None, reason) from None
@@ -127,8 +130,13 @@ def _misplaced(slug: str, kind: type[Block], key: str, value: Any) -> str | None
 def _by_reference(value: Any) -> bool:
     """Whether it is a reference, or a table of nothing but references."""
     if isinstance(value, Mapping):
-        return set(value) == {"secret"} or all(_by_reference(each) for each in value.values())
+        return _is_one(value) or all(_by_reference(each) for each in value.values())
     return False
+
+
+def _is_one(value: Mapping[str, Any]) -> bool:
+    """Whether it is meant as a reference; a table may have an entry of that name, too."""
+    return set(value) == {"secret"} and not isinstance(value["secret"], Mapping)
 
 
 def _references(value: Any) -> Iterator[SecretRef]:
@@ -145,7 +153,7 @@ def _references(value: Any) -> Iterator[SecretRef]:
 
 
 def _resolved(channel: str, key: str, value: Any, resolve: Resolve) -> Any:
-    if set(value) != {"secret"}:
+    if not _is_one(value):
         return {name: _resolved(channel, key, each, resolve) for name, each in value.items()}
     try:
         reference = SecretRef.model_validate(value)
@@ -172,6 +180,7 @@ def _unreachable(slug: str, block: Block) -> str | None:
 
 def _is_address(block: CustomWebhookNotificationBlock) -> bool:
     secrets = block.secrets.get_secret_value()
+    # What is no secret is Prefect's own, such as the subject: it has refused all other names.
     url = _PLACEHOLDER.sub(lambda found: str(secrets.get(found[1], "x")), block.url)
     try:
         parts = urlsplit(url)

@@ -261,8 +261,8 @@ class _Document:
 def _refuse(foreign: Iterable[_Key]) -> None:
     for key in sorted(foreign):
         raise PermanentError(
-            f"the block {key.name} ({key.slug}) in Prefect was not made by uici notifications "
-            "apply, and is left alone: delete it there, or give the channel another name in "
+            f"the block {key.name} ({key.slug}) in Prefect was not made by UICI, and is "
+            "left alone: delete it there, or give the channel another name in "
             "platform.yml"
         )
 

@@ -196,8 +196,11 @@ class PageStore:
         left = sum(len(each.stems) for each in listed.days) if at_once is None else at_once
         behind = 0
         for each in reversed(listed.days):
-            known, new = _since(each, before.days.get(each.day, DayCount()))
+            told = before.days.get(each.day, DayCount())
+            known, new = _since(each, told)
             now, later = new[:left], new[left:]
+            if later and not now:
+                known = told  # until there is time for it
             left -= len(now)
             behind += len(later)
             for start in range(0, len(now), _IN_MEMORY):

@@ -519,8 +519,9 @@ class LogSettings(Document):
 
     Attributes:
         level: the least important events that are written.
-        format: `auto` is text on a terminal, where commands show only warnings and errors
-            (`--verbose`: all), and JSON lines elsewhere.
+        format: `auto` is text on a terminal, where at level `info` commands show only warnings
+            and errors (`uici reconcile` and `uici run` all with `--verbose`), and JSON lines
+            elsewhere.
     """
 
     level: Literal["debug", "info", "warning", "error"]

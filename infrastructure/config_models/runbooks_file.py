@@ -89,7 +89,8 @@ class Runbook(Document):
         when: for which incidents.
         diagnosis: for people.
         after_git_change: the diagnosis where Git has changed since the target was last in sync
-            with it; the commit is added, and the cause is then ChangedInGit.
+            with it; the commit is added, and the cause is then ChangedInGit, unless that of
+            an error pattern is told.
         cause: what the class alone tells; unless the runbook suffices, the plan's cause is that
             of the telling error pattern, where one was found.
         suffices: a model could add nothing, so none is asked while the runbook is the one that

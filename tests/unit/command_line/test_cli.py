@@ -493,6 +493,10 @@ def test_plan_of_a_refused_commit_is_an_error_and_never_in_sync(
     assert (told.code, "refused  main@sha1:" in told.out) == (1, True)
     data = uici("plan", "--config", config, "--json").data
     assert data["inSync"] is None
+    doctor = uici("doctor", "--config", config, "--json").data["findings"]
+    [found] = [f for f in doctor if f["name"] == "state repository"]
+    assert found["level"] == "warning"
+    assert "is refused: market-predictor.yml:2:" in found["detail"]
     comment = uici("plan", "--config", config, "--markdown")
     assert (comment.code, "## uici plan: refused:" in comment.out) == (1, True)
 

@@ -36,7 +36,7 @@ def test_what_is_well_has_nothing_to_do(world: LoopWorld) -> None:
     assert found.next == ("nothing to do",)
     assert found.waiting == ()
     assert found.limits[0].startswith("mode enforce; alone up to risk ")
-    assert any(" by ann changed its file: " in line for line in found.before)
+    assert any(" by ann: " in line for line in found.before)
 
 
 def test_a_fault_tells_of_the_plan_and_leaves_the_world_alone(world: LoopWorld) -> None:
@@ -120,6 +120,25 @@ def test_what_can_not_be_seen_is_not_called_the_same_as_git(world: LoopWorld) ->
     assert found.waiting == (
         "it can't be seen, so nobody keeps it alive: uici doctor tells what to mend",
     )
+
+
+def test_the_past_is_told_newest_first_and_the_commit_is_what_to_revert(tmp_path: Path) -> None:
+    at_once = {"policy": {"backoff": {"initial": "0s", "max": "0s"}}}
+    with loop_world(tmp_path, platform={**NO_GRACE, "guard": at_once}) as world:
+        world.commit(shop=service_yaml("shop"))
+        for service in world.runtime.git.desired().services.values():
+            world.engine.run(service)
+        world.run()
+        sha = world.commit("bigger", shop=service_yaml("shop", image="shop:9"))
+        world.engine.failures["recreate"] = PermanentError("recreate local-docker/shop: no image")
+        world.run()
+        found = told(world)
+        told_of = [line.partition(" ago ")[2] for line in found.before[:3]]
+        assert told_of[0].startswith("ConfigDrift: recreate (runbook): failed")
+        assert told_of[1] == f"commit {sha[:10]} by ann: bigger"
+        [waiting] = found.waiting
+        way = f"revert commit {sha[:10]} or change its desired state, or mend it by hand or by"
+        assert waiting.endswith(f"{way} uici run recreate local-docker/shop")
 
 
 def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:

@@ -19,12 +19,6 @@ from infrastructure.errors import UiciError
 from tests.fakes.loop import write_config
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_remembered() -> Iterator[None]:
-    yield
-    remember(None, None)
-
-
 def test_a_hint_names_the_folder_that_was_given(tmp_path: Path) -> None:
     folder = tmp_path / "my config"
     remember(folder, None)
@@ -41,6 +35,11 @@ def test_the_state_repository_where_a_command_takes_one() -> None:
     remember(None, "/srv/state repo.git")
     assert here("uici report") == "uici report --state '/srv/state repo.git'"
     assert here("uici validate .") == "uici validate ."
+
+
+def test_a_password_is_not_repeated() -> None:
+    remember(None, "https://ann:hunter2@git.test/state.git")
+    assert here("uici report") == "uici report --state 'https://…@git.test/state.git'"
 
 
 @pytest.mark.parametrize("config", [None, DEFAULT_DIRECTORY])

@@ -12,7 +12,16 @@ from pydantic import TypeAdapter
 
 from executors.translator import CommandTranslator
 from flows.comparison.drift import Drift, Incident
-from flows.plan import Declined, Evidence, PatternMatch, Phase, Plan, PlannerKind, RootCause
+from flows.plan import (
+    Declined,
+    Evidence,
+    GitChange,
+    PatternMatch,
+    Phase,
+    Plan,
+    PlannerKind,
+    RootCause,
+)
 from flows.planners.runbook import RunbookPlanner, condition_holds
 from flows.planners.tried import TriedPlans
 from flows.reporting.status import Step, TriedPlan
@@ -368,6 +377,17 @@ def test_what_another_target_logs_is_about_itself() -> None:
 def test_what_git_and_engine_tell_is_not_talked_away_by_a_log() -> None:
     plan = planned(drift(K.CONFIG_DRIFT, "/image"), evidence=evidence_of("connection-refused"))
     assert plan.cause == RootCause(CauseKind.CHANGED_BY_HAND, SHOP.target)
+
+
+def test_diagnosis_and_cause_tell_the_same_of_a_change_of_git() -> None:
+    news = replace(evidence_of("connection-refused"), git_change=GitChange("abc", "ann", "more"))
+    plan = planned(drift(K.CONFIG_DRIFT, "/image"), evidence=news)
+    assert plan.cause == RootCause(CauseKind.CHANGED_IN_GIT, SHOP.target)
+    assert plan.diagnosis.startswith("Git has changed")
+    assert "(commit abc by ann: more)" in plan.diagnosis
+    crash = planned(drift(K.CRASH_LOOPING), evidence=replace(news, matches=()))
+    assert crash.cause == RootCause(CauseKind.CRASH, SHOP.target)
+    assert "Git has changed" not in crash.diagnosis
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,22 @@ def test_a_secret_where_prefect_shows_the_field_is_refused(given: dict[str, Any]
     assert "keeps secret: secrets" in reason
 
 
+def webhook(url: str, secrets: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "hook", "url": url, "secrets": secrets}
+
+
+def test_a_name_that_is_no_secret_is_refused_in_an_address() -> None:
+    given = webhook("https://hooks.test/{{TOKN}}", {"TOKEN": BY_REFERENCE})
+    assert refusal("custom-webhook", given).startswith("custom-webhook refuses it (KeyError)")
+
+
+def test_a_secret_may_be_called_secret() -> None:
+    given = webhook("https://hooks.test/{{secret}}?to={{subject}}", {"secret": BY_REFERENCE})
+    channel = NotificationChannel(block="custom-webhook", settings=given)
+    made = fields_of(block_of("chat", channel, lambda _: "word"))
+    assert made["secrets"] == {"secret": "word"}
+
+
 def test_a_persons_own_word_secret_in_a_body_is_no_reference() -> None:
     body = {"secret": "{{token}}", "text": "{{body}}"}
     given = {

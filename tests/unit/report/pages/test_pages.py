@@ -6,6 +6,7 @@ import posixpath
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
@@ -261,6 +262,17 @@ def test_one_run_counts_so_many_reports_and_the_next_goes_on(world: LoopWorld) -
     assert counts == [(2, 3), (4, 1), (5, 0), (5, 0), (5, 0), (5, 0)]
     assert said == [True, True, False, False, False, False]
     assert publish(world) is False
+
+
+def test_a_day_for_which_there_is_no_time_keeps_its_old_count(world: LoopWorld) -> None:
+    break_and_heal(world, "shop")
+    assert publish(world)
+    pages, now = world.runtime.git._pages, datetime.now(UTC)
+    listed = pages._listed(world.remembered().tip, 30, now)
+    [(day, known)] = read_index(world.file("pages/index.json").encode()).days.items()
+    other = replace(known, reports=known.reports + 1)  # a report has been taken away since
+    counted, behind = pages._counted(listed, PageIndex(now, {day: other}), 0)
+    assert (counted, behind) == ({day: other}, known.reports)
 
 
 def test_asked_for_by_hand_all_are_counted_at_once(world: LoopWorld) -> None:
