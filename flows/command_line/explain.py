@@ -22,6 +22,7 @@ from flows.listener import RunRequest
 from flows.reporting.proposal_note import ProposalState
 from flows.reporting.sentences import planner, planner_reason
 from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
+from flows.reporting.text import plain
 from flows.repository.contract import DesiredChange
 from flows.runtime import Runtime
 from flows.world import policies
@@ -31,6 +32,7 @@ from infrastructure.quantities import format_duration
 _PAST = 3  # incidents that are told of
 _CHANGES = 3  # commits that are told of
 _DRIFTS = 8
+_LINE = 600  # characters; a commit's subject may be of any length
 _SHA = 10  # digits of a commit
 
 
@@ -65,7 +67,10 @@ def explain(name: str, runtime: Runtime, run_id: str) -> Explanation:
     place = target.partition("/")[0]
     seen = preview(RunRequest((place,), None, None, run_id), runtime, ask_model=False)
     teller = _Teller(target, seen, statuses.get(target), runtime)
-    redact = runtime.redactor.text
+
+    def redact(line: str) -> str:
+        return plain(runtime.redactor.text(line), _LINE)  # redacted before it is cut
+
     return Explanation(
         target,
         redact(teller.state()),

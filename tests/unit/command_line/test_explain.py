@@ -155,7 +155,9 @@ def test_an_unknown_name_is_refused_with_those_that_are_known(world: LoopWorld) 
 def test_the_terminal_shows_headings_and_no_markup_of_others(
     world: LoopWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.commit("[red]hot[/] \x1b[31m", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    world.commit(
+        "[red]hot[/] \x1b[31m" + "x" * 5000, shop=service_yaml("shop", env={"LEVEL": "debug"})
+    )
     found = told(world)
     capsys.readouterr()
     show(found)
@@ -164,4 +166,5 @@ def test_the_terminal_shows_headings_and_no_markup_of_others(
         assert f"\n{heading}\n" in out
     assert "[red]hot[/]" in out
     assert "\x1b[31m" not in out
+    assert max(map(len, (*found.before, *found.next))) <= 600
     assert as_data(found)["state"] == found.state
