@@ -264,7 +264,7 @@ def test_resume_in_one_environment_leaves_the_others_paused(world: LoopWorld) ->
     one = both.model_copy(update={"reason": "one", "environments": ("x",)})
     for each in (both, one):
         world.runtime.git.pausing().pause(each, world.runtime.clock.now())
-    with pytest.raises(PermanentError, match="nothing in z"):
+    with pytest.raises(PermanentError, match="nothing is paused by command in z"):
         switch.resume(world.runtime, ["z"])
     with pytest.raises(PermanentError, match=r"pause\.json pauses still"):
         switch.resume(world.runtime, ["x"])  # y is no environment here: it pauses everything

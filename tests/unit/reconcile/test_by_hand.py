@@ -163,7 +163,7 @@ def test_the_answer_of_a_command_is_shown_everywhere_and_inert(world: LoopWorld)
     data = report_to_dict(report, redactor.data)["incidents"][0]["operations"][0]["output"]
     assert data["stdout"].startswith("marker77 ``` <b>")
     assert data["exit_code"] == 0
-    stored = world.runtime.git.report("")
+    stored = world.runtime.git.report(report.run_id)
     assert "marker77" in stored.markdown
     assert "marker77" in json.dumps(json.loads(stored.json_text))
     assert "hunter2" not in stored.markdown + stored.json_text
