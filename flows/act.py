@@ -22,12 +22,14 @@ from flows.listener import Listener
 from flows.plan import PlannerKind
 from flows.report import IncidentReport, IncidentResult
 from flows.reporting.sentences import error_words, told_people
+from flows.reporting.text import plain
 from flows.undo import undo
 from flows.verify import Check, CheckState, Verification, VerificationResult, VerifyInput, verify
 from flows.world import World
 from infrastructure.observed import ObservedInstance
 from infrastructure.operations import OperationCall, OperationOutcome, OutcomeStatus, Risk
 
+_SUMMARY = 1000  # characters
 _NOT_WELL = (CheckState.FAILED, CheckState.UNKNOWN)
 
 
@@ -172,7 +174,8 @@ def _carry_out(case: Case, report: IncidentReport, acting: Acting) -> IncidentRe
     verification = _with_dependents(case, _verify(case, execution, acting), acting)
     acting.listener.verified(case.incident, verification)
     result = _result(case.incident, execution, verification)
-    summary = _summary(execution, verification, result)
+    # It stays in the status: redacted before it is cut, and no longer than people read.
+    summary = plain(world.redactor.text(_summary(execution, verification, result)), _SUMMARY)
     report = replace(report, verification=verification, result=result, summary=summary)
     return _taken_back(case, report, acting) if result is IncidentResult.FAILED else report
 

@@ -141,18 +141,24 @@ def done(report: IncidentReport) -> str:
     return ", ".join(acted) or ("" if names else "nothing done")
 
 
-def came_of_it(report: IncidentReport) -> str:
-    """How it ended; the time since the fault only where its beginning is known."""
+def came_of_it(report: IncidentReport, short: Redact = str) -> str:
+    """How it ended; the time since the fault only where its beginning is known.
+
+    Args:
+        report: of the incident.
+        short: makes the reason why it failed, of any length, short; a reason that was redacted
+            first, because half a secret is not recognised.
+    """
     if report.result is IncidentResult.WAITING and needs_approval(report):
         return "not allowed alone"
     if report.result is IncidentResult.ESCALATED:
         told = f"not sent, {report.not_sent}" if report.not_sent else "people told"
-        return f"{told}: {_reason(_why_told(report), report.incident.root)}"
+        return f"{told}: {short(without_target(_why_told(report), report.incident.root))}"
     if by_hand(report) and any(v.decision is Decision.DENIED for v in report.verdicts):
         return "denied"
     words = _RESULT_WORDS[report.result]
     if report.result is IncidentResult.FAILED and (why := _why_failed(report)):
-        return f"{words}: {_reason(why, report.incident.root)}"
+        return f"{words}: {short(without_target(why, report.incident.root))}"
     took = fault_seconds(report)
     if took is not None and begins_known(report):
         words += f" in {seconds(took)}"
@@ -185,10 +191,6 @@ def error_words(outcome: OperationOutcome) -> str:
     return outcome.error.removeprefix(f"{call.operation} {call.target}: ")
 
 
-def _reason(text: str, target: str) -> str:
-    return first_words(without_target(text, target), _REASON).rstrip(".")
-
-
 def not_well(report: IncidentReport) -> Mapping[str, str]:
     """Short names of those that the root's fault has hit and that are still sick, and how."""
     checks = report.verification.checks if report.verification else ()
@@ -207,7 +209,11 @@ def headline(report: IncidentReport, redact: Redact) -> str:
         name += f" (also hit: {names(others)})"
     acted = done(report)
     way = f"{wrong(report, redact)} → {acted}" if acted else wrong(report, redact)
-    text = redact(f"{name}: {way} → {came_of_it(report)}")
+
+    def short(reason: str) -> str:
+        return first_words(redact(reason), _REASON).rstrip(".")
+
+    text = redact(f"{name}: {way} → {came_of_it(report, short)}")
     return plain(text, len(text) or 1)
 
 

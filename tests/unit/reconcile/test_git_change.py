@@ -102,3 +102,18 @@ def test_what_runs_with_another_configuration_is_not_called_broken(world: LoopWo
     assert "still not as Git says; UICI tries again after its back-off" in page
     assert "broken" not in page
     assert "To take it back, revert commit" in page
+
+
+def test_an_engine_s_words_of_any_length_are_redacted_before_they_are_cut(
+    world: LoopWorld,
+) -> None:
+    filler = "words " * 22  # the secret stands where a headline's reason is cut
+    said = f"{GONE.partition(': ')[0]}: {filler}password = hunter2hunter2 {'y' * 100_000}"
+    world.engine.failures["recreate"] = PermanentError(said)
+    world.commit("debug", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    [found] = world.run().incidents
+    world.run()
+    assert "hunter2" not in headline(found, world.runtime.redactor.text)
+    status = world.file("status/local-docker/shop.json")
+    assert "hunter2" not in status
+    assert len(status) < 10_000
