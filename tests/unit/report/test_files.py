@@ -510,7 +510,7 @@ def test_every_planner_and_result_has_its_words() -> None:
             told = incident_report(result, made=plan(planner=who, runbook=None))
             page = render_markdown(run_report("r", incidents=[told]))
             assert f"Plan: {planner(told.plan)} (" in page
-            assert came_of_it(told) in page.splitlines()[0]
+            assert came_of_it(told).rstrip(".") in page.splitlines()[0]
             assert told.plan.diagnosis in page
 
 
