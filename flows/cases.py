@@ -296,7 +296,8 @@ def _left_alone(
         return LeftAlone(incident, IncidentResult.NOTHING_TO_DO, why)
     gate = attempts_gate(service, policy, guard.attempts.get(incident.root), guard.now)
     if last is not None and told and (gate or not world.approvals.calls(incident, last)):
-        reason = f"people were told at {last.at.isoformat(timespec='seconds')}, unchanged since"
+        how = _how_told(world, incident, last)
+        reason = f"{how} at {last.at.isoformat(timespec='seconds')}, unchanged since"
         return LeftAlone(incident, IncidentResult(last.result), reason)
     if policy.max_attempts == 0:
         return LeftAlone(incident, IncidentResult.HELD, "no attempts are allowed")
@@ -304,6 +305,14 @@ def _left_alone(
     if gate is not None:
         return LeftAlone(incident, IncidentResult.WAITING, gate)
     return None
+
+
+def _how_told(world: World, incident: Incident, last: LastIncident) -> str:
+    """Without an Alertmanager nobody is told but by who reads the report."""
+    if last.result == IncidentResult.WAITING.value:
+        return "a person was asked"
+    sent = world.config.environments.environments[incident.environment].alertmanager
+    return "people were told" if sent else "it was told in the report only, which nobody is sent,"
 
 
 def _nothing_to_do(world: World, last: LastIncident, now: datetime) -> str | None:

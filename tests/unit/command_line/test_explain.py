@@ -107,7 +107,7 @@ def test_what_the_last_try_has_met_waits_for_a_person_before_and_after_people_ar
         assert waiting.startswith("UICI has nothing to try (create: did not help: no image): ")
         assert "one try has not helped" in told(world).before
         world.run()
-        assert told(world).next[0].startswith("nothing now: people were told at ")
+        assert told(world).next[0].startswith("nothing now: it was told in the report only")
         [waiting] = told(world).waiting
         assert waiting.startswith("it is stalled (create: did not help: no image): uici report")
 
