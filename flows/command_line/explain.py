@@ -236,9 +236,9 @@ class _Teller:
     def _in_git(self) -> str:
         """What a commit could do about it."""
         status, service = self._status, self._service
-        before = status.last_synced_digest if status is not None else ""
-        changes = self._changes()
-        if service is None or before in ("", service.spec_digest) or not changes:
+        news = status is not None and service is not None and status.behind(service.spec_digest)
+        changes = self._changes() if news else ()
+        if not changes:
             return "change its desired state"
         return f"revert commit {changes[0].sha[:_SHA]} or change its desired state"
 

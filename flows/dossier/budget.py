@@ -6,7 +6,7 @@ Pure. `dossier_text` is the form whose tokens are counted; a prompt may frame it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from flows.plan import Evidence, PatternMatch
@@ -80,23 +80,10 @@ def fit(entries: Sequence[Entry], remarks: Sequence[str], max_tokens: int) -> Ev
 def _with_remarks(evidence: Evidence, remarks: Sequence[str], max_tokens: int) -> Evidence:
     kept: tuple[str, ...] = ()
     for remark in remarks:
-        more = _replaced(evidence, (*kept, remark))
+        more = replace(evidence, left_out=(*kept, remark))
         if estimate_tokens(dossier_text(more)) <= max_tokens:
             kept = more.left_out
-    return _replaced(evidence, kept)
-
-
-def _replaced(evidence: Evidence, left_out: tuple[str, ...]) -> Evidence:
-    return Evidence(
-        logs=evidence.logs,
-        matches=evidence.matches,
-        facts=evidence.facts,
-        changes=evidence.changes,
-        dependencies=evidence.dependencies,
-        past=evidence.past,
-        left_out=left_out,
-        git_change=evidence.git_change,
-    )
+    return replace(evidence, left_out=kept)
 
 
 def _evidence(chosen: Sequence[Entry]) -> Evidence:

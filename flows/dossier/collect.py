@@ -152,10 +152,8 @@ def _git_change(
         kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
         if newest is None or DriftKind.MISSING not in kinds:
             return None
-    else:
-        before = status.last_synced_digest
-        if root not in scope.services or before in ("", scope.services[root].spec_digest):
-            return None
+    elif root not in scope.services or not status.behind(scope.services[root].spec_digest):
+        return None
     if newest is None:
         return GitChange()
     return GitChange(newest.sha[:_SHA], scope.line(newest.author), scope.line(newest.subject))

@@ -164,6 +164,10 @@ class TargetStatus(Document):
         ends = (p.spec_digest for p in reversed(self.history) if p.result == _RECOVERED)
         return next(ends, "")
 
+    def behind(self, digest: str) -> bool:
+        """Whether it was last in sync with another spec; False also where that is not known."""
+        return self.last_synced_digest not in ("", digest)
+
     def of_spec(self, digest: str) -> dict[str, str]:
         """What changes where an attempt on another spec is counted, before the world is seen."""
         if digest == self.spec_digest:
