@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from executors.deadline import Deadline
 from executors.log_lines import matching_lines
 from executors.oci.answers import CommandExecution, Instance, Json, MetricSeries, WorkRequest, parse
 from executors.oci.job import Job
@@ -34,6 +35,8 @@ _SEARCH_LIMIT = 1000  # entries that one search of Logging answers at most
 _SEARCH_SPAN = timedelta(hours=1)  # searched when nobody says since when
 _METRIC_SPAN = timedelta(minutes=10)  # the newest point of a metric is minutes old
 _EVENTS = 200
+# Kept back for calling a command off; the least of it may go a little past the deadline.
+_CANCEL_SECONDS, _CANCEL_LEAST = 5.0, 0.9
 # What the agent's plugin takes and gives back inline; more needs Object Storage.
 _SCRIPT_BYTES, _TEXT_BYTES = 4096, 1024
 
@@ -366,9 +369,11 @@ def _await_command(job: Job, instance: Instance, command: str, what: str) -> Com
         (command, instance.id),
         what=f"{what}: ask for its end",
     )
+    # A look that hangs must not take the time of the cancellation: it would run on unseen.
+    looking = job.deadline.reserving(min(_CANCEL_SECONDS, job.deadline.left / 4))
     while True:
         try:
-            found = fetch(job.cloud, request, CommandExecution, job.deadline)
+            found = fetch(job.cloud, request, CommandExecution, looking)
         except BudgetSpentError as exc:
             raise OutcomeUnknownError(
                 f"{what}: sent, but {exc}", remedy=_look_at(instance)
@@ -386,7 +391,7 @@ def _await_command(job: Job, instance: Instance, command: str, what: str) -> Com
                 f"{what}: it was ended before it was done: {found.lifecycle_state}",
                 remedy=_look_at(instance),
             )
-        if job.deadline.left <= job.tools.interval:
+        if looking.left <= job.tools.interval:
             _cancel(job, command)
             raise OutcomeUnknownError(
                 f"{what}: it did not end in time, and was asked to", remedy=_look_at(instance)
@@ -403,7 +408,7 @@ def _cancel(job: Job, command: str) -> None:
         mutates=True,
     )
     try:
-        job.cloud.ask(request, job.deadline)
+        job.cloud.ask(request, Deadline(max(job.deadline.left, _CANCEL_LEAST)))
     except UiciError:
         return  # it ends by its own time-out
 

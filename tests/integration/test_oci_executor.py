@@ -238,6 +238,17 @@ def test_a_command_that_does_not_end_is_cancelled(world: OciWorld) -> None:
     assert command["canceled"]
 
 
+def test_looks_that_take_all_their_time_leave_time_to_cancel(world: OciWorld) -> None:
+    world.region.add_instance("web")
+    world.region.transition = 60
+    asked = "/instanceAgentCommands/.*/status"
+    world.service.slow.append((asked, 30.0))
+    with pytest.raises(OutcomeUnknownError, match="did not end in time"):
+        do(world.executor(), declare("web"), "exec", argv=["sleep", "60"], timeout=3.0)
+    (command,) = world.region.commands.values()
+    assert command["canceled"]
+
+
 def test_use_of_resources_comes_from_monitoring(world: OciWorld) -> None:
     thing = world.region.add_instance("web")
     world.region.metrics["CpuUtilization", thing.id] = 12.345
