@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,13 +56,17 @@ def docker(
     Exit code 0: written, 1: not.
     """
     from flows.command_line.import_docker import import_docker  # noqa: PLC0415 - see flows.cli
-    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
 
     loaded = load(config, stateless=True)
-    wanted = the_environment(loaded, environment, "docker")
-    with _discreet(loaded):
-        found = import_docker(loaded, wanted, _identity(loaded), names=names or ())
-        _finish(found, loaded, output, force=force, as_json=as_json)
+    _import(
+        lambda wanted: import_docker(loaded, wanted, _identity(loaded), names=names or ()),
+        loaded,
+        of_type="docker",
+        environment=environment,
+        folder=output,
+        force=force,
+        as_json=as_json,
+    )
 
 
 @import_app.command("compose", cls=Taught)
@@ -84,14 +88,18 @@ def compose(
     Exit code 0: written, 1: not.
     """
     from flows.command_line.import_compose import import_compose  # noqa: PLC0415 - see flows.cli
-    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - as above
 
     loaded = load(config, stateless=True)
-    wanted = the_environment(loaded, environment, "docker")
     limit = loaded.platform.git.max_file_bytes
-    with _discreet(loaded):
-        found = import_compose(file, wanted, max_bytes=limit, project=project)
-        _finish(found, loaded, output, force=force, as_json=as_json)
+    _import(
+        lambda wanted: import_compose(file, wanted, max_bytes=limit, project=project),
+        loaded,
+        of_type="docker",
+        environment=environment,
+        folder=output,
+        force=force,
+        as_json=as_json,
+    )
 
 
 @import_app.command("kubernetes", cls=Taught)
@@ -108,14 +116,38 @@ def kubernetes(
 
     Exit code 0: written, 1: not.
     """
-    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - see flows.cli
-    from flows.command_line.import_kubernetes import import_kubernetes  # noqa: PLC0415 - as above
+    from flows.command_line.import_kubernetes import (  # noqa: PLC0415 - see flows.cli
+        import_kubernetes,
+    )
 
     loaded = load(config, stateless=True)
-    wanted = the_environment(loaded, environment, "kubernetes")
-    with _discreet(loaded):
-        found = import_kubernetes(loaded, wanted, _identity(loaded), names=names or ())
-        _finish(found, loaded, output, force=force, as_json=as_json)
+    _import(
+        lambda wanted: import_kubernetes(loaded, wanted, _identity(loaded), names=names or ()),
+        loaded,
+        of_type="kubernetes",
+        environment=environment,
+        folder=output,
+        force=force,
+        as_json=as_json,
+    )
+
+
+def _import(
+    find: Callable[[str], Imported],
+    config: UniversalConfig,
+    *,
+    of_type: str,
+    environment: str | None,
+    folder: Path,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Find what there is in an environment, write it, and say what was written."""
+    from flows.command_line.import_files import the_environment  # noqa: PLC0415 - see flows.cli
+
+    wanted = the_environment(config, environment, of_type)
+    with _discreet(config):
+        _finish(find(wanted), config, folder, force=force, as_json=as_json)
 
 
 @contextmanager
