@@ -22,7 +22,7 @@ from prefect import Task
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate, LogCreate
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Completed, Crashed, Failed, Running
 
 from flows.compare import Comparison
@@ -51,9 +51,9 @@ LOGGER = "uici"
 # (pydantic's ValidationError and json's JSONDecodeError are ValueErrors).
 API_ERRORS = (httpx.HTTPError, PrefectException, TimeoutError, ValueError, OSError)
 
-# A request that takes longer is a Prefect API that hangs. Prefect's client asks again itself
-# where SQLite was busy, which takes a few seconds.
-_REQUEST_SECONDS = 10.0
+# A request that takes longer is a Prefect API that hangs. A server on SQLite that is busy waits
+# for its lock for ten seconds by itself before it answers.
+_REQUEST_SECONDS = 20.0
 # One may be the API's bad moment; the run's end waits for so many in a row.
 _MAX_FAILURES = 2
 _LOG_BATCH = 100  # lines a request; Prefect refuses bodies of more than a megabyte
@@ -72,7 +72,7 @@ class Outbox:
     """What is to be sent to the Prefect API, sent in order by the flow's event loop.
 
     `put` and `log` may be called from any thread and return at once. What fails is dropped,
-    and after two failures in a row everything else, with one warning.
+    and after two in a row to which there was no answer everything else, with one warning.
     """
 
     def __init__(self, client: PrefectClient, flow_run_id: UUID) -> None:
@@ -123,7 +123,8 @@ class Outbox:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 await send(self._client)
         except API_ERRORS as exc:
-            self._failures += 1
+            # Who refuses is there: what follows may be taken.
+            self._failures = 0 if _refused(exc) else self._failures + 1
             gone = self._failures >= _MAX_FAILURES
             rest = "this run is not shown further in Prefect" if gone else "Prefect lacks a part"
             structlog.get_logger(LOGGER).warning(
@@ -133,6 +134,12 @@ class Outbox:
             )
         else:
             self._failures = 0
+
+
+def _refused(error: Exception) -> bool:
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_client_error
+    return isinstance(error, ObjectNotFound)
 
 
 @dataclass(slots=True)

@@ -97,6 +97,16 @@ class Api:
     def logs(self, run_id: str) -> list[Any]:
         return list(self.post("/logs/filter", logs={"flow_run_id": {"any_": [run_id]}}))
 
+    def all_logs(self, run_id: str) -> list[Any]:
+        """Prefect sends lines in batches of its own: they are all there when the last one is."""
+
+        def look() -> list[Any] | None:
+            lines = self.logs(run_id)
+            ended = any(line["message"].startswith("run_finished ") for line in lines)
+            return lines if ended else None
+
+        return wait_for(look, what=f"the last log line of run {run_id}")
+
     def events(self, run_id: str) -> list[Any]:
         """UICI's events of a flow run."""
         related = {"id": [f"prefect.flow-run.{run_id}"]}

@@ -20,7 +20,7 @@ def test_a_quiet_run_leaves_a_name_and_one_line_and_nothing_else(service: Servic
     assert run["name"] == "in sync · 12 targets"
     assert service.api.of_run("artifacts", run["id"]) == []
     assert service.api.of_run("task_runs", run["id"]) == []
-    lines = [line["message"] for line in service.api.logs(run["id"]) if line["name"] == "uici"]
+    lines = [line["message"] for line in service.api.all_logs(run["id"]) if line["name"] == "uici"]
     assert len([line for line in lines if line.startswith("run_finished ")]) == 1
 
 
@@ -42,7 +42,7 @@ def test_a_healing_run_shows_its_incident_report_and_drift(service: Service) -> 
     (task,) = service.api.of_run("task_runs", run["id"])
     assert task["name"] == f"{TARGET}: Stopped"
     assert (task["state_type"], task["state_name"]) == ("COMPLETED", "Recovered")
-    lines = [line["message"] for line in service.api.logs(run["id"]) if line["task_run_id"]]
+    lines = [line["message"] for line in service.api.all_logs(run["id"]) if line["task_run_id"]]
     assert any(line.startswith("operation_finished ") for line in lines)
 
 
@@ -72,7 +72,7 @@ def test_no_secret_reaches_prefect(service: Service) -> None:
             service.api.run(run["id"]),
             service.api.of_run("artifacts", run["id"]),
             service.api.of_run("task_runs", run["id"]),
-            service.api.logs(run["id"]),
+            service.api.all_logs(run["id"]),
             service.api.events(run["id"]),
         ]
     )

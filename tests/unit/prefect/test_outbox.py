@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 from uuid import uuid4
 
+import httpx
 import pytest
 import structlog
 from prefect.client.orchestration import PrefectClient
@@ -17,7 +18,7 @@ def sent(outcomes: str) -> tuple[list[int], list[str]]:
     """Which of the requests arrived, and what was told.
 
     Args:
-        outcomes: a letter each: "." is taken, "x" fails.
+        outcomes: a letter each: "." is taken, "x" fails, "4" is refused as a wrong request.
     """
     arrived: list[int] = []
 
@@ -28,6 +29,10 @@ def sent(outcomes: str) -> tuple[list[int], list[str]]:
             arrived.append(number)
             if outcomes[number] == "x":
                 raise OSError("database is locked")
+            if outcomes[number] == "4":
+                asked = httpx.Request("POST", "http://localhost/task_runs/1/set_state")
+                answer = httpx.Response(404, request=asked)
+                raise httpx.HTTPStatusError("not found", request=asked, response=answer)
 
         for number in range(len(outcomes)):
             outbox.put(lambda client, number=number: send(number, client))  # type: ignore[misc]  # bound now
@@ -45,6 +50,7 @@ def sent(outcomes: str) -> tuple[list[int], list[str]]:
         ("...", 3, []),
         ("x..", 3, ["prefect_request_failed"]),
         ("x.x.", 4, ["prefect_request_failed"] * 2),
+        ("x44.", 4, ["prefect_request_failed"] * 3),  # what needs the first can't be there
         (".xx...", 3, ["prefect_request_failed", "prefect_unreachable"]),
     ],
 )
