@@ -153,14 +153,14 @@ def report_files(
 
 
 def report_path(report: RunReport) -> str:
-    """`reports/YYYY/MM/DD/HH/<HHMMSS>-<end of run id>`, without the ending; UTC.
+    """`reports/YYYY/MM/DD/HH/MM/<HHMMSS>-<end of run id>`, without the ending; UTC.
 
-    A folder for each hour: Git writes all names of a folder anew with each report, which
-    would make a busy day's last report dearer than its first a hundred times over.
+    A folder for each minute: Git writes all names of a folder anew with each report, which
+    would make the last report of a busy hour dearer than its first.
     """
     at = report.finished_at.astimezone(UTC)
     # The end of a run id is random also where its beginning is a time (UUIDv7).
-    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H/%H%M%S}-{file_name(report.run_id)[-8:].strip('-')}"
+    return f"{REPORT_FOLDER}/{at:%Y/%m/%d/%H/%M/%H%M%S}-{file_name(report.run_id)[-8:].strip('-')}"
 
 
 def news(report: RunReport, before: Reported) -> tuple[IncidentReport, ...]:

@@ -18,7 +18,7 @@ from flows.plan import Evidence, Plan, PlanStep
 from flows.reporting.asked import Exact, ReportTexts
 from flows.reporting.outputs import answer_data, answers
 from flows.reporting.text import begins_known, fault_seconds, plain
-from flows.reporting.values import IncidentReport, RunReport
+from flows.reporting.values import IncidentReport, IncidentResult, RunReport
 from infrastructure.errors import Problem
 from infrastructure.operations import OperationOutcome
 
@@ -173,7 +173,7 @@ def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> 
         "targets": incident.targets,
         "result": report.result,
         "summary": report.summary,
-        "notSent": report.not_sent,
+        "notSent": report.not_sent if report.result is not IncidentResult.RECOVERED else "",
         "faultToRecoverySeconds": fault_seconds(report) if begins_known(report) else None,
         "drifts": [_drift(drift) for drift in incident.drifts[:_DRIFTS]],
         "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS) or None,
@@ -309,8 +309,8 @@ def _jsonable(value: Any) -> Any:  # noqa: PLR0911  # one return a type reads be
             return value.value
         case bool() | int() | None:
             return value
-        case float():
-            return round(value, 6)
+        case float():  # seconds to a millisecond; what is smaller is a price
+            return round(value, 3 if value >= 0.01 else 6)
         case Exact():
             return str(value)
         case str():

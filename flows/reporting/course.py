@@ -13,8 +13,8 @@ from flows.reporting.pages.table import table
 from flows.reporting.timeline import timeline
 from flows.reporting.values import IncidentReport, RunReport
 
-# From the folder of an hour, where `flows.report.report_path` puts a report.
-_TOP = "../" * 5
+# From the folder of a minute, where `flows.report.report_path` puts a report.
+_TOP = "../" * 6
 _ROWS = 50
 
 

@@ -195,9 +195,9 @@ class GitRepository:
         """See `Repository.changes`."""
         return self._plumbing.touching(sha, path, limit=limit, since=since)
 
-    def directories(self, sha: str, path: str) -> tuple[str, ...]:
+    def directories(self, sha: str, path: str, *, depth: int) -> tuple[str, ...]:
         """See `Repository.directories`."""
-        return self._plumbing.directories(sha, path)
+        return self._plumbing.directories(sha, path, depth=depth)
 
     def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:
         """See `Repository.read`."""

@@ -19,6 +19,7 @@ from flows.approvals.ledger import Ledger, read_ledger
 from flows.approvals.request import APPROVAL_FOLDER
 from flows.learning.shelf import Shelf, class_of_path
 from flows.reporting.counted import CountedAttempt
+from flows.reporting.pages.index import DAY_DEPTH
 from flows.reporting.pages.stored import StoredRun, stored_run, unread_run
 from flows.reporting.proposal_note import PROPOSAL_FOLDER, ProposalNote, note_path
 from flows.reporting.status import (
@@ -267,7 +268,13 @@ def report_stems(listing: Listing) -> list[str]:
     A report is two files: the days' pages are none, nor is what a person puts beside them.
     """
     stems = (path.removesuffix(".md") for path in listing.files if path.endswith(".md"))
-    return sorted(stem for stem in stems if f"{stem}.json" in listing.files)
+    return sorted((s for s in stems if f"{s}.json" in listing.files), key=_written)
+
+
+def _written(stem: str) -> tuple[str, str]:
+    """By day and time: those that an older version wrote lie one folder higher."""
+    day = "/".join(stem.split("/")[: 1 + DAY_DEPTH])
+    return day, stem.rpartition("/")[2]
 
 
 def _matching(stems: Sequence[str], run: str) -> list[str]:

@@ -20,6 +20,7 @@ import structlog
 from flows.reporting.pages.chart import recoveries_chart
 from flows.reporting.pages.day_page import render_day
 from flows.reporting.pages.index import (
+    DAY_DEPTH,
     DayCount,
     PageIndex,
     day_folder,
@@ -167,7 +168,7 @@ class PageStore:
 
         A run whose clock was ahead must not hide all others: tomorrow is the last one.
         """
-        folders = self._repository.directories(tip, REPORT_FOLDER)
+        folders = self._repository.directories(tip, REPORT_FOLDER, depth=DAY_DEPTH)
         last = now.date().toordinal() + 1  # a number: no date is out of its range
         days = [day for folder in folders if (day := day_of(folder)) is not None]
         found = {day for day in days if day.toordinal() <= last}

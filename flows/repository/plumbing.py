@@ -33,6 +33,7 @@ from infrastructure.errors import TemporaryError
 ABSENT = "0" * 40  # as an expected old value: the ref must not exist
 _SIGNING = "refs/uici/signing"  # commits that are not signed yet
 _CACHE_BYTES = 32 * 1024 * 1024  # blobs kept in memory: about 30,000 Service files
+_ARGUMENTS = 1000  # paths that one command is given
 _SPECIAL_MODES = {"120000": "a symbolic link is not followed", "160000": "a submodule is not read"}
 
 
@@ -159,11 +160,18 @@ class Plumbing:
                 files[path] = Blob(blob, int(size))
         return Listing(files, tuple(ignored))
 
-    def directories(self, sha: str, path: str) -> tuple[str, ...]:
-        """Folders below `path`, in order."""
-        command = ["ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", sha, f"{path}/"]
-        output = self.must(command, "list a commit's folders")
-        return tuple(name.decode(errors="replace") for name in output.split(b"\0")[:-1])
+    def directories(self, sha: str, path: str, *, depth: int) -> tuple[str, ...]:
+        """Folders `depth` levels below `path`, in order; a process a level and 1,000 folders."""
+        found = [path]
+        for _ in range(depth):
+            below: list[str] = []
+            for first in range(0, len(found), _ARGUMENTS):
+                asked = [f"{folder}/" for folder in found[first : first + _ARGUMENTS]]
+                command = ["ls-tree", "-d", "-z", "--name-only", "--full-tree", sha, "--", *asked]
+                output = self.must(command, "list a commit's folders")
+                below += [name.decode(errors="replace") for name in output.split(b"\0")[:-1]]
+            found = below
+        return tuple(found)
 
     def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:
         """Blobs by identity; one process for all that are not in memory."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+from flows.reporting.pages.index import DAY_DEPTH
 from flows.reporting.status import REPORT_FOLDER
 from flows.repository.contract import Commit, Repository
 from infrastructure.config_models import GitSettings
@@ -34,8 +35,8 @@ class Retention:
             return {}
         oldest = (now - self._settings.retention.reports).astimezone(UTC)
         last_day = (oldest - timedelta(days=1)).strftime(f"{REPORT_FOLDER}/%Y/%m/%d")
-        folders = self._repository.directories(tip.sha, REPORT_FOLDER)
-        days = [f for f in folders if f.count("/") == 3 and f <= last_day]
+        folders = self._repository.directories(tip.sha, REPORT_FOLDER, depth=DAY_DEPTH)
+        days = [folder for folder in folders if folder <= last_day]
         if not days:
             self._done_on = today
             return {}

@@ -156,6 +156,9 @@ def _moment(value: Any) -> datetime | None:
     return at if at.tzinfo is not None else None
 
 
+DAY_DEPTH = 3  # levels that a day's folder lies below that of all reports
+
+
 def day_folder(day: date) -> str:
     """Where the reports of a day lie, and its page."""
     return f"{REPORT_FOLDER}/{day:%Y/%m/%d}"
