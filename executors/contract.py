@@ -47,7 +47,8 @@ class Executor(Protocol):
       primitive returns `changed=False`.
     * Errors are those of `infrastructure.errors`, and nothing of the SDK's gets out:
       `TemporaryError` (nothing changed, may be tried again), `PermanentError` (nothing
-      changed, no use trying), `OutcomeUnknownError` (sent, result never seen).
+      changed, no use trying; its `TakenBackError`: as before again, after a while of being
+      otherwise), `OutcomeUnknownError` (sent, result never seen).
     * Every call returns or raises within `timeout` seconds, plus one second.
     * Safe to use from several threads.
     """

@@ -16,7 +16,7 @@ from flows.approvals.ladder import earned
 from flows.compare import Comparison
 from flows.comparison.drift import Incident
 from flows.dossier import collect_evidence
-from flows.escalation import escalation
+from flows.escalation import escalation, with_suspect
 from flows.execute import changing, runnable
 from flows.guard import (
     PASSING_RULES,
@@ -231,10 +231,10 @@ def _plans(
         evidence = _evidence(world, incident, seen)
         last = _last(world, incident)
         known = _telling(world, incident, guard) or _unanswered(world, incident)
-        known = known or _shown(world, incident, evidence, guard)
-        return evidence, known or plan_incident(
-            incident, evidence, world.planners, last, tried=world.tried
-        )
+        if known is None and (shown := _shown(world, incident, evidence, guard)) is not None:
+            return evidence, shown
+        plan = known or plan_incident(incident, evidence, world.planners, last, tried=world.tried)
+        return evidence, with_suspect(plan, evidence)
 
     if len(incidents) <= 1:
         return [one(incident) for incident in incidents]

@@ -6,10 +6,11 @@ Every environment can do it: it needs no engine. Neighbours: `flows.planners.ord
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from flows.comparison.drift import Incident
-from flows.plan import Plan, PlannerKind, PlanStep
+from flows.plan import Evidence, News, Plan, PlannerKind, PlanStep
 
 ESCALATE = "escalate_to_human"
 # What operations.yml allows for its summary; a test holds the two together.
@@ -54,6 +55,29 @@ def escalation(
         confidence=0.0,
         evidence=(),
         steps=(step,),
+    )
+
+
+def with_suspect(plan: Plan, evidence: Evidence) -> Plan:
+    """The plan, its telling with the commit that all was well until; a model says it itself."""
+    change = evidence.git_change
+    if change is None or change.news is not News.BROKE or plan.planner is PlannerKind.LLM:
+        return plan
+    suspect = f"; all was well until {change.by}, which is probably the cause"
+    room = MAX_SUMMARY - len(suspect)
+
+    def told(step: PlanStep) -> PlanStep:
+        if step.operation != ESCALATE:
+            return step
+        summary = str(step.parameters.get("summary", ""))
+        short = summary if len(summary) <= room else f"{summary[: room - 1]}…"
+        return replace(step, parameters={**step.parameters, "summary": short + suspect})
+
+    unknown = plan.planner is PlannerKind.NONE and bool(plan.diagnosis)
+    return replace(
+        plan,
+        diagnosis=plan.diagnosis + suspect if unknown else plan.diagnosis,
+        steps=tuple(told(step) for step in plan.steps),
     )
 
 

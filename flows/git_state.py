@@ -66,6 +66,7 @@ from flows.repository.contract import (
     Repository,
     Tips,
 )
+from flows.repository.idle_changes import idle_changes
 from flows.repository.memory import StoredReport, find_report, newest_runs, read_memory
 from flows.repository.mending import Mending
 from flows.repository.page_store import PageStore
@@ -186,9 +187,16 @@ class GitState:
             path = desired.files.get(target)
             if path is None:
                 continue
-            for change in self._repository.changes(sha, path, limit=limit, since=since):
+            touching = self._repository.changes(sha, path, limit=limit, since=since)
+            idle = idle_changes(self._repository, touching, path, self._settings.max_file_bytes)
+            for change in touching:
                 known = found.get(change.sha, change)
-                found[change.sha] = replace(known, targets=(*known.targets, target))
+                same = (target,) if change.sha in idle else ()
+                found[change.sha] = replace(
+                    known,
+                    targets=(*known.targets, target),
+                    same_for=(*known.same_for, *same),
+                )
         return tuple(sorted(found.values(), key=lambda c: c.at, reverse=True)[:limit])
 
     # ── pauses ──────────────────────────────────────────────────────────────────

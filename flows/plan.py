@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -168,17 +169,31 @@ class PatternMatch:
     subject: str = ""
 
 
+class News(StrEnum):
+    """How a change of Git and a fault lie in time."""
+
+    AHEAD = "ahead"  # what runs is as before it
+    BROKE = "broke"  # all was well until it, and has not been since
+    LATER = "later"  # it was carried out, all was well, and this is the first fault since
+
+
 @dataclass(frozen=True, slots=True)
 class GitChange:
-    """Desired state is another than the one that the target was last in sync with.
+    """Desired state is another than the one that the target was last in sync, or well, with.
 
-    The newest commit that touched its file, cleaned and redacted; `commit` is empty where none
-    is known. Author and subject are anybody's words.
+    The commit that made it so, cleaned and redacted; `commit` is empty where none is known.
+    Author and subject are anybody's words.
     """
 
     commit: str = ""
     author: str = ""
     subject: str = ""
+    news: News = News.AHEAD
+
+    @property
+    def by(self) -> str:
+        """`commit f8375ee444 by Ann`; where no commit is known, so much."""
+        return f"commit {self.commit} by {self.author}" if self.commit else "a change in Git"
 
     @property
     def told(self) -> str:
@@ -187,12 +202,31 @@ class GitChange:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineDeed:
+    """What somebody had the engine do to the root: `killed through the Docker API (signal 9)`.
+
+    `not_ours`: no run of this installation can have done it.
+    """
+
+    words: str
+    at: datetime
+    not_ours: bool
+
+    @property
+    def told(self) -> str:
+        """With who it was not, and when."""
+        ours = ", not by UICI," if self.not_ours else ""
+        return f"{self.words}{ours} at {self.at:%Y-%m-%d %H:%M:%SZ}"
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Facts that were collected for an incident, already redacted: its dossier.
 
     Everything is data from outside. `facts` are sorted, the most telling first; `logs` are
     collapsed, like lines being one with a count. `left_out` says what did not fit.
-    `git_change` is about the root; None: Git has not changed, or nobody knows.
+    `git_change` is about the root; None: Git has not changed, or nobody knows. `ended_by`: who
+    ended it, where the engine has recorded that.
     """
 
     logs: Mapping[str, str] = field(default_factory=empty)  # target → text
@@ -203,6 +237,7 @@ class Evidence:
     past: tuple[str, ...] = ()  # similar incidents, what worked and what did not
     left_out: tuple[str, ...] = ()
     git_change: GitChange | None = None
+    ended_by: EngineDeed | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -237,7 +237,8 @@ def _probes(
         if probe is None:
             yield Check(service.target, "probe", CheckState.UNKNOWN, "not probed")
         else:
-            yield Check(service.target, "probe", states[probe.reading], probe.detail)
+            detail = probe.told if probe.reading is Reading.FAILED else probe.detail
+            yield Check(service.target, "probe", states[probe.reading], detail)
 
 
 def _signals(

@@ -9,7 +9,7 @@ class CauseKind(StrEnum):
     REMOVED = "Removed"  # somebody or something took the instances away
     STOPPED = "Stopped"  # the process ended or was stopped, and nothing else is known
     CHANGED_BY_HAND = "ChangedByHand"  # what runs was changed past Git
-    CHANGED_IN_GIT = "ChangedInGit"  # Git declares something new, and it does not run yet
+    CHANGED_IN_GIT = "ChangedInGit"  # it does not run yet, or all was well until it was declared
     CRASH = "Crash"  # the process itself fails, again and again or once
     HANGING = "Hanging"  # it runs and does not answer, or answers wrongly
     OUT_OF_MEMORY = "OutOfMemory"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel
@@ -42,7 +41,7 @@ from infrastructure.state_rules import (
 from infrastructure.yaml_source import Location, YamlDocument, parse_yaml
 
 _KIND = "Service"
-_SUFFIXES = frozenset({".yml", ".yaml"})
+_SUFFIXES = (".yml", ".yaml")
 _IGNORED_FOLDER = "schemas"
 
 
@@ -180,7 +179,7 @@ class DesiredStateParser:
         )
 
     def _parse_file(self, path: str, content: bytes) -> _Parsed:
-        if PurePosixPath(path).name == self._pause_file:
+        if path.rpartition("/")[2] == self._pause_file:
             return _Parsed((), (), pauses=(read_pause(path, content, max_bytes=self._max_bytes),))
         try:
             documents = parse_yaml(content, file=path, max_bytes=self._max_bytes)
@@ -258,11 +257,11 @@ def parse_desired_state(
 
 
 def _is_state(path: str) -> bool:
-    pure = PurePosixPath(path)
+    *folders, name = path.split("/")
     return (
-        pure.suffix in _SUFFIXES
-        and _IGNORED_FOLDER not in pure.parts[:-1]
-        and not any(part.startswith(".") for part in pure.parts)
+        name.endswith(_SUFFIXES)
+        and _IGNORED_FOLDER not in folders
+        and not any(part.startswith(".") for part in (*folders, name))
         and not is_approval_file(path)
     )
 

@@ -23,6 +23,17 @@ class PermanentError(UiciError):
     """The same call will fail again until somebody changes something."""
 
 
+class TakenBackError(PermanentError):
+    """It failed and was undone: all is as before, but meanwhile it was not.
+
+    `output`: what the failed attempt has said, as far as it could be kept.
+    """
+
+    def __init__(self, message: str, *, output: str | None = None) -> None:
+        super().__init__(message)
+        self.output = output
+
+
 class NotFoundError(PermanentError):
     """The object does not exist (any more)."""
 

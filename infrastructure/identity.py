@@ -7,6 +7,7 @@ what the runtime itself says at start-up (the container this process runs in).
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
@@ -27,6 +28,12 @@ _POD_UID = r"[0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f
 _POD_FILES = re.compile(rf"/pods/({_POD_UID})/")
 _POD_GROUP = re.compile(rf"kubepods\S*?pod({_POD_UID})")
 _ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@functools.lru_cache(maxsize=8)  # asked for each name, and there are few agents
+def _suffixes(names: frozenset[str]) -> tuple[str, ...]:
+    """What a name ends with that is the agent's own behind a prefix."""
+    return tuple(between + known for known in names for between in "-_/.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +88,11 @@ class AgentIdentity:
         """
         whole = name.strip().lstrip("/").lower()
         # A number at the end may be a replica's, or the agent's own name may have it.
+        suffixes = _suffixes(self.names)
         return any(
-            plain in self.lives_on or plain in self.names or plain.endswith(self._suffixes())
+            plain in self.lives_on or plain in self.names or plain.endswith(suffixes)
             for plain in (whole, re.sub(r"[-_.]\d+$", "", whole))
         )
-
-    def _suffixes(self) -> tuple[str, ...]:
-        """What a name ends with that is the agent's own behind a prefix."""
-        return tuple(between + known for known in self.names for between in "-_/.")
 
     def reason(self, native: NativeObject) -> str | None:
         """Why this object is protected, or None."""

@@ -171,6 +171,14 @@ class ProbeReading:
     reading: Reading
     detail: str  # "503 Service Unavailable", "connection refused", …
     seconds: float = 0.0
+    url: str = ""  # what was asked; empty: that is not known
+
+    @property
+    def told(self) -> str:
+        """The answer, and to what: `http://127.0.0.1:8000/healthz answers 503 Unavailable`."""
+        if not self.url:
+            return self.detail
+        return f"{self.url} {'answers' if self.detail[:1].isdigit() else 'failed:'} {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)

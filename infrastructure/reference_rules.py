@@ -44,10 +44,23 @@ def reference_problems(service: Service, data: Any, problem: Report) -> Iterator
         data: the document that it was read from.
         problem: makes a mistake of its place in the document, see `YamlDocument.problem`.
     """
-    yield from _unusable_text((), data, problem)
+    if _holds_nul(data):
+        yield from _unusable_text((), data, problem)
     yield from _image_problems(service.spec.image, problem)
     yield from _port_problems(service.spec.ports, problem)
     yield from _blank_problems(service, problem)
+
+
+def _holds_nul(value: Any) -> bool:
+    """Whether any text has one: asked of every document, so without telling where."""
+    match value:
+        case str():
+            return "\x00" in value
+        case dict():
+            return any(map(_holds_nul, value.values()))
+        case list():
+            return any(map(_holds_nul, value))
+    return False
 
 
 def _unusable_text(location: Location, value: Any, problem: Report) -> Iterator[Problem]:

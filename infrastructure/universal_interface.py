@@ -18,6 +18,7 @@ from infrastructure.errors import (
     NotFoundError,
     OutcomeUnknownError,
     PermanentError,
+    TakenBackError,
     UiciError,
 )
 from infrastructure.observed import ObservedService
@@ -219,9 +220,9 @@ class UniversalInfrastructureInterface:
             status=_status(error),
             started_at=started,
             finished_at=self._clock(),
-            changed=progress.changed,
+            changed=progress.changed or isinstance(error, TakenBackError),
             native_ids=progress.native_ids,
-            output=progress.output,
+            output=getattr(error, "output", None) or progress.output,
             error="" if error is None else " ".join(str(error).split()),
             remedy=getattr(error, "remedy", ""),
             permanent=isinstance(error, PermanentError),

@@ -321,8 +321,12 @@ class _Reader:
         for event in self._events:
             if type(event) is _MAPPING_END:
                 break
-            key = self._key(event)
-            value, below = self._node(next(self._events))
+            # As in `_node`: the usual key and the usual value take the shortest way.
+            usual = type(event) is _SCALAR and event.tag is None and event.value
+            key = event.value if usual else self._key(event)
+            of_key = next(self._events)
+            plain = type(of_key) is _SCALAR and of_key.anchor is None
+            value, below = self._scalar_node(of_key) if plain else self._node(of_key)
             if key == "<<" and event.implicit[0]:
                 merged.append((event, value, below))
             elif key is None:

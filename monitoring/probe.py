@@ -101,7 +101,18 @@ def _probe(http: BoundedHttp, task: _Task, *, deadline: float) -> ProbeReading:
     started = time.monotonic()
     reading, detail = _ask(http, task, started, deadline)
     seconds = time.monotonic() - started
-    return ProbeReading(task.target, task.instance.native.name, reading, detail, seconds)
+    return ProbeReading(
+        task.target, task.instance.native.name, reading, detail, seconds, url=_url(task)
+    )
+
+
+def _url(task: _Task) -> str:
+    """What is asked, for people; empty: there is no address."""
+    endpoint = address(task.instance, task.probe.port)
+    if endpoint is None:
+        return ""
+    host, port = endpoint
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{task.probe.path}"
 
 
 def _ask(http: BoundedHttp, task: _Task, started: float, deadline: float) -> tuple[Reading, str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from executors.deadline import Deadline
 from executors.docker.carry_over import endpoints_of, extra_networks
+from executors.docker.last_words import in_short, last_words
 from executors.docker.lifecycle import await_up
 from executors.docker.membership import new_name, old_name
 from executors.docker.same_meaning import at_creation
@@ -63,9 +64,11 @@ def install_beside(
                 session.connect(network, new, endpoint)
     except UiciError as exc:
         with job.session() as cleaning:
+            said = last_words(cleaning, new)
             cleaning.remove(new)
         raise PermanentError(
-            f"{job.call.primitive} {job.service.target}: {exc}; {old.name} ran all the time"
+            f"{job.call.primitive} {job.service.target}: {exc}{in_short(said)};"
+            f" {old.name} ran all the time"
         ) from exc
     return new
 

@@ -99,7 +99,9 @@ def logs(job: Job) -> PrimitiveResult:
     found: list[tuple[str, str]] = []
     for container, stream in zip(containers, streams, strict=True):
         prefix = f"[{container.name}] " if len(containers) > 1 else ""
-        for line in matching_lines(_lines(stream), level=level, wanted=wanted, said=after_time):
+        for line in matching_lines(
+            stream_lines(stream), level=level, wanted=wanted, said=after_time
+        ):
             moment, _, text = line.partition(" ")
             found.append((moment, f"{moment} {prefix}{text}"))
     found.sort(key=lambda item: item[0])  # stable: lines of one moment stay in order
@@ -235,7 +237,7 @@ def _text(stream: Stream, source: int) -> str:
     return b"".join(data for kind, data in stream.frames if kind == source).decode(errors="replace")
 
 
-def _lines(stream: Stream) -> list[str]:
+def stream_lines(stream: Stream) -> list[str]:
     """Lines by source: a frame of stderr may come between two halves of a line of stdout."""
     found: list[str] = []
     for source in sorted({kind for kind, _ in stream.frames}):

@@ -8,6 +8,7 @@ call finishes or undoes what was begun.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -29,6 +30,7 @@ from executors.docker.carry_over import (
     remember_image,
     replacement_body,
 )
+from executors.docker.last_words import in_full, in_short, last_words
 from executors.docker.lifecycle import await_up, fitting_grace, halt
 from executors.docker.membership import NEW_MARK, new_name, old_name, original_name
 from executors.docker.same_meaning import at_creation
@@ -38,6 +40,7 @@ from infrastructure.errors import (
     NotFoundError,
     OutcomeUnknownError,
     PermanentError,
+    TakenBackError,
     UiciError,
 )
 from infrastructure.observed import InstanceState
@@ -59,6 +62,20 @@ class _Change:
     image_id: str
     label: Callable[[Json, Container, str], None]
     beside: bool = False  # blue-green: the new one is up before the old one stops
+
+
+@dataclass(slots=True)
+class _Absence:
+    """Since when nothing runs in the old one's place, by `time.monotonic`; None: it ran on."""
+
+    since: float | None = None
+
+    @property
+    def told(self) -> str:
+        """As the end of "it is as it was before"."""
+        if self.since is None:
+            return ""
+        return f", and was away for {time.monotonic() - self.since:.1f} s"
 
 
 def recreate(job: Job) -> PrimitiveResult:
@@ -165,11 +182,12 @@ def _replace(job: Job, old: Container, change: _Change, *, rolling: bool) -> str
         if old.state is InstanceState.RESTARTING:  # between two starts it can't be renamed
             halt(session, old, 0)
         session.rename(old.id, old_name(old.name, old.id))
+        away = _Absence()
         try:
-            new = _install(session, old, body, deadline)
+            new = _install(session, old, body, deadline, away)
             _accept(session, new, old.name, deadline, rolling=rolling)
         except UiciError as exc:
-            _restore(job, old, exc)
+            _restore(job, old, exc, away)
     with job.session() as session:
         session.remove(old.id)
     return new
@@ -184,14 +202,16 @@ def _replace_beside(
     try:
         take_place(session, new, old)
     except UiciError as exc:
-        _restore(job, old, exc)
+        _restore(job, old, exc, _Absence())
     with job.session() as ending:
         halt(ending, old, fitting_grace(old, job.deadline))
         ending.remove(old.id)
     return new
 
 
-def _install(session: DockerSession, old: Container, body: Json, deadline: Deadline) -> str:
+def _install(
+    session: DockerSession, old: Container, body: Json, deadline: Deadline, away: _Absence
+) -> str:
     """Create first, stop then: the engine's refusal of the new one costs no downtime."""
     first, declared = at_creation(body)
     new = session.create(old.name, first)
@@ -201,6 +221,7 @@ def _install(session: DockerSession, old: Container, body: Json, deadline: Deadl
     if detached is not None:
         session.disconnect(detached, new)
     if old.state in _RUNS:
+        away.since = time.monotonic()
         halt(session, old, fitting_grace(old, deadline))
     session.start(new)
     return new
@@ -219,14 +240,19 @@ def _accept(
         raise PermanentError(f"the new {name} ended at once with exit code {code}")
 
 
-def _restore(job: Job, old: Container, failure: UiciError) -> NoReturn:
-    """Give the old container its place back, then raise what it means."""
+def _restore(job: Job, old: Container, failure: UiciError, away: _Absence) -> NoReturn:
+    """Give the old container its place back, then raise what it means.
+
+    What the new one has said goes with it, so it is told before.
+    """
     action = f"{job.call.primitive} {job.service.target}"
+    said: tuple[str, ...] = ()
     try:
         with job.session() as session:
             for name in (old.name, new_name(old.name, old.id)):
                 successor = _inspect_or_none(session, name)
                 if successor is not None and successor.id != old.id:
+                    said = said or last_words(session, successor.id)
                     session.remove(successor.id)
             if _inspect_or_none(session, old.name) is None:
                 session.rename(old.id, old.name)
@@ -234,11 +260,14 @@ def _restore(job: Job, old: Container, failure: UiciError) -> NoReturn:
                 session.start(old.id)
     except UiciError as exc:
         raise OutcomeUnknownError(
-            f"{action}: {failure}; and {old.name} could not be put back: {exc}",
+            f"{action}: {failure}{in_short(said)}; and {old.name} could not be put back: {exc}",
             remedy=f"the old container may wait as {old_name(old.name, old.id)}: the next create,"
             " start or recreate puts it back",
         ) from exc
-    raise PermanentError(f"{action}: {failure}; {old.name} is as it was before") from failure
+    told = f"{action}: {failure}{in_short(said)}; {old.name} is as it was before{away.told}"
+    if away.since is None:
+        raise PermanentError(told) from failure
+    raise TakenBackError(told, output=in_full(old.name, said)) from failure
 
 
 def _inspect_or_none(session: DockerSession, name: str) -> Container | None:

@@ -169,8 +169,8 @@ def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
                 DriftKind.UNHEALTHY,
                 field="/health/http",
                 desired="answers 200–399",
-                observed=probe.detail,
-                message=f"health probe of {probe.instance}: {probe.detail}",
+                observed=probe.told,
+                message=f"health probe of {probe.instance}: {probe.told}",
                 instance=probe.instance,
             )
     yield from _signals(service, look.facts)

@@ -6,6 +6,7 @@ Author and subject are anybody's words; `flows.dossier.collect` cleans and redac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from flows.repository.contract import DesiredChange
@@ -24,19 +25,34 @@ def of_desired_state(changes: Iterable[DesiredChange]) -> Iterator[str]:
         yield f"{at} {touched}: commit {change.sha[:10]} by {change.author}: {change.subject}"
 
 
-def of_engine(target: str, output: Any) -> list[str]:
-    """What `get_events` found, newest first; like events are one with a count."""
-    newest: dict[tuple[str, ...], tuple[str, int]] = {}
-    for event in _events(output):
+def of_engine(target: str, output: Any, *, since: datetime | None = None) -> list[str]:
+    """What `get_events` found, newest first; like events are one with a count.
+
+    Args:
+        target: whose they are.
+        output: of `get_events`.
+        since: older ones are left out; None: all are told.
+    """
+    newest: dict[tuple[str, ...], tuple[str, str, int]] = {}
+    for event in events_since(output, since):
         key = _key(event)
-        _, count = newest.pop(key, ("", 0))
-        newest[key] = (str(event.get("time", "")), count + _times(event))
+        at = str(event.get("time", ""))
+        first, _, count = newest.pop(key, (at, "", 0))
+        newest[key] = (first, at, count + _times(event))
     told = [
         f"{at[:19].replace('T', ' ')} {target}: engine: {' '.join(filter(None, key))}"
-        + (f" ({count} times)" if count > 1 else "")
-        for key, (at, count) in newest.items()
+        + _often(count, first, at)
+        for key, (first, at, count) in newest.items()
     ]
     return told[::-1][:_EVENTS]
+
+
+def _often(count: int, first: str, newest: str) -> str:
+    """How many, and since when: they may be of several incidents."""
+    if count == 1:
+        return ""
+    since = f" since {first[11:19]}" if first[:19] != newest[:19] else ""
+    return f" ({count} times{since})"
 
 
 def event_words(output: Any) -> Iterator[tuple[str, int]]:
@@ -45,6 +61,23 @@ def event_words(output: Any) -> Iterator[tuple[str, int]]:
         words = " ".join(str(event.get(key) or "") for key in ("action", "message")).strip()
         if words:
             yield words, _times(event)
+
+
+def events_since(output: Any, since: datetime | None) -> list[Mapping[str, Any]]:
+    """Events, oldest first as given; one whose time can't be read counts as new."""
+    found = _events(output)
+    if since is None:
+        return found
+    return [each for each in found if (at := moment_of(each)) is None or at >= since]
+
+
+def moment_of(event: Mapping[str, Any]) -> datetime | None:
+    """When it was; None: that can't be read."""
+    try:
+        at = datetime.fromisoformat(str(event.get("time", "")))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _events(output: Any) -> list[Mapping[str, Any]]:

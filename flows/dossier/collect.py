@@ -20,6 +20,7 @@ from flows.comparison.drift import Incident
 from flows.dossier import changes as changed
 from flows.dossier import facts, log_digest, past
 from flows.dossier.budget import Section, fit
+from flows.dossier.deeds import ended_by
 from flows.dossier.entries import (
     Scope,
     TargetLog,
@@ -30,24 +31,22 @@ from flows.dossier.entries import (
     need_entries,
 )
 from flows.dossier.facts import Fact, Rank
+from flows.dossier.git_news import git_facts, news_of_git
 from flows.dossier.log_digest import Digest
 from flows.dossier.past import Learned, nothing_learned
 from flows.dossier.patterns import MATCHED_GROUPS, Line, find_patterns
 from flows.dossier.reads import EVENTS, LOGS, RESOURCES, STATUS, Answer, RunRead, read_all
 from flows.dossier.text import clean, without_keys
 from flows.observe import Observation
-from flows.plan import Evidence, GitChange
+from flows.plan import Evidence
 from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredChange
 from infrastructure.config_models import ErrorPattern, EvidenceSettings
-from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import UiciError
 from infrastructure.observed import InstanceState
 from infrastructure.operations import OperationCall
 from infrastructure.redaction import Redactor
 from infrastructure.service import Service
-
-_SHA = 10  # digits of a commit
 
 # Targets, how many at most, not older than → newest first.
 ReadChanges = Callable[[Sequence[str], int, datetime], Sequence[DesiredChange]]
@@ -110,8 +109,9 @@ def collect_evidence(
     )
     remarks += given_up
     commits, failed = _read_changes(read_changes, scope)
-    git_change = _git_change(scope, statuses.get(incident.root), commits)
-    failed += _of_git(scope, git_change)
+    deed = ended_by(scope, statuses.get(incident.root), answers)
+    git_change = news_of_git(scope, statuses.get(incident.root), commits, deed)
+    failed += git_facts(scope, git_change)
     names = tuple(dict.fromkeys(match.name for match in matches))
     known = _past(scope, statuses.get(incident.root), names, learned(incident, names))
     found = [
@@ -119,11 +119,11 @@ def collect_evidence(
         *fact_entries(scope, logs, answers, failed, remarks),
         *log_entries(scope, logs, remarks),
         *need_entries(scope),
-        *entries(scope, Section.CHANGES, _merged(commits, answers)),
+        *entries(scope, Section.CHANGES, _merged(scope, commits, answers)),
         *entries(scope, Section.PAST, known),
     ]
     fitting = fit(found, [scope.line(remark) for remark in remarks], limits.max_tokens)
-    return replace(fitting, git_change=git_change)
+    return replace(fitting, git_change=git_change, ended_by=deed)
 
 
 def _read_changes(
@@ -138,42 +138,18 @@ def _read_changes(
     return found, ()
 
 
-def _git_change(
-    scope: Scope, status: TargetStatus | None, commits: Sequence[DesiredChange]
-) -> GitChange | None:
-    """Whether what Git says of the root is newer than what it was last in sync with.
+def _merged(scope: Scope, commits: Sequence[DesiredChange], answers: Sequence[Answer]) -> list[str]:
+    """Commits and events, newest first; in the same minute the commit, which is a cause.
 
-    Of a target that no run has told of yet, this is known only where it does not exist: then
-    the commit that declares it is the news.
+    What was recorded before all was well is about something that is over.
     """
-    root = scope.incident.root
-    newest = next((change for change in commits if root in change.targets), None)
-    if status is None:
-        kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
-        if newest is None or DriftKind.MISSING not in kinds:
-            return None
-    elif root not in scope.services or not status.behind(scope.services[root].spec_digest):
-        return None
-    if newest is None:
-        return GitChange()
-    return GitChange(newest.sha[:_SHA], scope.line(newest.author), scope.line(newest.subject))
-
-
-def _of_git(scope: Scope, change: GitChange | None) -> tuple[Fact, ...]:
-    if change is None:
-        return ()
-    told = f": {change.told}" if change.commit else ""
-    text = f"desired state has changed since it was last in sync{told}"
-    return (Fact(Rank.BROKEN, scope.incident.root, text),)
-
-
-def _merged(commits: Sequence[DesiredChange], answers: Sequence[Answer]) -> list[str]:
-    """Commits and events, newest first; in the same minute the commit, which is a cause."""
     events = [
         line
         for answer in answers
         if answer.operation == EVENTS and not answer.error
-        for line in changed.of_engine(answer.target, answer.output)
+        for line in changed.of_engine(
+            answer.target, answer.output, since=scope.last_well.get(answer.target)
+        )
     ]
     desired = changed.of_desired_state(commits)
     return sorted([*desired, *events], key=lambda line: line[:16], reverse=True)
@@ -259,7 +235,13 @@ def _past(
     return [
         *failed,
         *learned[:limit],
-        *past.similar(scope.incident, status, patterns=patterns, limit=limit),
+        *past.similar(
+            scope.incident,
+            status,
+            patterns=patterns,
+            spec_digest=root.spec_digest if root is not None else "",
+            limit=limit,
+        ),
     ]
 
 

@@ -68,7 +68,7 @@ def of_target(service: Service, seen: EnvironmentObservation) -> Iterator[Fact]:
         yield Fact(rank, target, text)
     for probe in seen.probes:
         if probe.target == target and probe.reading is not Reading.PASSED:
-            text = f"probe of {probe.instance} {probe.reading.value}: {probe.detail}"
+            text = f"probe of {probe.instance} {probe.reading.value}: {probe.told}"
             yield Fact(_of_reading(probe.reading), target, text)
     for metric in seen.metrics:
         if metric.target == target and metric.reading is not Reading.PASSED:

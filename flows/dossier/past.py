@@ -49,9 +49,13 @@ def similar(
     status: TargetStatus | None,
     *,
     patterns: Collection[str],
+    spec_digest: str,
     limit: int,
 ) -> list[str]:
-    """Earlier incidents of the same target, the likest first, then the newest."""
+    """Earlier incidents of the same target, the likest first, then the newest.
+
+    A fault came back where it is of the same kinds and patterns on the same spec.
+    """
     history = status.history if status is not None else ()
     kinds = {drift.kind.value for drift in incident.drifts if drift.target == incident.root}
 
@@ -64,7 +68,12 @@ def similar(
     own = by_itself(incident)
 
     def returned(past: PastIncident) -> bool:
-        now = own and set(past.kinds) <= kinds and set(past.patterns) == set(patterns)
+        now = (
+            own
+            and past.spec_digest == spec_digest
+            and set(past.kinds) <= kinds
+            and set(past.patterns) == set(patterns)
+        )
         return past.by_itself and (now or any(_again(past, later) for later in history))
 
     return [f"{incident.root}: {_told(past, returned=returned(past))}" for past in alike[:limit]]

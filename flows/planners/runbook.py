@@ -17,6 +17,7 @@ from flows.plan import (
     Declined,
     Evidence,
     GitChange,
+    News,
     PatternMatch,
     Phase,
     PhaseRecord,
@@ -137,7 +138,7 @@ class RunbookPlanner:
                 continue
             known = _Known(
                 _cause(runbook, incident, service, telling, evidence.git_change),
-                _diagnosis(runbook, telling, evidence.git_change),
+                _diagnosis(runbook, telling, evidence),
                 matches,
             )
             plan = self._by(runbook, incident, steps, drifts, known=known, skipped=skipped)
@@ -218,16 +219,30 @@ def _telling(runbook: Runbook, matches: Sequence[PatternMatch]) -> PatternMatch 
 
 def _by_git(runbook: Runbook, telling: PatternMatch | None, change: GitChange | None) -> bool:
     """Whether a change of Git is the cause: unless an error pattern tells another."""
-    own = telling is None or runbook.suffices
-    return own and change is not None and bool(runbook.after_git_change)
+    if change is None or change.news is News.LATER or (telling and not runbook.suffices):
+        return False
+    return change.news is News.BROKE or bool(runbook.after_git_change)
 
 
-def _diagnosis(runbook: Runbook, telling: PatternMatch | None, change: GitChange | None) -> str:
-    if change is None or not _by_git(runbook, telling, change):
-        return runbook.diagnosis
-    if not change.commit:
-        return runbook.after_git_change
-    return f"{runbook.after_git_change.removesuffix('.')} ({change.told})."
+def _diagnosis(runbook: Runbook, telling: PatternMatch | None, evidence: Evidence) -> str:
+    change, deed = evidence.git_change, evidence.ended_by
+    if change is not None and change.news is not News.AHEAD:
+        return f"{runbook.diagnosis} {_timing(change)}"
+    if change is not None and _by_git(runbook, telling, change):
+        if not change.commit:
+            return runbook.after_git_change
+        return f"{runbook.after_git_change.removesuffix('.')} ({change.told})."
+    if deed is not None and runbook.after_deed:
+        return f"{runbook.after_deed} It was {deed.told}."
+    return runbook.diagnosis
+
+
+def _timing(change: GitChange) -> str:
+    """What the order of things tells, which is no proof."""
+    subject = f' ("{change.subject}")' if change.subject else ""
+    if change.news is News.BROKE:
+        return f"All was well until {change.by}{subject}, which is probably the cause."
+    return f"It is the first fault of its own since {change.by}{subject}, which may be the cause."
 
 
 def _cause(

@@ -79,6 +79,8 @@ class DesiredChange:
     """A commit of desired state that touched a file of these targets.
 
     `author` and `subject` are whatever their writer wrote: outside text, not redacted.
+    `same_for` are those of its targets of which it is known that it changed nothing but words
+    for people, such as comments; told of what nothing newer has changed.
     """
 
     sha: str
@@ -86,6 +88,7 @@ class DesiredChange:
     author: str
     subject: str
     targets: tuple[str, ...] = ()
+    same_for: tuple[str, ...] = ()
 
 
 class Durability(StrEnum):
@@ -231,8 +234,8 @@ class Repository(Protocol):
         """
         ...
 
-    def directories(self, sha: str, path: str) -> tuple[str, ...]:
-        """All folders below `path`, in order."""
+    def directories(self, sha: str, path: str, *, depth: int) -> tuple[str, ...]:
+        """The folders `depth` levels below `path`, in order."""
         ...
 
     def read(self, shas: Iterable[str]) -> Mapping[str, bytes]:

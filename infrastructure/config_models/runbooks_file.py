@@ -90,7 +90,9 @@ class Runbook(Document):
         diagnosis: for people.
         after_git_change: the diagnosis where Git has changed since the target was last in sync
             with it; the commit is added, and the cause is then ChangedInGit, unless that of
-            an error pattern is told.
+            an error pattern is told. Where it is not given, and the target was well until Git
+            changed, that and the commit are added to `diagnosis`, and the cause is the same.
+        after_deed: the diagnosis where the engine has recorded who ended it; that is added.
         cause: what the class alone tells; unless the runbook suffices, the plan's cause is that
             of the telling error pattern, where one was found.
         suffices: a model could add nothing, so none is asked while the runbook is the one that
@@ -102,6 +104,7 @@ class Runbook(Document):
     when: RunbookCondition
     diagnosis: str
     after_git_change: str = ""
+    after_deed: str = ""
     cause: CauseKind = CauseKind.UNKNOWN
     suffices: bool = False
     steps: tuple[RunbookStep, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -24,6 +25,7 @@ from infrastructure.errors import (
     OutcomeUnknownError,
     PermanentError,
     ProtectedObjectError,
+    TakenBackError,
     TemporaryError,
 )
 from infrastructure.identity import AgentIdentity
@@ -205,6 +207,26 @@ def test_a_rolling_recreate_stops_at_the_first_that_is_not_healthy(world: Docker
     assert [i.native.id for i in after] == [i.native.id for i in before]
     assert {i.state for i in after} == {InstanceState.RUNNING}
     do(executor, service, "wait_healthy")
+
+
+def test_what_a_new_container_said_before_it_ended_is_told_and_how_long_nothing_ran(
+    world: DockerWorld,
+) -> None:
+    executor = world.executor()
+    name = unique()
+    service = declare(world, name, replicas=2)  # so that it is waited for
+    do(executor, service, "create")
+    before = {i.native.id for i in instances(executor, service)}
+    script = "printf '%0600d\\n' 7; echo reading; echo 'no such setting: MODE' >&2; exit 3"
+    worse = declare(world, name, replicas=2, command=["/bin/sh", "-c", script])
+    with pytest.raises(TakenBackError) as caught:
+        executor.call(worse, _call("recreate"), timeout=10)
+    told = str(caught.value)
+    assert "ended by itself with exit code 3; its last words: [a line of 600 characters]" in told
+    assert "| reading | no such setting: MODE; " in told
+    assert re.search(r"is as it was before, and was away for \d+\.\d s$", told)
+    assert (caught.value.output or "").splitlines()[2:] == ["reading", "no such setting: MODE"]
+    assert {i.native.id for i in instances(executor, service)} == before
 
 
 def _call(primitive: str, **arguments: Any) -> PrimitiveCall:

@@ -371,7 +371,7 @@ def test_commits_and_events_are_told_newest_first_and_clean() -> None:
     evidence = collect(engine, read_changes=read)
     assert evidence.changes == (
         "2025-12-31 23:59 local/shop: commit aaaaaaaaaa by Ann: raise memory [redacted]",
-        "2025-12-31 23:54:00 local/shop: engine: die exitCode=1 (5 times)",
+        "2025-12-31 23:54:00 local/shop: engine: die exitCode=1 (5 times since 23:50:00)",
         "2025-12-31 23:45 local/shop: commit aaaaaaaaaa by Ann: back",
         "2025-12-31 23:40:00 local/shop: engine: start shop-1",
     )
@@ -503,6 +503,16 @@ def test_of_a_plan_that_helped_for_a_while_the_past_says_so() -> None:
     newest, oldest = collect(statuses=_status(history=history)).past
     assert newest.endswith("worked (recovered in 12 s)")
     assert oldest.endswith("worked for a while only, the fault came back (recovered in 12 s)")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_fault_of_another_spec_has_not_come_back(same: bool) -> None:
+    digest = SHOP.spec_digest if same else "another"
+    own = {"by_itself": True, "spec_digest": digest}
+    past = _past(1, "Unhealthy").model_copy(update=own)
+    incident = replace(INCIDENT, drifts=(Drift(SHOP.target, DriftKind.UNHEALTHY),))
+    (told,) = collect(incident=incident, statuses=_status(history=(past,))).past
+    assert ("the fault came back" in told) is same
 
 
 def test_what_was_tried_on_another_desired_state_is_not_told() -> None:

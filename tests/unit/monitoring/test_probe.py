@@ -78,6 +78,20 @@ def test_the_status_decides(behaviour: Behaviour, reading: Reading, detail: str)
     assert server.requests[0].method == "GET"
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [(text("", 404), " answers 404 Not Found"), (silent, " failed: no answer in time")],
+)
+def test_a_failed_probe_is_told_with_the_address_that_was_asked(
+    behaviour: Behaviour, told: str
+) -> None:
+    with FakeServer(behaviour) as server:
+        (seen,) = probe(probed("/health?full=1", timeout="200ms"), instance(server.port))
+    assert seen.told == f"http://127.0.0.1:{server.port}/health?full=1{told}"
+    (nowhere,) = probe(probed(), instance(None))
+    assert nowhere.told == nowhere.detail
+
+
 def test_redirects_are_not_followed_and_proxies_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with FakeServer(text("")) as server:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.plan import News
 from flows.report import IncidentReport
 from flows.reporting.markdown import render_markdown
 from flows.reporting.sentences import headline
 from flows.reporting.text import unmarked
 from infrastructure.cause_kinds import CauseKind
 from infrastructure.errors import PermanentError
+from infrastructure.observed import EngineHealth
 from tests.fakes.loop import LoopWorld, loop_world, service_yaml
 
 AT_ONCE: dict[str, Any] = {
@@ -99,7 +103,7 @@ def test_what_runs_with_another_configuration_is_not_called_broken(world: LoopWo
     world.engine.failures["recreate"] = PermanentError(GONE)
     report = world.run()
     page = unmarked(render_markdown(report))
-    assert "still not as Git says; UICI tries again after its back-off" in page
+    assert "still not as Git says; after its back-off UICI tries what is left to try" in page
     assert "broken" not in page
     assert "To take it back, revert commit" in page
 
@@ -117,3 +121,109 @@ def test_an_engine_s_words_of_any_length_are_redacted_before_they_are_cut(
     status = world.file("status/local-docker/shop.json")
     assert "hunter2" not in status
     assert len(status) < 10_000
+
+
+# ── what breaks with a commit ───────────────────────────────────────────────────
+
+
+def hang(world: LoopWorld) -> None:
+    """The engine's health check of whatever runs fails, and no restart helps."""
+    world.engine.named("shop").health = EngineHealth.UNHEALTHY
+    world.engine.failures["restart"] = PermanentError("restart local-docker/shop: it hangs")
+    world.engine.failures["recreate"] = PermanentError("recreate local-docker/shop: it hangs")
+
+
+def moved_probe(path: str) -> str:
+    """A spec that no container shows: nothing is to be rolled out."""
+    return service_yaml("shop", alerts=[{"matchers": {"path": path}}])
+
+
+def test_a_fault_that_came_with_a_commit_names_it_until_it_is_over(world: LoopWorld) -> None:
+    sha = world.commit("ask elsewhere", shop=moved_probe("/healthz"))
+    hang(world)
+    first, second = incident(world), incident(world)
+    third = world.run()
+    for found in (first, second, *third.incidents):
+        assert found.evidence.git_change is not None
+        assert found.evidence.git_change.news is News.BROKE
+        assert f", well until commit {sha[:10]} by ann →" in told(found)
+        assert f"well until commit {sha[:10]} by ann" in found.plan.diagnosis
+        assert "which is probably the cause" in found.plan.diagnosis
+    assert first.plan.cause is not None
+    assert first.plan.cause.kind is CauseKind.CHANGED_IN_GIT
+    page = unmarked(render_markdown(third))
+    assert f"If commit {sha[:10]} by ann is the cause, revert it in Git" in page
+    assert "Probable cause: ChangedInGit" in unmarked(
+        render_markdown(replace(third, incidents=(first,)))
+    )
+    [people] = [
+        s for i in third.incidents for s in i.plan.steps if s.operation == "escalate_to_human"
+    ]
+    assert f"all was well until commit {sha[:10]} by ann" in people.parameters["summary"]
+
+
+def test_a_fault_of_before_is_not_laid_to_a_later_commit(world: LoopWorld) -> None:
+    hang(world)
+    incident(world)
+    world.commit("an attempt to mend it", shop=moved_probe("/healthz"))
+    found = incident(world)
+    assert found.evidence.git_change is None
+    assert "well until" not in told(found)
+    assert "revert" not in unmarked(render_markdown(world.run()))
+
+
+def test_a_commit_that_came_after_the_fault_is_not_the_suspect(world: LoopWorld) -> None:
+    sha = world.commit("ask elsewhere", shop=moved_probe("/healthz"))
+    hang(world)
+    incident(world)
+    time.sleep(1.1)  # Git tells seconds
+    world.commit("an attempt to mend it", shop=moved_probe("/alive"))
+    found = incident(world)
+    assert found.evidence.git_change is not None
+    assert found.evidence.git_change.commit == sha[:10]
+
+
+def test_a_comment_is_no_suspect(world: LoopWorld) -> None:
+    sha = world.commit("ask elsewhere", shop=moved_probe("/healthz"))
+    world.commit("a word for people", shop="# note\n" + moved_probe("/healthz"))
+    hang(world)
+    found = incident(world)
+    assert found.evidence.git_change is not None
+    assert found.evidence.git_change.commit == sha[:10]
+
+
+def test_the_first_fault_after_a_change_was_carried_out_names_it_as_possible(
+    world: LoopWorld,
+) -> None:
+    world.engine.named("shop").end(1)
+    world.run()
+    sha = world.commit("debug", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    world.run()
+    hang(world)
+    found = incident(world)
+    assert f"first fault of its own since commit {sha[:10]} by ann" in found.plan.diagnosis
+    assert found.plan.cause is not None
+    assert found.plan.cause.kind is CauseKind.HANGING
+    assert "well until" not in told(found)
+
+
+def test_what_was_rolled_out_and_then_hangs_is_laid_to_its_commit(world: LoopWorld) -> None:
+    world.commit("refused by the engine", shop=service_yaml("shop", env={"LEVEL": "trace"}))
+    world.engine.failures["recreate"] = PermanentError(GONE)
+    world.run()
+    world.engine.failures.clear()
+    world.commit("back", shop=service_yaml("shop"))
+    world.run()
+    sha = world.commit("debug", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    world.engine.failures["recreate"] = PermanentError(GONE)
+    first = incident(world)
+    assert f"since commit {sha[:10]} by ann" in told(first)
+    shop = world.engine.named("shop")
+    shop.env["LEVEL"] = "debug"
+    hang(world)
+    found = incident(world)
+    assert found.evidence.git_change is not None
+    assert (found.evidence.git_change.commit, found.evidence.git_change.news) == (
+        sha[:10],
+        News.BROKE,
+    )

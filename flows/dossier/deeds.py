@@ -1,0 +1,85 @@
+"""Who ended the root of an incident, as far as its engine has recorded that. Pure.
+
+Docker Engine records each call that ends a container, whoever makes it. A process that ends by
+itself, or that the host kills, leaves no such record, and nothing is said of it. Neighbours:
+`executors.docker.evidence` gives the events; `flows.planners.runbook` and reports tell the deed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from flows.dossier.changes import events_since, moment_of
+from flows.dossier.entries import Scope
+from flows.dossier.reads import EVENTS, Answer
+from flows.plan import EngineDeed
+from flows.reporting.incident_result import IncidentResult
+from flows.reporting.status import TargetStatus
+from infrastructure.drift_kinds import DriftKind
+
+_KILL, _STOP, _DIE, _DESTROY = "kill", "stop", "die", "destroy"  # of Docker Engine's API
+_START = "start"
+
+
+def ended_by(
+    scope: Scope, status: TargetStatus | None, answers: Sequence[Answer]
+) -> EngineDeed | None:
+    """What somebody had the engine do, since all was well; None: nothing tells."""
+    root = scope.incident.root
+    kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
+    if kinds.isdisjoint({DriftKind.MISSING, DriftKind.STOPPED}):
+        return None
+    output = next(
+        (a.output for a in answers if (a.target, a.operation) == (root, EVENTS) and not a.error),
+        None,
+    )
+    found = events_since(output, scope.last_well.get(root))
+    event = _deed(found, gone=DriftKind.STOPPED not in kinds)
+    if event is None or (at := moment_of(event)) is None:
+        return None
+    if status is not None and not _ours_are_over(status, at):
+        return None  # it may have been one of the loop's own tries
+    return EngineDeed(scope.line(_words(event, found)), at, not_ours=status is not None)
+
+
+def _deed(events: Sequence[Mapping[str, Any]], *, gone: bool) -> Mapping[str, Any] | None:
+    """The newest event by which somebody ended it; None: it ended otherwise, or runs again."""
+    for place in range(len(events) - 1, -1, -1):
+        action = events[place].get("action")
+        if gone and action == _DESTROY:
+            return events[place]
+        if not gone and action == _START:
+            return None
+        if not gone and action == _DIE:
+            return _killed(events[:place], events[place])
+    return None
+
+
+def _killed(
+    before: Sequence[Mapping[str, Any]], died: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """The signal that it died of, sent through the engine since it was started."""
+    own = [event for event in before if event.get("instance") == died.get("instance")]
+    ends = [event for event in own if event.get("action") in (_KILL, _START)][-1:]
+    return next((event for event in ends if event.get("action") == _KILL), None)
+
+
+def _words(event: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:
+    if event.get("action") == _DESTROY:
+        return "removed through the Docker API"
+    later = (e for e in events[events.index(event) :] if e.get("instance") == event.get("instance"))
+    verb = "stopped" if any(e.get("action") == _STOP for e in later) else "killed"
+    signal = event.get("signal")
+    return f"{verb} through the Docker API" + (f" (signal {signal})" if signal else "")
+
+
+def _ours_are_over(status: TargetStatus, at: datetime) -> bool:
+    """Whether every try of this installation's had ended, and all was well after it, before."""
+    well = status.last_well
+    return status.attempts is None and all(
+        past.at <= at
+        and (past.result == IncidentResult.RECOVERED or (well is not None and past.at <= well))
+        for past in status.history
+    )
