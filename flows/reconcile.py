@@ -303,6 +303,14 @@ class Ending:
     took: Mapping[Stage, float] = field(default_factory=dict)  # stages before it, in seconds
 
 
+def _mode(world: World) -> str:
+    """As asked for, else as the targets are configured: `as configured: enforce, observe`."""
+    if world.request.mode:
+        return world.request.mode.value
+    modes = sorted({world.policies[target].mode.value for target in world.selected})
+    return f"as configured: {', '.join(modes)}" if modes else "as configured"
+
+
 def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunReport:
     """Stage 7: statuses, the report, its commit. Nothing changed: no commit."""
     now = world.clock.now()
@@ -316,7 +324,7 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         run_id=facts.run_id,
         started_at=ending.started,
         finished_at=now,
-        mode=world.request.mode.value if world.request.mode else "as configured",
+        mode=_mode(world),
         desired=_with_remarks(world) if ending.reports else world.desired,
         comparison=sight.comparison,
         failures=tuple(f for e in sight.seen.environments.values() for f in e.failures),

@@ -13,10 +13,11 @@ from flows.approvals.ledger import Ledger
 from flows.approvals.merge_file import asked_words, merge_path
 from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Standing
-from flows.approvals.wiring import desk_of
+from flows.approvals.wiring import desk_of, view_of
 from flows.command_line.hints import here
 from flows.command_line.pause import whoami
 from flows.command_line.terminal import say
+from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.quantities import format_duration
@@ -106,25 +107,41 @@ def show(shown: Sequence[Shown], now: datetime, branches: Branches | None = None
     _print(lines)
 
 
-def show_waiting(ledger: Ledger, targets: Iterable[str], now: datetime) -> None:
-    """For `uici status`: what waits at these targets, a line each; nothing if nothing does."""
+def unsettled(runtime: Runtime, desired: DesiredState, ledger: Ledger) -> tuple[Shown, ...]:
+    """Requests that no run has settled yet, and how each stands now; no remote is asked."""
+    view = view_of(
+        runtime.git,
+        desired,
+        ledger,
+        settings=runtime.config.platform.approvals,
+        redactor=runtime.redactor,
+        now=runtime.clock.now,
+    )
+    return tuple(Shown(request, view.stands(request)) for request in ledger.waiting)
+
+
+def show_unsettled(shown: Iterable[Shown], targets: Iterable[str], now: datetime) -> None:
+    """For `uici status`: what is asked at these targets, a line each; nothing if nothing is."""
     wanted = set(targets)
-    _print(_short(r, now) for r in ledger.waiting if r.target in wanted)
+    _print(here(short(each, now)) for each in shown if each.request.target in wanted)
 
 
-def waiting_data(ledger: Ledger) -> list[dict[str, Any]]:
+def unsettled_data(shown: Iterable[Shown]) -> list[dict[str, Any]]:
     """The same as JSON."""
     return [
         {
-            "id": request.id,
-            "target": request.target,
-            "operations": [step.operation for step in request.plan.steps],
-            "risk": request.risk.value,
-            "requestedAt": request.requested_at.isoformat(),
-            "expiresAt": request.expires_at.isoformat(),
-            "pullRequest": request.pull_request or "",
+            "id": each.request.id,
+            "target": each.request.target,
+            "operations": [step.operation for step in each.request.plan.steps],
+            "risk": each.request.risk.value,
+            "requestedAt": each.request.requested_at.isoformat(),
+            "expiresAt": each.request.expires_at.isoformat(),
+            "pullRequest": each.request.pull_request or "",
+            "standing": each.stands.standing.value,
+            "because": each.stands.reason,
+            "decidedBy": each.stands.by,
         }
-        for request in ledger.waiting
+        for each in shown
     ]
 
 
@@ -149,14 +166,26 @@ def _whole(each: Shown, now: datetime, branches: Branches | None) -> Iterator[st
     yield here(f"    uici reject {request.id} --reason TEXT")
 
 
-def _short(request: ApprovalRequest, now: datetime) -> str:
+def short(each: Shown, now: datetime) -> str:
+    """How a request stands, and what comes next: one line."""
+    request, found = each.request, each.stands
     done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
-    if now >= request.expires_at:
-        return here(f"expired: {request.target}: {done}: uici approve --renew {request.id}")
-    left = _left(request, now)
-    return here(
-        f"needs approval: {request.target}: {done}: uici approve {request.id} (left: {left})"
-    )
+    what = f"{request.target}: {done}"
+    again = "the same uici run command, given again," if request.by_hand else "the next run"
+    match found.standing:
+        case Standing.WAITING:
+            left = f"risk {request.risk.value}, left: {_left(request, now)}"
+            return f"needs approval: {what}: uici approve {request.id} ({left})"
+        case Standing.APPROVED:
+            return f"approved: {what}: {found.reason}: {again} does it"
+        case Standing.REJECTED:
+            return f"rejected: {what}: {found.reason}"
+        case Standing.EXPIRED:
+            return f"expired: {what}: uici approve --renew {request.id}"
+        case Standing.CHANGED:
+            return f"asked in vain: {what}: {found.reason}: {again} asks anew if it has to"
+        case _:
+            return f"{found.standing.value}: {what}: {found.reason}"
 
 
 def _line(each: Shown) -> str:

@@ -42,11 +42,16 @@ def read_regular(file: Path, *, shown: str, max_bytes: int) -> bytes | None:
             return None
         raise _unreadable(shown, exc) from exc
     with os.fdopen(descriptor, "rb") as opened:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             remedy = "name a file, and no pipe or device"
             raise InvalidInputError([Problem(shown, 0, 0, "it is no regular file", remedy)])
         try:
-            content = opened.read(max_bytes + 1)
+            # Room for `max_bytes` would take longer to make than a small file to read; what
+            # is longer than it says, as files of /proc are, is read on.
+            content = opened.read(min(found.st_size, max_bytes) + 1)
+            if len(content) > found.st_size:
+                content += opened.read(max_bytes + 1 - len(content))
         except OSError as exc:
             raise _unreadable(shown, exc) from exc
     if len(content) > max_bytes:

@@ -12,13 +12,16 @@ from datetime import timedelta
 from typing import Any
 
 from flows.cases import Case
-from flows.command_line import output
+from flows.command_line import approve, output
 from flows.command_line.preview import Preview, preview
 from flows.comparison.drift import Drift, HealthStatus, Sync
+from flows.dossier.git_news import suspect
 from flows.escalation import ESCALATE
 from flows.guard import PASSING_RULES
 from flows.guarding.verdict import Decision, Verdict
 from flows.listener import RunRequest
+from flows.plan import PlannerKind
+from flows.reporting.markdown import remedy_for
 from flows.reporting.proposal_note import ProposalState
 from flows.reporting.sentences import planner, planner_reason
 from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
@@ -65,7 +68,9 @@ def explain(name: str, runtime: Runtime, run_id: str) -> Explanation:
     statuses = runtime.git.statuses()
     target = _one(output.chosen({*desired.services, *statuses}, None, [name]), name)
     place = target.partition("/")[0]
-    seen = preview(RunRequest((place,), None, None, run_id), runtime, ask_model=False)
+    seen = preview(
+        RunRequest((place,), None, None, run_id), runtime, unasked="uici explain asks no model"
+    )
     teller = _Teller(target, seen, statuses.get(target), runtime)
 
     def redact(line: str) -> str:
@@ -116,10 +121,10 @@ class _Teller:
         return f"{self._target} is {found.health.value}{synced}{since}: {found.message}"
 
     def _since(self, health: HealthStatus) -> str:
-        ready = self._condition(ConditionType.READY)
-        if self._status is None or ready is None or self._status.health != health.value:
+        since = self._status.since if self._status is not None else None
+        if self._status is None or since is None or self._status.health != health.value:
             return ""  # no run has told of it yet
-        return f" for {_ago(self._clock - ready.last_transition_time)}"
+        return f" for {_ago(self._clock - since)}"
 
     def now(self) -> Iterator[str]:
         """What differs from Git now, and what is right of it."""
@@ -202,11 +207,10 @@ class _Teller:
     def waiting(self) -> Iterator[str]:
         """What waits for a person."""
         reported = self._runtime.git.reported()
-        for request in reported.approvals.waiting:
-            if request.target == self._target:
-                steps = ", ".join(step.operation for step in request.plan.steps)
-                left = _ago(request.expires_at - self._clock)
-                yield f"uici approve {request.id}: {steps} (risk {request.risk.value}, {left} left)"
+        asked = approve.unsettled(self._runtime, self._seen.desired, reported.approvals)
+        for each in asked:
+            if each.request.target == self._target:
+                yield approve.short(each, self._clock)
         yield from self._needed()
         for note in reported.proposals.values():
             if note.target == self._target and note.state is ProposalState.OPEN:
@@ -218,7 +222,11 @@ class _Teller:
         failed, case = self._last_try(), self._case()
         ways = f"{self._in_git()}, or mend it by hand or by {self._by_hand(case)}"
         if self._condition(ConditionType.STALLED) is not None:
-            why = f" ({failed})" if failed else ""
+            last = self._status.last_incident if self._status is not None else None
+            known = last.diagnosis.rstrip(".") if last is not None else ""
+            if failed and failed.rstrip(".") not in known:
+                known = f"{known}; the last try: {failed}" if known else failed
+            why = f" ({known})" if known else ""
             yield f"it is stalled{why}: uici report tells what was tried; {ways}"
         elif (
             case is not None
@@ -236,18 +244,20 @@ class _Teller:
     def _in_git(self) -> str:
         """What a commit could do about it."""
         status, service = self._status, self._service
-        news = status is not None and service is not None and status.behind(service.spec_digest)
-        changes = self._changes() if news else ()
-        if not changes:
+        if status is None or service is None:
             return "change its desired state"
-        return f"revert commit {changes[0].sha[:_SHA]} or change its desired state"
+        broke = status.broke_with(service.spec_digest)
+        changes = self._changes() if broke or status.behind(service.spec_digest) else ()
+        commit = suspect(changes, self._target, status if broke else None)
+        if commit is None:
+            return "change its desired state"
+        return f"revert commit {commit.sha[:_SHA]} by {commit.author} or change its desired state"
 
     def _by_hand(self, case: Case | None) -> str:
-        """The command that does what was tried, or would be."""
+        """The command that does what would be done, or mends what is wrong now."""
         steps = [v.step.operation for v in case.verdicts] if case is not None else []
-        past = self._status.history[-1].steps if self._status and self._status.history else ()
-        steps += [step.operation for step in past]
-        operation = next((name for name in steps if name != ESCALATE), "OPERATION")
+        drifts = [d for d in self._seen.comparison.drifts if d.target == self._target]
+        operation = next((name for name in steps if name != ESCALATE), remedy_for(drifts))
         return f"uici run {operation} {self._target}"
 
     def limits(self) -> Iterator[str]:
@@ -259,8 +269,8 @@ class _Teller:
         policy = policies(self._runtime.config, services, request)[self._target]
         yield (
             f"mode {policy.mode.value}; alone up to risk {policy.allow_up_to.value}, with a"
-            f" person's word up to {policy.approve_up_to.value}; at most"
-            f" {policy.max_attempts} tries, then a person is told"
+            f" person's word up to {policy.approve_up_to.value}; a person is told after"
+            f" {policy.max_attempts} tries, or before where nothing is left to try"
         )
         for freeze in policy.freezes:
             end = freeze.end.isoformat() if freeze.end is not None else "for good"
@@ -307,11 +317,14 @@ def _words(drift: Drift) -> str:
 def _past_words(past: PastIncident) -> str:
     steps = ", ".join(step.operation for step in past.steps) or "nothing done"
     took = f", {past.seconds:.0f} s after its run began" if past.seconds is not None else ""
-    return f"{'/'.join(past.kinds)}: {steps} ({past.planner}): {past.result}{took}"
+    by = f", approved by {past.approved_by}" if past.approved_by else ""
+    return f"{'/'.join(past.kinds)}: {steps} ({past.planner}{by}): {past.result}{took}"
 
 
 def _planned(case: Case) -> str:
     plan = case.plan
+    if plan.planner is PlannerKind.NONE:
+        return f"has no plan ({planner_reason(plan)}): {plan.diagnosis}"
     return f"plans by {planner(plan)} ({planner_reason(plan)}): {plan.diagnosis}"
 
 
@@ -364,4 +377,5 @@ def show(explained: Explanation) -> None:
             "Waits for you": explained.waiting or ("nothing",),
             "Limits": explained.limits,
         },
+        ours=("Next", "Waits for you"),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,12 @@ WITHOUT_STATE: Final = (
 _PASSWORD: Final = re.compile(r"//[^/@\s]+:[^/\s]*@")
 _COMMAND: Final = re.compile(rf"\buici ({'|'.join((*WITH_STATE, *WITHOUT_STATE))})(?![\w-])")
 
+_OURS: Final = re.compile(
+    r"\buici (?:(?:approve(?: --renew)?|reject) [0-9a-f]{12}\b|resume ends it)"
+)
+_FENCE: Final = re.compile(r"\s*(`{3,}|~{3,})")
+_SPAN: Final = re.compile(r"(?<![`\\])`uici [^`]*`(?!`)")
+
 
 class _Called:
     """The options of this process's command line that choose an installation."""
@@ -62,6 +69,35 @@ def here(text: str) -> str:
     if not (_Called.config or _Called.state):
         return text
     return _COMMAND.sub(lambda found: found[0] + _options(found[1]), text)
+
+
+def in_others_words(text: str) -> str:
+    """The same for a text that holds what others wrote, such as a reason or a service's answer.
+
+    Of it only those commands are completed that nobody but UICI writes so.
+    """
+    return _OURS.sub(lambda found: here(found[0]), text)
+
+
+def in_report(markdown: str) -> str:
+    """The same for a report, in a terminal or a pipe: of its own commands, which are code.
+
+    What a service said stands in fences or has its backticks escaped.
+    """
+    return outside_fences(markdown, lambda line: _SPAN.sub(lambda found: here(found[0]), line))
+
+
+def outside_fences(markdown: str, change: Callable[[str], str]) -> str:
+    """A document with every line changed that is not in a fenced block."""
+    fence, lines = "", []
+    for line in markdown.split("\n"):
+        mark = _FENCE.match(line)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and mark[1].startswith(fence) and line.strip() == mark[1]:
+            fence = ""
+        lines.append(line if mark or fence else change(line))
+    return "\n".join(lines)
 
 
 def _options(command: str) -> str:

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from flows.command_line.import_docker import import_docker
 from flows.command_line.import_files import Imported, the_environment, write
+from flows.command_line.terminal import printable
 from flows.local_stack.child import find_program
 from flows.local_stack.remote import bare_remote
 from flows.reporting.text import count
@@ -145,9 +146,13 @@ def init(folder: Path, *, mode: Mode, around: Around) -> Made:
         around: what the configuration is for.
 
     Raises:
-        PermanentError: the folder is not empty or can't be written; Git is missing.
+        PermanentError: the folder is not empty, can't be written or can't be named in a
+            command that is printed, as with a line break; Git is missing.
         UiciError: the engine that answered can't be read.
     """
+    if not str(folder).isprintable():
+        shown = printable(folder)
+        raise PermanentError(f"no printed command could name the folder {shown}: take another name")
     folder = folder.resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PermanentError(_not_empty(folder))

@@ -20,17 +20,18 @@ from rich.markup import escape as as_text
 from rich.table import Table
 
 from flows.cases import Case
-from flows.command_line.hints import here
+from flows.command_line.hints import here, in_others_words, in_report, outside_fences
 from flows.command_line.preview import Preview
 from flows.comparison.drift import Drift, HealthStatus, TargetState
 from flows.reporting.asked import run_cost, usage_to_dict, usages
-from flows.reporting.status import ConditionType, TargetStatus
+from flows.reporting.status import ConditionType, LastIncident, TargetStatus
 from flows.reporting.values import IncidentResult
 from flows.repository.contract import DesiredState
 from infrastructure.errors import PermanentError, Problem
 from infrastructure.operations import OperationOutcome
 
 _NAMED = 10  # of many targets
+_RESULT = 100  # characters by which what came of a try is known again
 
 
 def new_console() -> Console:
@@ -72,12 +73,14 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
         told = f"{run_cost(plans)} (--no-llm: ask no model)"
         console.print(f"\nmodel    {escape(told)}")
     for left in seen.left:
-        console.print(f"\n{escape(left.incident.root)}: nothing now: {escape(here(left.reason))}")
+        console.print(
+            f"\n{escape(left.incident.root)}: nothing now: {escape(in_others_words(left.reason))}"
+        )
     for environment, told in seen.strays.items():
         console.print(f"\norphans of {escape(environment)}: {escape(here(told))}")
     for target, state in seen.comparison.states.items():
         if state.held is not None:
-            console.print(f"\n{escape(target)}: left alone: {escape(here(state.held))}")
+            console.print(f"\n{escape(target)}: left alone: {escape(in_others_words(state.held))}")
 
 
 def _print_in_sync(console: Console, seen: Preview) -> None:
@@ -162,7 +165,7 @@ def _print_case(console: Console, case: Case) -> None:
     for verdict in case.verdicts:
         step = verdict.step
         with_ = " ".join(f"{k}={v}" for k, v in step.parameters.items())
-        cells = (step.operation, with_, verdict.decision.value, here(verdict.reason))
+        cells = (step.operation, with_, verdict.decision.value, in_others_words(verdict.reason))
         table.add_row(*(escape(cell) for cell in cells))
     console.print(table)
 
@@ -326,10 +329,11 @@ def print_status(
             escape(target),
             escape(status.sync),
             f"[{colour}]{escape(status.health)}[/]",
-            _short(ready.last_transition_time, now),
+            _short(status.since or ready.last_transition_time, now),
             str(status.attempts.count) if status.attempts else "",
             escape(
-                f"{_standing(status, now)}{ready.reason}: {here(ready.message)}{_cause(status)}"
+                f"{_standing(status, now)}{ready.reason}: {in_others_words(ready.message)}"
+                f"{_cause(status)}"
             ),
         )
     console.print(table)
@@ -343,7 +347,7 @@ def _standing(status: TargetStatus, now: datetime) -> str:
     if last is not None and last.result == IncidentResult.NOTHING_TO_DO:
         return "left alone, the model sees nothing to do; "
     if status.attempts is not None and now < status.attempts.not_before:
-        return f"next try after {_short(status.attempts.not_before, now)}; "
+        return f"looked at again after {_short(status.attempts.not_before, now)}; "
     return ""
 
 
@@ -354,8 +358,17 @@ def _cause(status: TargetStatus) -> str:
         return ""
     if status.health == HealthStatus.UNKNOWN:  # it may be over, or another one
         return ""
+    if _is_a_result(last, status):
+        return f"; the last try: {last.diagnosis}"
     tried = last.summary if status.attempts is not None and last.summary != last.diagnosis else ""
-    return f"; cause: {last.diagnosis}" + (f"; the last try: {tried}" if tried else "")
+    return f"; diagnosis: {last.diagnosis}" + (f"; the last try: {tried}" if tried else "")
+
+
+def _is_a_result(last: LastIncident, status: TargetStatus) -> bool:
+    """Whether the diagnosis only repeats what came of a try: then nobody knows the cause."""
+    tried = status.attempts.tried if status.attempts is not None else ()
+    results = (last.summary, *(past.result for past in tried))
+    return any(result and last.diagnosis.startswith(result[:_RESULT]) for result in results)
 
 
 _COLOURS = {"Healthy": "green", "Missing": "red", "Degraded": "red"}
@@ -376,12 +389,21 @@ def _short(at: datetime, now: datetime) -> str:
     return f"{at:%H:%M:%SZ}" if at.date() == today else f"{at:%Y-%m-%d}"
 
 
-def print_sections(headline: str, sections: Mapping[str, Iterable[str]]) -> None:
-    """A headline, then headings with their lines; a section without lines is left out."""
+def print_sections(
+    headline: str, sections: Mapping[str, Iterable[str]], *, ours: Collection[str]
+) -> None:
+    """A headline, then headings with their lines; a section without lines is left out.
+
+    Args:
+        headline: printed first.
+        sections: lines by heading.
+        ours: headings of the lines that UICI has worded; others quote what is said elsewhere.
+    """
     console = new_console()
     console.print(f"[bold]{escape(headline)}[/]")
     for heading, lines in sections.items():
-        told = [f"  {escape(here(line))}" for line in lines]
+        completed = here if heading in ours else in_others_words
+        told = [f"  {escape(completed(line))}" for line in lines]
         if told:
             console.print(f"\n[bold]{heading}[/]")
             console.print("\n".join(told))
@@ -432,11 +454,17 @@ def print_markdown(text: str) -> None:
         # A terminal folds nothing away: what can be folded has a heading.
         text = _FOLD.sub(r"**\1:**", text).replace("\n</details>\n", "\n")
         text = _KNOWLEDGE.sub(r"`uici knowledge \1`", text)
-        Console().print(Markdown(here(text)))
+        Console().print(Markdown(in_report(text)))
     else:
-        sys.stdout.write(text)
+        text = outside_fences(_KNOWLEDGE.sub(r"`uici knowledge \1`", text), _as_typed)
+        sys.stdout.write(in_report(text))
 
 
-# A terminal follows no path on the reports branch: a command says the same.
+def _as_typed(line: str) -> str:
+    """Markdown that means the same, and that a person reads more easily than an entity."""
+    return line.replace("&#96;", "\\`")
+
+
+# Outside the reports branch its paths lead nowhere: a command says the same.
 _KNOWLEDGE = re.compile(r"\[[^\]\n]*\]\([^)\s]*knowledge/([\w.-]+)\.yml\)")
 _FOLD = re.compile(r"^<details><summary>(.*)</summary>$", re.MULTILINE)

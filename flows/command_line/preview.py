@@ -51,21 +51,22 @@ class Preview:
         return self.desired.refused_revision is None and self.desired.stale is None
 
 
-def preview(request: RunRequest, runtime: Runtime, *, ask_model: bool = True) -> Preview:
+def preview(request: RunRequest, runtime: Runtime, *, unasked: str = "") -> Preview:
     """Look, compare, plan and judge.
 
     Args:
         request: what is looked at.
         runtime: of the process.
-        ask_model: False: what a model would be asked is planned by those after it.
+        unasked: why no model is asked; what it would be asked is planned by those after it.
+            Empty: it is asked.
 
     Raises:
         InvalidInputError: the request names what is not there.
         TemporaryError: no desired state could be read, now or ever before.
     """
     world = runtime.open_world(request)
-    if not ask_model:
-        world = _without_model(world)
+    if unasked:
+        world = _without_model(world, unasked)
     sight = look(world)
     cases, left = open_cases(world, sight.comparison, sight.seen, NullListener(), observed_too=True)
     failures = tuple(f for e in sight.seen.environments.values() for f in e.failures)
@@ -73,8 +74,8 @@ def preview(request: RunRequest, runtime: Runtime, *, ask_model: bool = True) ->
     return Preview(world.desired, sight.comparison, failures, cases, left, strays)
 
 
-def _without_model(world: World) -> World:
-    nobody = NoLlm("the LLM is not asked: --no-llm")
+def _without_model(world: World, why: str) -> World:
+    nobody = NoLlm(f"the LLM is not asked: {why}")
     planners = (nobody if p.kind is PlannerKind.LLM else p for p in world.planners)
     return replace(world, planners=tuple(planners))
 

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from flows.command_line.hints import here
 from flows.command_line.output import escape, new_console, new_table
+from flows.command_line.terminal import complain
 from flows.git_state import GitState
 from flows.reporting.pages.stored import StoredRun
 from flows.reporting.status import REPORT_FOLDER
@@ -79,6 +81,8 @@ def show(runs: Sequence[StoredRun]) -> None:
         )
         table.add_row(escape(run.path.removeprefix(f"{REPORT_FOLDER}/")), words, escape(run.title))
     console.print(table)
+    quiet = "a run that met nothing new writes no report"
+    complain(here(f"{quiet}: uici status and uici plan show what differs"))
 
 
 def as_data(runs: Sequence[StoredRun]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flows.approvals.ledger import Ledger
+from flows.approvals.desk import Shown
 from flows.command_line import approve, output, propose
 from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.status import TargetStatus
@@ -23,7 +23,7 @@ class StatusView:
     statuses: Mapping[str, TargetStatus]
     targets: tuple[str, ...]
     proposals: Mapping[str, ProposalNote]
-    approvals: Ledger
+    approvals: tuple[Shown, ...]
     now: datetime
 
     def data(self) -> dict[str, Any]:
@@ -32,13 +32,13 @@ class StatusView:
         return {
             **output.status_data(self.desired, found),
             "proposals": propose.notes_data(self.proposals),
-            "approvals": approve.waiting_data(self.approvals),
+            "approvals": approve.unsettled_data(self.approvals),
         }
 
     def show(self) -> None:
         """For people."""
         output.print_status(self.desired, self.statuses, self.targets, now=self.now)
-        approve.show_waiting(self.approvals, self.targets, self.now)
+        approve.show_unsettled(self.approvals, self.targets, self.now)
         propose.show_notes(self.proposals, self.targets)
 
 
@@ -59,6 +59,6 @@ def status_view(
         statuses,
         tuple(output.chosen({*desired.services, *statuses}, environments, targets)),
         reported.proposals,
-        reported.approvals,
+        approve.unsettled(runtime, desired, reported.approvals),
         runtime.clock.now(),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import flows.quick_structlog  # noqa: F401  # before what imports structlog
@@ -93,22 +94,39 @@ def _service_files(folder: Path, max_bytes: int) -> _Read | Problem:
     files: dict[str, bytes] = {}
     unread: list[Problem] = []
     links: list[Problem] = []
-    for file in sorted(folder.rglob("*")):
-        path = file.relative_to(folder)
-        if file.suffix not in {".yml", ".yaml"} or in_repository_data(path):
-            continue
+    for path in _yaml_paths(folder):
+        file = folder / path
         if file.is_symlink():
-            links.append(Problem(str(path), 0, 0, "a symbolic link is not followed"))
+            links.append(Problem(path, 0, 0, "a symbolic link is not followed"))
         elif not file.is_dir():
             try:
-                content = read_regular(file, shown=str(path), max_bytes=max_bytes)
+                content = read_regular(file, shown=path, max_bytes=max_bytes)
             except InvalidInputError as exc:
                 unread += exc.problems
             else:
-                files |= {} if content is None else {str(path): content}
+                files |= {} if content is None else {path: content}
     if not files and not unread:
         return Problem(str(folder), 0, 0, "it holds no .yml or .yaml file", remedy)
     return _Read(files, tuple(unread), tuple(links))
+
+
+def _yaml_paths(folder: Path) -> list[str]:
+    """What is called so below a folder, links and folders too, and nothing of `.git`; in order.
+
+    Thousands of files: texts, because `Path` objects cost more than reading the files.
+    """
+    found: list[str] = []
+    top = len(os.path.join(folder, ""))  # noqa: PTH118 - see above
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not in_repository_data(PurePath(name))]
+        below = os.path.join(at, "")[top:]  # noqa: PTH118 - as above
+        # A name that only begins with the dot, such as `.yml`, has no ending.
+        found += [
+            below + name
+            for name in (*names, *folders)
+            if name.endswith((".yml", ".yaml")) and name.rfind(".") > 0
+        ]
+    return sorted(found, key=lambda path: path.split(os.sep))  # noqa: PTH206 - as above
 
 
 def require_folder(config: Path | None) -> None:

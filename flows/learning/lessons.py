@@ -93,7 +93,7 @@ class Teacher:
         trial = Trial(
             run=short_run(self.run_id),
             target=service.target,
-            at=now,
+            at=_moment(now),
             helped=worked,
             seconds=self._seconds(report) if worked else None,
         )
@@ -105,7 +105,7 @@ class Teacher:
         """An incident that is about to be worked on: until its outcome it was cut off."""
         when = self._class(incident, evidence)
         return PastIncident(
-            at=now,
+            at=_moment(now),
             run_id=self.run_id,
             spec_digest=self.services[incident.root].spec_digest,
             incident_class=class_name(when),
@@ -126,11 +126,12 @@ class Teacher:
         past = self.past(report.incident, report.evidence, report.plan, now)
         idle = not any(outcome.changed for outcome in changing(report))
         seconds = self._seconds(report) if report.result is IncidentResult.RECOVERED else None
-        approval = next((v.approval.request for v in report.verdicts if v.approval), None)
+        approval = next((v.approval for v in report.verdicts if v.approval), None)
         news = {
             "result": report.result.value,
             "seconds": seconds,
-            "approval": approval,
+            "approval": approval.request if approval else None,
+            "approved_by": approval.by if approval else "",
             "idle": idle,
         }
         return past.model_copy(update=news)
@@ -191,3 +192,8 @@ def steps_of(plan: Plan, root: str) -> tuple[Step, ...]:
         )
         for step in plan.steps
     )
+
+
+def _moment(now: datetime) -> datetime:
+    """To a millisecond: nobody needs more, and Git keeps every digit of every one for ever."""
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)

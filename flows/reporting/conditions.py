@@ -171,6 +171,9 @@ def next_status(
             if previous is not None and state.sync is not Sync.SYNCED
             else ""
         ),
+        well_digest=(
+            previous.well_before(state.spec_digest) if previous is not None and not well else ""
+        ),
     )
 
 
@@ -340,7 +343,8 @@ def _claims(
         yield _Claim(ConditionType.DRIFTED, "True", state.reason, state.message)
     stalled = last is not None and last.escalated
     if attempts is not None and not stalled and not _is_well(state):
-        message = f"attempt {attempts.count} did not help; the next one comes after its back-off"
+        left = "after its back-off what is left is tried, else a person is told"
+        message = f"attempt {attempts.count} did not help; {left}"
         yield _Claim(ConditionType.RECONCILING, "True", "AttemptFailed", message)
     if stalled:
         if last is not None and last.flapping:

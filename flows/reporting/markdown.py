@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from flows.comparison.drift import Drift
 from flows.guard import Verdict
-from flows.plan import PlannerKind
+from flows.plan import EngineDeed, News, PlannerKind
 from flows.reporting.asked import cost_lines, planning_lines, run_cost
+from flows.reporting.asked_people import asked_until, request_of
 from flows.reporting.course import course_lines
 from flows.reporting.dossier import folded_lines, top_lines
 from flows.reporting.outputs import answer_lines
@@ -22,8 +23,10 @@ from flows.reporting.sentences import (
     TELL,
     by_hand,
     counted,
+    differing,
     ending,
     headline,
+    needs_approval,
     not_well,
     only_tells,
     planner,
@@ -47,6 +50,7 @@ from flows.reporting.text import (
 )
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
 from flows.verify import CheckState
+from infrastructure.cause_kinds import CauseKind
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome
 
@@ -179,7 +183,8 @@ def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) 
         why = why.lstrip(",;: ")
         yield from (f"**{label}:** {name}: {put(why + _until(report, status), 500)}", "")
     for other, how in not_well(report).items():
-        yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}", "")
+        first = f"{name}, which it needs, was repaired first; the next run looks at it"
+        yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}; {first}", "")
     told = (IncidentResult.RECOVERED, IncidentResult.HELD, IncidentResult.ESCALATED)
     if report.summary and report.result not in told:
         yield from (f"Summary: {put(report.summary, 500)}", "")
@@ -193,7 +198,7 @@ def _until(report: IncidentReport, status: TargetStatus | None) -> str:
         return ""
     if status is None or status.attempts is None:
         return ""
-    return f" at {moment(status.attempts.not_before)}"
+    return f" (back-off until {moment(status.attempts.not_before)})"
 
 
 def _planned(report: IncidentReport, put: Put) -> Iterator[str]:
@@ -203,9 +208,25 @@ def _planned(report: IncidentReport, put: Put) -> Iterator[str]:
     label = "The model says" if guessed else "Diagnosis"
     yield from (f"{label}: {put(plan.diagnosis, 500)}{sure}", "")
     if plan.cause is not None:
-        label = "Cause, the model says" if guessed else "Cause"
-        yield from (f"{label}: {plan.cause.kind.value} at {put(plan.cause.target)}", "")
+        label = "Cause, the model says" if guessed else _cause_label(report)
+        who = f": {put(deed.told)}" if (deed := _deed(report)) is not None else ""
+        yield from (f"{label}: {plan.cause.kind.value} at {put(plan.cause.target)}{who}", "")
     yield from (f"Plan: {put(planner(plan))} ({put(planner_reason(plan), 300)})", "")
+
+
+def _cause_label(report: IncidentReport) -> str:
+    """That all was well until a commit is no proof."""
+    change, cause = report.evidence.git_change, report.plan.cause
+    guessed = change is not None and change.news is not News.AHEAD
+    of_git = cause is not None and cause.kind is CauseKind.CHANGED_IN_GIT
+    return "Probable cause" if guessed and of_git else "Cause"
+
+
+def _deed(report: IncidentReport) -> EngineDeed | None:
+    """Who ended it, where the cause names that it ended and no more."""
+    cause = report.plan.cause
+    ended = cause is not None and cause.kind in (CauseKind.REMOVED, CauseKind.STOPPED)
+    return report.evidence.ended_by if ended else None
 
 
 def _drifts(drifts: Sequence[Drift], put: Put) -> list[str]:
@@ -289,11 +310,11 @@ def _verified(report: IncidentReport, put: Put) -> Iterator[str]:
         for c in verification.checks
     ]
     result = verification.result.value.replace("_", " ")
-    yield f"**Verified: {result}** after {seconds(verification.seconds)}."
+    yield f"**Verified: {result}**; looking at it took {seconds(verification.seconds)}."
     yield ""
     yield from _table(("Target", "Check", "State", "Detail"), checks)
     yield ""
-    if any(check.state is CheckState.PENDING for check in verification.checks):
+    if any(c.state is CheckState.PENDING and c.name != "dependent" for c in verification.checks):
         yield "What is left to the next run was no part of this fault, or takes longer to show it."
         yield ""
 
@@ -327,31 +348,51 @@ def _next(report: RunReport, put: Put) -> Iterator[str]:
     """Commands that a person would run now."""
     incidents = worst_first(report.incidents)
     lines = [line for i in incidents[:_NEXT_TARGETS] for line in _commands(report, i)]
+    alone = dict.fromkeys(d.target for drifts in differing(report).values() for d in drifts)
+    shown = [target for target in alone if _SHELL_WORD.fullmatch(target)]
+    lines += [f"- `uici explain {target}`" for target in shown[:_NEXT_TARGETS]]
+    lines += ["- `uici plan`"] if alone else []
     if report.failures:
         lines.append("- `uici doctor`")
     yield from dict.fromkeys(lines)
     for note in report.proposals[:_ROWS]:
         where = f": {put(note.pull_request)}" if note.pull_request else ""
         yield f"- A proposal waits: {put(proposal_words(note), 300)}{where}"
-    yield from dict.fromkeys(_keeping(i, put) for i in incidents if _drifted(i))
+    yield from dict.fromkeys(_keeping(i, put) for i in incidents if _drifted(i) or _suspect(i))
 
 
 def _drifted(incident: IncidentReport) -> bool:
     return any(drift.kind is DriftKind.CONFIG_DRIFT for drift in incident.incident.drifts)
 
 
+def _suspect(incident: IncidentReport) -> bool:
+    """Whether a commit may be the cause of a fault that no repair has ended."""
+    change = incident.evidence.git_change
+    may_be = change is not None and change.news is not News.AHEAD
+    return may_be and incident.result is not IncidentResult.RECOVERED
+
+
 def _keeping(incident: IncidentReport, put: Put) -> str:
     """How a person keeps, or takes back, what has changed."""
-    stop = "to stop UICI here, set spec.suspend in Git or silence it in Alertmanager."
+    silence = "" if incident.not_sent else " or silence it in Alertmanager"
+    stop = f"to stop UICI here, set spec.suspend in Git{silence}."
     change = incident.evidence.git_change
     if change is None:
         return f"- To keep a change that was made by hand, make it in Git; {stop}"
     what = f"commit {put(change.commit)}" if change.commit else "the change"
+    if change.news is not News.AHEAD:
+        by = f" by {put(change.author)}" if change.author else ""
+        return f"- If {what}{by} is the cause, revert it in Git; {stop}"
     return f"- To take it back, revert {what} in Git; {stop}"
 
 
 def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
     target = told.incident.root
+    if request := request_of(told):
+        steps = ", ".join(dict.fromkeys(v.step.operation for v in needs_approval(told)))
+        until = f"until {asked_until(told)}"
+        yield f"- `uici approve {request}` allows {steps} of {target} once, {until}"
+        yield f"- `uici reject {request}` refuses it"
     containers = _containers(report, told)
     for name in containers:
         yield f"- `docker logs --since 15m {name}`"
@@ -362,16 +403,31 @@ def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
         ):
             yield f"- `uici run get_logs {target}`"
         yield f"- `uici status -t {target}`"
+        yield from _of_dependents(told, engine=bool(containers))
         if not by_hand(told) and (told.result is IncidentResult.ESCALATED or only_tells(told)):
+            remedy = remedy_for(d for d in told.incident.drifts if d.target == target)
             yield (
-                f"- When the cause is mended: `uici run {_remedy(told)} {target}` tries at once;"
+                f"- When the cause is mended: `uici run {remedy} {target}` tries at once;"
                 " after a recovery, or a change of its spec in Git, attempts count anew."
             )
 
 
-def _remedy(told: IncidentReport) -> str:
-    """The operation that a person would try once the cause is mended."""
-    kinds = {drift.kind for drift in told.incident.drifts if drift.target == told.incident.root}
+def _of_dependents(told: IncidentReport, *, engine: bool) -> Iterator[str]:
+    """About those that were hit, too, and are still sick. `engine`: its objects are containers."""
+    sick = not_well(told)
+    for target in told.incident.targets[1:]:
+        if short_name(target) not in sick or not _SHELL_WORD.fullmatch(target):
+            continue
+        its = (d.instance for d in told.incident.drifts if d.target == target and d.instance)
+        names = [name for name in dict.fromkeys(its) if _SHELL_WORD.fullmatch(name)]
+        if engine:
+            yield from (f"- `docker logs --since 15m {name}`" for name in names[:_NEXT_TARGETS])
+        yield f"- `uici explain {target}`"
+
+
+def remedy_for(drifts: Iterable[Drift]) -> str:
+    """The operation that a person would try once the cause of a target's drifts is mended."""
+    kinds = {drift.kind for drift in drifts}
     mends = {
         DriftKind.MISSING: "create",
         DriftKind.STOPPED: "start",

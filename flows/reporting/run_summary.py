@@ -118,11 +118,14 @@ def quiet_name(report: RunReport) -> str:
     unknown = sum(state.sync is Sync.UNKNOWN for state in report.comparison.states.values())
     if unknown:
         return f"unknown {unknown} of {targets}"
-    drifting = len({drift.target for drift in report.comparison.drifts})
+    differing = {drift.target for drift in report.comparison.drifts}
+    drifting = len(differing & report.comparison.states.keys())
+    strays = len(differing) - drifting  # orphans: no target that is declared
+    orphans = f" · {strays} orphan{'' if strays == 1 else 's'}" if strays else ""
     if drifting:
-        return f"drift on {drifting} of {targets}"
+        return f"drift on {drifting} of {targets}{orphans}"
     pending = len({drift.target for drift in report.comparison.pending})
-    text = f"in sync · {targets}" + (f" · {pending} settling" if pending else "")
+    text = f"in sync · {targets}" + (f" · {pending} settling" if pending else "") + orphans
     unread = dict.fromkeys(f"{f.source} of {f.environment}" for f in report.failures)
     return text + (f" · unreachable: {', '.join(unread)}" if unread else "")
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from flows.comparison.drift import Drift, HealthStatus
 from flows.escalation import ESCALATE
 from flows.guard import Decision, Verdict
-from flows.plan import Plan, PlannerKind
+from flows.plan import News, Plan, PlannerKind
+from flows.reporting.asked_people import approvers, request_of
 from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.text import (
     Redact,
@@ -36,6 +37,7 @@ NOTHING_WAITS = "nothing waits for a person"
 _SHOWN = 2  # values in a headline; the table has them all
 _NAMES = 3
 _VALUE = 60  # characters of one value in a headline
+_ASKED = 160  # of an address and what it answers
 _AUTHOR = 40
 _REASON = 140
 
@@ -85,7 +87,9 @@ def wrong(report: IncidentReport, redact: Redact) -> str:
 def _git_words(report: IncidentReport, kind: DriftKind) -> str:
     """Who changed what Git says, where that is the news and not what runs."""
     change = report.evidence.git_change
-    if change is None or kind not in _NEWS:
+    if change is not None and change.news is News.BROKE and kind not in _NEWS:
+        return f", well until {plain(change.by, _AUTHOR + len(change.commit))}"
+    if change is None or change.news is not News.AHEAD or kind not in _NEWS:
         return ""
     author = f" by {plain(change.author, _AUTHOR)}" if change.author else ""
     return f"{_NEWS[kind]} commit {change.commit}{author}" if change.commit else ", which is new"
@@ -100,7 +104,8 @@ _NEWS = {
 
 def _drift_words(drift: Drift, redact: Redact) -> str:
     def value(text: str) -> str:
-        return plain(redact(text), _VALUE)  # redacted before it is cut
+        limit = _ASKED if drift.kind is DriftKind.UNHEALTHY else _VALUE
+        return plain(redact(text), limit)  # redacted before it is cut
 
     words = _KIND_WORDS.get(drift.kind)
     seen = value(drift.observed)
@@ -110,6 +115,8 @@ def _drift_words(drift: Drift, redact: Redact) -> str:
 
 
 def _probe_words(field: str, _: str, seen: str) -> str:
+    if "://" in seen:  # what was asked, and its answer
+        return seen
     return f"{field or 'health check'} {'answers' if seen[:1].isdigit() else 'says'} {seen}"
 
 
@@ -164,8 +171,19 @@ def came_of_it(report: IncidentReport, short: Redact = str) -> str:
         words += f" in {seconds(took)}"
     elif took is not None:
         words += f", the repair took {seconds(took)}"
-    sick = names(list(not_well(report)))
-    return f"{words}; {sick} not well yet" if sick else words
+    return words + _sick_words(report, short)
+
+
+def _sick_words(report: IncidentReport, short: Redact) -> str:
+    """Those that the fault has hit, too, and that nothing was done about yet."""
+    sick = list(not_well(report).items())
+    if not sick:
+        return ""
+    (name, how), first = sick[0], f"{short_name(report.incident.root)} was repaired first"
+    if len(sick) > 1:
+        return f"; {names([each for each, _ in sick])} not well yet ({first})"
+    how = how.removeprefix(f"{name} is ").removeprefix(f"{name}: ")
+    return f"; {name} not well yet: {short(how)} ({first})"
 
 
 def _why_told(report: IncidentReport) -> str:
@@ -208,6 +226,7 @@ def headline(report: IncidentReport, redact: Redact) -> str:
     if others:
         name += f" (also hit: {names(others)})"
     acted = done(report)
+    acted += f" (approved by {names(by)})" if acted and (by := approvers(report)) else ""
     way = f"{wrong(report, redact)} → {acted}" if acted else wrong(report, redact)
 
     def short(reason: str) -> str:
@@ -244,7 +263,8 @@ def waits(report: IncidentReport) -> str:
             what = ", ".join(v.step.operation for v in asked)
             what += f" it alone (risk {risk[1]})" if risk else " it alone"
             again = ", then the same command does it" if by_hand(report) else ""
-            return f"UICI may not {what}: uici approve shows and allows it{again}"
+            how = f"uici approve {request}" if (request := request_of(report)) else "uici approve"
+            return f"UICI may not {what}: {how} {'' if request else 'shows and '}allows it{again}"
         case IncidentResult.UNKNOWN:
             remedies = [outcome.remedy for outcome in begun(report) if outcome.remedy]
             return remedies[0] if remedies else "look whether the last operation took place"
@@ -299,7 +319,9 @@ def remains(report: IncidentReport) -> str:
             return f"not done: {held if report.result is IncidentResult.HELD else alone}"
         case IncidentResult.FAILED:
             untold = "a person is needed, and could not be told"
-            later = f"{_still(report)}; UICI tries again after its back-off"
+            # A plan that did not help is not tried again: what comes is known when it is planned.
+            what = "UICI tries what is left to try, else tells a person"
+            later = f"{_still(report)}; after its back-off {what}"
             return untold if only_tells(report) else later
         case IncidentResult.HELD | IncidentResult.NOTHING_TO_DO:
             still = f"{_still(report)}, " if report.result is IncidentResult.HELD else ""
@@ -366,13 +388,15 @@ def worst_first(incidents: Iterable[IncidentReport]) -> list[IncidentReport]:
 
 
 def counted(incidents: Iterable[IncidentReport]) -> str:
-    """Several incidents: `market-predictor, market-gateway: 2 recovered`."""
-    ordered = worst_first(incidents)
-    counts: dict[str, int] = {}
-    for incident in ordered:
-        counts[incident.result.value] = counts.get(incident.result.value, 0) + 1
-    roots = list(dict.fromkeys(short_name(incident.incident.root) for incident in ordered))
-    return f"{names(roots)}: {', '.join(f'{n} {result}' for result, n in counts.items())}"
+    """Several incidents, the worst first: `api: waiting; web, cache: 2 recovered`."""
+    found: dict[str, list[str]] = {}
+    for incident in worst_first(incidents):
+        word = incident.result.value.replace("_", " ")
+        found.setdefault(word, []).append(short_name(incident.incident.root))
+    return "; ".join(
+        f"{names(list(dict.fromkeys(roots)))}: {f'{len(roots)} ' if len(roots) > 1 else ''}{word}"
+        for word, roots in found.items()
+    )
 
 
 def ending(report: RunReport) -> str:
@@ -407,14 +431,30 @@ def _unsettled(report: RunReport) -> Iterator[str]:
     """What the next run has to look at again, or what is left alone by order."""
     if dependents := [name for incident in report.incidents for name in not_well(incident)]:
         yield f"the next run looks at {names(dependents)} again"
-    told = {target for incident in report.incidents for target in incident.incident.targets}
-    differing = {drift.target for drift in report.comparison.drifts} - told
-    for target, state in report.comparison.states.items():
-        if target in differing:
-            why = state.held or report.left_alone.get(target) or "the next run looks again"
-            yield f"{short_name(target)} still differs, left alone: {why}"
+    if alone := differing(report):
+        yield "; ".join(_alone_words(found, why) for why, found in alone.items())
     pending = dict.fromkeys(
         f"{short_name(d.target)} {d.kind.value}" for d in report.comparison.pending
     )
     if pending:
         yield f"within grace: {names(list(pending))}"
+
+
+def differing(report: RunReport) -> Mapping[str, Sequence[Drift]]:
+    """What differs and belongs to no incident of the run, by the reason why it is left alone."""
+    told = {target for incident in report.incidents for target in incident.incident.targets}
+    found: dict[str, list[Drift]] = {}
+    for drift in report.comparison.drifts:
+        state = report.comparison.states.get(drift.target)
+        if state is not None and drift.target not in told:
+            why = state.held or report.left_alone.get(drift.target) or "the next run looks again"
+            found.setdefault(why, []).append(drift)
+    return found
+
+
+def _alone_words(drifts: Sequence[Drift], why: str) -> str:
+    kinds: dict[str, dict[str, None]] = {}
+    for drift in drifts:
+        kinds.setdefault(short_name(drift.target), {})[drift.kind.value] = None
+    named = names([f"{name} ({', '.join(each)})" for name, each in kinds.items()])
+    return f"{named} still {'differs' if len(kinds) == 1 else 'differ'}, left alone: {why}"

@@ -85,7 +85,8 @@ class PastIncident(Document):
     """One incident of the target that was worked on: the loop's memory of what helps.
 
     `seconds` from the start of the run to the verified recovery; None: it did not recover.
-    `approval`: the request that a person approved it by; None: it ran alone. `by_itself`: a
+    `approval`: the request that a person approved it by; None: it ran alone. `approved_by`:
+    that person, empty where an older UICI wrote it. `by_itself`: a
     fault of the service's own (`flows.learning.relapse`). `idle`: no operation changed anything.
     """
 
@@ -101,6 +102,7 @@ class PastIncident(Document):
     result: str
     seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     approval: str | None = None
+    approved_by: str = ""
     by_itself: bool = False
     idle: bool = False
 
@@ -142,6 +144,9 @@ class TargetStatus(Document):
     synced_digest: str = (
         ""  # the spec that it was last in sync with, where that is not `specDigest`
     )
+    well_digest: str = (
+        ""  # the spec that it was well with until another was declared, while it is not well
+    )
 
     @property
     def last_well(self) -> datetime | None:
@@ -172,7 +177,43 @@ class TargetStatus(Document):
         """What changes where an attempt on another spec is counted, before the world is seen."""
         if digest == self.spec_digest:
             return {}
-        return {"spec_digest": digest, "synced_digest": self.last_synced_digest}
+        return {
+            "spec_digest": digest,
+            "synced_digest": self.last_synced_digest,
+            "well_digest": self.well_before(digest),
+        }
+
+    def well_before(self, digest: str) -> str:
+        """Digest of the spec that it was well with until this one was declared; empty: none.
+
+        Empty, too, where it was not well any more when its spec became another. What works, and
+        is not what Git declares, works with the spec that it was last in sync with.
+        """
+        known = self.well_digest
+        if not known and any(map(_tells_well, self.conditions)):
+            known = self.last_synced_digest
+        return known if known != digest else ""
+
+    def broke_with(self, digest: str) -> bool:
+        """Whether it was well until its spec became another than the one that it was well with."""
+        return bool(self.well_before(digest))
+
+    @property
+    def not_well_since(self) -> datetime | None:
+        """When it was first seen not to be well; None: it is, as far as is known."""
+        ready = next((c for c in self.conditions if c.type is ConditionType.READY), None)
+        return None if ready is None or _tells_well(ready) else ready.last_transition_time
+
+    @property
+    def since(self) -> datetime | None:
+        """Since when it has been as it is told of; None: no run has told.
+
+        A fault that came and was mended within one run moves no condition: the history tells.
+        """
+        times = {c.type: c.last_transition_time for c in self.conditions}
+        if not any(map(_tells_well, self.conditions)):
+            return times.get(ConditionType.READY)
+        return times.get(ConditionType.DRIFTED) or self.last_well
 
 
 def _tells_well(condition: Condition) -> bool:

@@ -149,7 +149,9 @@ def root_drifts(report: IncidentReport) -> tuple[Drift, ...]:
 
 def fault_began(report: IncidentReport) -> datetime | None:
     """The earliest moment that the engine or an alert tells of the root's fault."""
-    return min((d.since for d in root_drifts(report) if d.since is not None), default=None)
+    deed = report.evidence.ended_by
+    told = [d.since for d in root_drifts(report)] + ([deed.at] if deed is not None else [])
+    return min((at for at in told if at is not None), default=None)
 
 
 def begins_known(report: IncidentReport) -> bool:

@@ -25,10 +25,12 @@ from flows.approvals.wiring import desk_of
 from flows.cli import main
 from flows.command_line import approve as command
 from flows.command_line import manual
+from flows.command_line.pause import whoami
 from flows.comparison.drift import Incident
 from flows.listener import Listener, NullListener, RunRequest
 from flows.reconcile import reconcile
 from flows.report import IncidentResult, RunReport
+from flows.reporting.markdown import render_markdown
 from flows.repository.contract import Durability
 from flows.runtime import Runtime, open_git
 from flows.world import Clock
@@ -394,8 +396,32 @@ def test_people_see_what_would_be_done(asked: People, capsys: pytest.CaptureFixt
         assert word in text
     (data,) = command.as_data(shown)["requests"]
     assert (data["id"], data["standing"]) == (request.id, "waiting")
-    command.show_waiting(asked.runtime.git.reported().approvals, [TARGET], asked.time.now())
+    _show_unsettled(asked)
     assert f"needs approval: {TARGET}: start: uici approve {request.id}" in capsys.readouterr().out
+
+
+def _show_unsettled(asked: People) -> None:
+    """As `uici status` does."""
+    runtime = asked.runtime
+    desired = runtime.desired()
+    found = command.unsettled(runtime, desired, runtime.git.reported().approvals)
+    command.show_unsettled(found, [TARGET], asked.time.now())
+
+
+def test_what_was_approved_is_not_called_waiting_and_names_who_said_yes(
+    asked: People, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = asked.waiting()
+    asked.say(Answer.APPROVE)
+    _show_unsettled(asked)
+    told = capsys.readouterr().out
+    assert "needs approval" not in told
+    assert f"approved: {TARGET}: start: approved by {whoami()} (command)" in told
+    assert "the next run does it" in told
+    report = asked.run()
+    (past,) = report.statuses[TARGET].history
+    assert (past.approval, past.approved_by) == (request.id, whoami())
+    assert f"start (approved by {whoami()}) → recovered" in render_markdown(report)
 
 
 # ── no ──────────────────────────────────────────────────────────────────────────

@@ -68,7 +68,7 @@ def test_what_runs_is_in_sync_at_once(docker_host: str, by_hand: str, tmp_path: 
     config = UniversalConfigLoader(made.config).load()
     with open_runtime(config) as runtime:
         request = RunRequest(None, (f"local-docker/{by_hand}",), None, "a-preview")
-        seen = preview(request, runtime, ask_model=False)
+        seen = preview(request, runtime, unasked="a test")
     assert seen.desired.refused_revision is None
     assert not seen.differs, seen.comparison.drifts
 

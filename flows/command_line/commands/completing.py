@@ -45,6 +45,6 @@ def _configuration(ctx: typer.Context) -> UniversalConfig | None:
 
     folder = ctx.params.get("config")
     try:
-        return load(Path(folder) if folder else None, stateless=True)
+        return load(Path(folder) if folder else None, stateless=True, quiet=True)
     except UiciError:
         return None

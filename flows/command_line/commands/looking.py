@@ -63,12 +63,12 @@ def plan(
         if watch is not None:
             # A model is paid for each answer: only a single look asks it.
             def look() -> Show:
-                seen = preview(request, runtime, ask_model=False)
+                seen = preview(request, runtime, unasked="--watch")
                 return lambda: output.print_preview(seen, redact.text)
 
             _watch(look, watch, alone=not (as_json or markdown))
         with busy("looking at every target"):
-            seen = preview(request, runtime, ask_model=not no_llm)
+            seen = preview(request, runtime, unasked="--no-llm" if no_llm else "")
         if as_json:
             print_json(redact.data(output.preview_data(seen)))
         elif markdown:

@@ -39,8 +39,9 @@ def load(
     branch: str | None = None,
     *,
     stateless: bool = False,
+    quiet: bool = False,
 ) -> UniversalConfig:
-    """The configuration of a folder; None: the shipped one.
+    """The configuration of a folder; None: the shipped one, which is said unless `quiet`.
 
     Raises:
         UiciError: there is no such folder, or what it holds is not valid.
@@ -51,12 +52,27 @@ def load(
     )
 
     remember(config, state)
+    if config is None and not quiet and not _in_checkout(DEFAULT_DIRECTORY):
+        _tell_shipped(DEFAULT_DIRECTORY)
     if config is not None and not config.is_dir():
         _refuse_folder(config)
     loader = UniversalConfigLoader(
         config or DEFAULT_DIRECTORY, state=state, branch=branch, stateless=stateless
     )
     return loader.load()
+
+
+def _in_checkout(shipped: Path) -> bool:
+    """Whether the person works in UICI's own checkout, whose configuration this is."""
+    root = shipped.parent.parent
+    return (root / "pyproject.toml").is_file() and Path.cwd().is_relative_to(root)
+
+
+def _tell_shipped(shipped: Path) -> None:
+    from flows.command_line.terminal import complain  # noqa: PLC0415 - see flows.cli
+
+    here = "config" if Path("config", "platform.yml").is_file() else "DIR"
+    complain(f"note: without --config {here} this is about the shipped configuration, {shipped}")
 
 
 def _refuse_folder(config: Path) -> None:

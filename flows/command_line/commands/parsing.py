@@ -71,7 +71,7 @@ def _refuse_operation(word: str, rest: list[str]) -> None:
     from infrastructure.errors import PermanentError, UiciError  # noqa: PLC0415 - see flows.cli
 
     try:
-        known = word in load(None).operations.operations
+        known = word in load(None, quiet=True).operations.operations
     except UiciError:  # the shipped configuration is not what the person asked about
         known = False
     if known:

@@ -175,7 +175,7 @@ def _row(status: TargetStatus, standing: Standing, put: Redact) -> tuple[str, ..
         put(status.target),
         health if status.health == "Healthy" else f"**{health}**",
         put(status.sync),
-        moment(ready.last_transition_time) if ready is not None else "",
+        moment(status.since),
         str(status.attempts.count) if status.attempts is not None else "",
         put(why),
         link(put(last.result), f"{report}.md", page=STATUS_PAGE) if last and report else "",

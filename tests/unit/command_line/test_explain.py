@@ -78,8 +78,9 @@ def test_what_a_person_has_to_allow_waits_for_them(tmp_path: Path) -> None:
         world.run()
         found = told(world)
         assert len(found.waiting) == 1
-        assert found.waiting[0].startswith("uici approve ")
-        assert "start (risk low" in found.waiting[0]
+        asked = "needs approval: local-docker/shop: start: uici approve "
+        assert found.waiting[0].startswith(asked)
+        assert "(risk low, left: " in found.waiting[0]
 
 
 def test_what_is_only_observed_is_planned_and_waits_for_a_person(tmp_path: Path) -> None:
@@ -137,8 +138,8 @@ def test_the_past_is_told_newest_first_and_the_commit_is_what_to_revert(tmp_path
         assert told_of[0].startswith("ConfigDrift: recreate (runbook): failed")
         assert told_of[1] == f"commit {sha[:10]} by ann: bigger"
         [waiting] = found.waiting
-        way = f"revert commit {sha[:10]} or change its desired state, or mend it by hand or by"
-        assert waiting.endswith(f"{way} uici run recreate local-docker/shop")
+        way = f"revert commit {sha[:10]} by ann or change its desired state, or mend it by hand or"
+        assert waiting.endswith(f"{way} by uici run recreate local-docker/shop")
 
 
 def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:
@@ -168,3 +169,22 @@ def test_the_terminal_shows_headings_and_no_markup_of_others(
     assert "\x1b[31m" not in out
     assert max(map(len, (*found.before, *found.next))) <= 600
     assert as_data(found)["state"] == found.state
+
+
+def test_what_stalled_without_a_try_tells_the_known_error_and_the_command_that_starts_it(
+    tmp_path: Path,
+) -> None:
+    with loop_world(tmp_path, platform=NO_GRACE) as world:
+        world.commit(shop=service_yaml("shop"))
+        for service in world.runtime.git.desired().services.values():
+            world.engine.run(service)
+        world.run()
+        (running,) = world.engine.containers.values()
+        running.logs = "write /data/x: No space left on device"
+        world.engine.kill("shop")
+        report = world.run()
+        assert [i.result.value for i in report.incidents] == ["escalated"]
+        [waiting] = told(world).waiting
+        assert waiting.startswith("it is stalled (")
+        assert "disk-full" in waiting
+        assert "uici run start local-docker/shop" in waiting

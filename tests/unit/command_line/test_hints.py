@@ -12,7 +12,14 @@ import typer
 
 from flows.cli import app
 from flows.command_line.commands.opening import load
-from flows.command_line.hints import WITH_STATE, WITHOUT_STATE, here, remember
+from flows.command_line.hints import (
+    WITH_STATE,
+    WITHOUT_STATE,
+    here,
+    in_others_words,
+    in_report,
+    remember,
+)
 from flows.command_line.output import print_sections
 from infrastructure.config_loader import DEFAULT_DIRECTORY
 from infrastructure.errors import UiciError
@@ -79,11 +86,11 @@ def test_what_a_command_loads_is_what_its_hints_name(
     remote = {"git": {"remote": str(tmp_path / "state")}}
     config = write_config(tmp_path / "config", platform=remote)
     load(config)
-    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]})
+    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]}, ours=("Next",))
     told = capsys.readouterr().out
     assert f"uici approve --config {shlex.quote(str(config))} 3f2a" in "".join(told.split("\n"))
     load(None)
-    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]})
+    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]}, ours=("Next",))
     assert "  uici approve 3f2a\n" in capsys.readouterr().out
 
 
@@ -91,3 +98,52 @@ def test_a_folder_that_is_wrong_is_remembered_for_the_error_itself(tmp_path: Pat
     with pytest.raises(UiciError):
         load(tmp_path / "gone")
     assert str(tmp_path / "gone") in here("uici doctor")
+
+
+def test_what_others_wrote_is_left_but_for_our_own_commands() -> None:
+    remember(Path("ops"), None)
+    said = (
+        "paused by ann: after uici run start web (uici resume ends it): uici approve 0123456789ab"
+    )
+    assert in_others_words(said) == (
+        "paused by ann: after uici run start web (uici resume --config ops ends it):"
+        " uici approve --config ops 0123456789ab"
+    )
+
+
+def test_of_a_report_only_its_commands_are_completed() -> None:
+    remember(Path("ops"), None)
+    quoted = "Summary: somebody wrote uici run start web\n```\nlog: `uici status`\n```"
+    report = f"{quoted}\nand \\`uici status\\`\n- `uici status -t local/web`"
+    assert in_report(report).splitlines() == [
+        *report.splitlines()[:-1],
+        "- `uici status --config ops -t local/web`",
+    ]
+
+
+def test_a_log_s_words_are_not_made_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    remember(Path("ops"), None)
+    sections = {"Now": ["web says: run uici doctor"], "Next": ["uici doctor"]}
+    print_sections("web is Degraded", sections, ours=("Next",))
+    told = capsys.readouterr().out
+    assert "run uici doctor\n" in told
+    assert "  uici doctor --config ops\n" in told
+
+
+def test_the_shipped_configuration_is_named_but_in_its_own_checkout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(None, stateless=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.chdir(tmp_path)
+    load(None, stateless=True)
+    told = capsys.readouterr().err
+    assert told.startswith("note: without --config DIR this is about the shipped configuration, ")
+    assert f"{DEFAULT_DIRECTORY}\n" in told
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "platform.yml").touch()
+    load(None, stateless=True)
+    assert "without --config config this" in capsys.readouterr().err
+    load(write_config(tmp_path / "own"), stateless=True)
+    load(None, stateless=True, quiet=True)
+    assert capsys.readouterr().err == ""

@@ -28,7 +28,7 @@ def test_the_folder_is_valid_and_plans_at_once(tmp_path: Path) -> None:
     assert config.platform.guard.policy.mode is Mode.OBSERVE
     assert config.data_directory == tmp_path / "new" / "data"
     with open_runtime(config) as runtime:
-        seen = preview(RunRequest(None, None, None, "a-preview"), runtime, ask_model=False)
+        seen = preview(RunRequest(None, None, None, "a-preview"), runtime, unasked="a test")
     assert seen.desired.refused_revision is None
     assert set(seen.comparison.states) == {"local-docker/example"}
     assert seen.cases == ()
@@ -129,3 +129,9 @@ def test_again_in_the_same_folder_gets_the_next_step(tmp_path: Path) -> None:
     assert f"uici doctor --config '{made.config}'" in told
     assert f"mv '{made.folder}' '{made.folder}.old'" in told
     assert made.config.is_dir()
+
+
+def test_a_folder_that_no_hint_can_name_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="take another name"):
+        init(tmp_path / "my\nops", mode=Mode.OBSERVE, around=NOTHING)
+    assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ def world(tmp_path: Path) -> Iterator[LoopWorld]:
 
 
 def told(world: LoopWorld) -> str:
-    seen = preview(ASKED, world.runtime, ask_model=False)
+    seen = preview(ASKED, world.runtime, unasked="a test")
     return comment(seen, world.runtime.registry, world.runtime.redactor.text)
 
 

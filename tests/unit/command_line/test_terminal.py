@@ -14,7 +14,13 @@ from flows.command_line.propose import show, show_notes
 from flows.command_line.terminal import print_json
 from flows.proposals.result import Proposal, Result
 from flows.reporting.proposal_note import ProposalNote, ProposalState
-from flows.reporting.status import Condition, ConditionType, TargetStatus
+from flows.reporting.status import (
+    Attempts,
+    Condition,
+    ConditionType,
+    LastIncident,
+    TargetStatus,
+)
 from flows.repository.contract import DesiredState
 
 EVIL = "x\x1b[2J\x1b]0;pwn\x07\u202e\x9b31m\u200b\x7f"
@@ -68,6 +74,56 @@ def test_a_status(capsys: pytest.CaptureFixture[str]) -> None:
     desired = DesiredState("main@none", {})
     output.print_status(desired, {EVIL: status}, [EVIL], now=AT)
     assert "[bold]" in quiet(capsys)
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "words"),
+    [
+        ("start: did not help: the disk is full", "; the last try: start: did not help"),
+        ("the disk is full", "; diagnosis: the disk is full; the last try: start: did not help"),
+    ],
+)
+def test_what_came_of_a_try_is_not_called_a_cause(
+    capsys: pytest.CaptureFixture[str], diagnosis: str, words: str
+) -> None:
+    ready = Condition(
+        type=ConditionType.READY,
+        status="False",
+        reason="Stopped",
+        message="it ended",
+        last_transition_time=AT,
+    )
+    status = TargetStatus(
+        target="local/web",
+        observed_revision="main@sha1:1",
+        spec_digest="0",
+        sync="Synced",
+        health="Degraded",
+        conditions=(ready,),
+        attempts=Attempts(spec_digest="0", count=1, last_at=AT, not_before=AT),
+        last_incident=LastIncident(
+            fingerprint="f",
+            run_id="r",
+            plan_digest="d",
+            planner="none",
+            result="escalated",
+            at=AT,
+            diagnosis=diagnosis,
+            summary="start: did not help: the disk is full",
+        ),
+    )
+    output.print_status(DesiredState("main@none", {}), {"local/web": status}, ["local/web"], now=AT)
+    told = " ".join(capsys.readouterr().out.split())
+    assert words in told
+    assert "cause:" not in told
+
+
+def test_a_backtick_of_others_is_read_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    link = "[docker-stopped](../../../../../knowledge/docker-stopped.yml)"
+    output.print_markdown(f"say &#96;x&#96;\n\nLearned: start helped against {link}\n")
+    assert capsys.readouterr().out == (
+        "say \\`x\\`\n\nLearned: start helped against `uici knowledge docker-stopped`\n"
+    )
 
 
 def test_proposals(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,9 +215,9 @@ PREVIEW = RunRequest(None, None, None, "plan")
 def test_a_preview_shows_what_it_cost_and_asks_nobody_if_told_so(tmp_path: Path) -> None:
     planned = answer(plan_answer(step()), usage=(1500, 100))
     with ScriptedLlm(planned) as server, planned_by(server, tmp_path) as world:
-        quiet = preview(PREVIEW, world.runtime, ask_model=False)
+        quiet = preview(PREVIEW, world.runtime, unasked="a test")
         assert quiet.cases[0].plan.planner is PlannerKind.RUNBOOK
-        assert "--no-llm" in quiet.cases[0].plan.planner_reason
+        assert "the LLM is not asked: a test" in quiet.cases[0].plan.planner_reason
         assert (server.requests, server.checks) == ([], [])
         (told,) = preview_data(preview(PREVIEW, world.runtime))["incidents"]
         assert told["planner"] == "llm"

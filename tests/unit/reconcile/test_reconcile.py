@@ -201,7 +201,7 @@ def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(
         print_status(world.runtime.git.desired(), statuses, statuses, now=now)
         told = capsys.readouterr().out
         assert "Stalled, a person must look (uici report); Stopped" in told
-        assert "; cause: recreate: did not help: no such device" in told
+        assert "; the last try: recreate: did not help: no such device" in told
         quiet = world.reports()
         world.run()
         assert world.reports() == quiet
@@ -240,7 +240,7 @@ def test_within_the_back_off_nothing_is_tried(world: LoopWorld) -> None:
     assert (report.incidents, report.result) == ((), RunResult.DRIFT_REMAINS)
     assert report.left_alone[PREDICTOR].startswith("backing off until 20")
     title = render_markdown(report).splitlines()[0]
-    assert "market-predictor still differs, left alone: backing off until 20" in title
+    assert "market-predictor (Stopped) still differs, left alone: backing off until 20" in title
     assert operations(world).count("start") == 1
     assert world.reports() == told
 

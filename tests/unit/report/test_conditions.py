@@ -8,7 +8,7 @@ from datetime import timedelta
 from flows.comparison.drift import HealthStatus, Sync, TargetState
 from flows.plan import PlannerKind
 from flows.reporting.conditions import RunFacts, count_attempt, next_status
-from flows.reporting.status import Attempts, LastIncident, TargetStatus
+from flows.reporting.status import Attempts, LastIncident, PastIncident, TargetStatus
 from flows.reporting.values import IncidentReport, IncidentResult
 from infrastructure.operations import OutcomeStatus
 from tests.unit.guard.policies import PLATFORM
@@ -95,3 +95,30 @@ def test_since_when_it_was_well_is_kept_while_it_is_not() -> None:
     assert (again.well_since, again.last_well) == (None, NOW + timedelta(minutes=4))
     never = next_status(SICK, None, None, FACTS)
     assert never.last_well is None
+
+
+def test_a_fault_that_was_mended_within_one_run_ends_the_time_of_being_well() -> None:
+    earlier, healed = NOW - timedelta(hours=2), NOW - timedelta(minutes=1)
+    steady = status(at=earlier)
+    assert steady.since == earlier
+    past = PastIncident(
+        at=healed,
+        run_id="run-1",
+        spec_digest="0" * 16,
+        incident_class="docker-stopped",
+        kinds=("Stopped",),
+        planner="runbook",
+        steps=(),
+        result="recovered",
+    )
+    assert steady.model_copy(update={"history": (past,)}).since == healed
+    vain = past.model_copy(update={"result": "failed"})
+    assert steady.model_copy(update={"history": (vain,)}).since == earlier
+
+
+def test_while_it_is_not_well_or_differs_the_condition_tells_since_when() -> None:
+    sick = next_status(SICK, status(at=NOW - timedelta(hours=1)), None, FACTS)
+    assert sick.since == NOW
+    drifted = TargetState(TARGET, "0" * 16, Sync.DRIFTED, HealthStatus.HEALTHY, "Drift", "differs")
+    then = replace(FACTS, now=NOW + timedelta(minutes=5))
+    assert next_status(drifted, status(at=NOW), None, then).since == then.now

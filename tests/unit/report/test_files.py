@@ -15,7 +15,7 @@ from flows.comparison.drift import Drift, HealthStatus, Sync, TargetState
 from flows.execute import Execution
 from flows.guard import Decision
 from flows.observe import SourceFailure
-from flows.plan import Evidence, LlmUsage, PlannerKind
+from flows.plan import EngineDeed, Evidence, LlmUsage, PlannerKind, RootCause
 from flows.report import (
     IncidentReport,
     IncidentResult,
@@ -30,12 +30,13 @@ from flows.report import (
     same_news,
 )
 from flows.reporting.proposal_note import ProposalNote, ProposalState
-from flows.reporting.run_summary import run_name
+from flows.reporting.run_summary import quiet_name, run_name
 from flows.reporting.sentences import came_of_it, planner, waits
 from flows.reporting.status import Attempts, OpenIntent, Reported
-from flows.reporting.text import fault_seconds
+from flows.reporting.text import fault_seconds, unmarked
 from flows.repository.contract import DesiredState
 from flows.verify import Check, CheckState
+from infrastructure.cause_kinds import CauseKind
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import Problem
 from infrastructure.operations import OutcomeStatus
@@ -59,6 +60,7 @@ from tests.unit.report.made import (
 REDACTOR = Redactor([])
 GATEWAY = "local-docker/market-gateway"
 NOTHING = Reported()
+ASKED = f"http://127.0.0.1:8000/{'deep/' * 12}healthz"
 REFUSED = DesiredState(
     "main@sha1:" + "a" * 40,
     {},
@@ -106,11 +108,24 @@ def test_what_waits_for_a_person_stands_first() -> None:
     )
 
 
+def test_what_waits_for_approval_is_a_command_to_copy() -> None:
+    told = incident_report(
+        IncidentResult.WAITING,
+        acted=False,
+        decision=Decision.NEEDS_APPROVAL,
+        summary="risk is destructive: uici approve 0123456789ab, until 2026-11-22T16:00+00:00",
+    )
+    page = render_markdown(run_report("run-0001", incidents=[told]))
+    after = page.partition("## Next")[2]
+    assert "- `uici approve 0123456789ab` allows start of local-docker/market-predictor" in after
+    assert "uici approve 0123456789ab allows it\n" in page
+
+
 def test_several_incidents_are_named_and_counted() -> None:
     other = incident(drift(target=GATEWAY), targets=[GATEWAY])
     told = [incident_report(), incident_report(IncidentResult.ESCALATED, of=other)]
     report = run_report("run-0001", incidents=told)
-    title = "market-gateway, market-predictor: 1 escalated, 1 recovered"
+    title = "market-gateway: escalated; market-predictor: recovered"
     page = render_markdown(report)
     assert page.startswith(f"# {title} → a person is needed\n")
     heads = [line for line in page.splitlines() if line.startswith("## market-")]
@@ -125,7 +140,7 @@ def test_several_incidents_are_named_and_counted() -> None:
         (
             IncidentResult.FAILED,
             "did not help",
-            "still broken; UICI tries again after its back-off",
+            "still broken; after its back-off UICI tries what is left to try, else tells a person",
         ),
         (IncidentResult.HELD, "suspended: moving", "still broken, left alone: suspended: moving"),
         (IncidentResult.UNKNOWN, "", "a person is needed"),
@@ -169,6 +184,9 @@ def test_a_dependent_that_is_not_well_yet_is_told() -> None:
             " (market-gateway not well yet)" if sick else ""
         )
         assert ("**Not well yet:** market-gateway: it needs market-predictor" in page) is sick
+        assert (" (market-predictor was repaired first) → " in page.splitlines()[0]) is sick
+        assert (f"- `uici explain {GATEWAY}`" in page.partition("## Next")[2]) is sick
+        assert "no part of this fault" not in page
 
 
 def test_people_told_is_said_once_and_with_what_they_were_told() -> None:
@@ -209,8 +227,8 @@ def test_a_fault_that_stays_is_not_called_broken_twice() -> None:
     told = incident_report(IncidentResult.FAILED, summary="start: did not help")
     page = render_markdown(run_report("r", incidents=[told], statuses=known))
     assert (
-        "**Still broken:** market-predictor: UICI tries again after its back-off"
-        " at 2026-11-22 12:00:00Z\n" in page
+        "**Still broken:** market-predictor: after its back-off UICI tries what is left to try,"
+        " else tells a person (back-off until 2026-11-22 12:00:00Z)\n" in page
     )
     assert "Still broken:** market-predictor: still" not in page
 
@@ -221,9 +239,44 @@ def test_a_quiet_run_says_what_is_left_alone_and_until_when() -> None:
     why = "backing off until 2026-11-22T12:05:00+00:00"
     report = replace(run_report("r"), comparison=seen, left_alone={TARGET: why})
     assert render_markdown(report).splitlines()[0] == (
-        f"# drift on 1 of 1 target → market-predictor still differs, left alone: {why}"
+        f"# drift on 1 of 1 target → market-predictor (Stopped) still differs, left alone: {why}"
     )
     assert report_to_dict(report)["leftAlone"] == {TARGET: why}
+
+
+def test_all_that_is_left_alone_is_named_and_an_orphan_is_no_target() -> None:
+    states = {
+        target: TargetState(target, "0", Sync.DRIFTED, HealthStatus.HEALTHY, "Drift", "differs")
+        for target in (TARGET, GATEWAY)
+    }
+    drifts = (
+        drift(kind=DriftKind.CONFIG_DRIFT),
+        drift(target=GATEWAY),
+        drift(target="local-docker/stray", kind=DriftKind.ORPHAN),
+    )
+    seen = Comparison(states, drifts, (), ())
+    why = "the target is only observed"
+    quiet = run_report("r")
+    report = replace(quiet, comparison=seen, left_alone=dict.fromkeys((TARGET, GATEWAY), why))
+    page = render_markdown(report)
+    assert page.splitlines()[0] == (
+        "# drift on 2 of 2 targets · 1 orphan → market-predictor (ConfigDrift), market-gateway"
+        " (Stopped) still differ, left alone: the target is only observed"
+    )
+    after = page.partition("## Next")[2]
+    assert f"- `uici explain {GATEWAY}`\n- `uici plan`\n" in after
+    alone = replace(quiet, comparison=replace(seen, drifts=drifts[2:]))
+    assert quiet_name(alone) == "in sync · 2 targets · 1 orphan"
+
+
+def test_a_silence_is_offered_only_where_there_is_an_alertmanager() -> None:
+    told = incident_report(of=incident(drift(kind=DriftKind.CONFIG_DRIFT)))
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert "set spec.suspend in Git or silence it in Alertmanager." in page
+    nobody = replace(told, not_sent="no Alertmanager in local-docker")
+    page = render_markdown(run_report("r", incidents=[nobody]))
+    assert "set spec.suspend in Git.\n" in page
+    assert "silence it" not in page
 
 
 def test_an_open_proposal_waits_for_a_person() -> None:
@@ -265,6 +318,24 @@ def test_every_table_names_a_target_alike() -> None:
     assert f"| start | {TARGET} |" in rows[2]
 
 
+def test_who_ended_it_stands_beside_the_cause_and_says_when_the_fault_began() -> None:
+    deed = EngineDeed(
+        "killed through the Docker API (signal 9)", NOW - timedelta(seconds=30), not_ours=True
+    )
+    made = replace(plan(), cause=RootCause(CauseKind.STOPPED, TARGET))
+    of = incident(drift(since=None))
+    found = incident_report(of=of, made=made)
+    known = replace(found, evidence=replace(found.evidence, ended_by=deed))
+    page = unmarked(render_markdown(run_report("r", incidents=[known])))
+    assert f"Cause: Stopped at {TARGET}: {deed.told}" in page
+    assert f"From the fault at {deed.at:%Y-%m-%d %H:%M:%SZ}" in page
+    assert "Nothing tells when the fault began" not in page
+    without = unmarked(render_markdown(run_report("r", incidents=[found])))
+    assert "Nothing tells when the fault began" in without
+    other = replace(known, plan=replace(made, cause=RootCause(CauseKind.CRASH, TARGET)))
+    assert "Docker API" not in unmarked(render_markdown(run_report("r", incidents=[other])))
+
+
 def test_a_quiet_run_tells_of_drift_within_its_grace() -> None:
     report = run_report("r")
     settling = replace(report.comparison, pending=(drift(),))
@@ -281,6 +352,14 @@ def test_a_quiet_run_tells_of_drift_within_its_grace() -> None:
         (
             [drift(kind=DriftKind.UNHEALTHY, field="/health/http", observed="503 Unavailable")],
             "/health/http answers 503 Unavailable",
+        ),
+        (
+            [
+                drift(
+                    kind=DriftKind.UNHEALTHY, field="/health/http", observed=f"{ASKED} answers 404"
+                )
+            ],
+            f"`{ASKED}` answers 404",
         ),
         ([drift(kind=DriftKind.SCALE_DRIFT, desired="2", observed="1")], "1 of 2 instances"),
         (
@@ -380,8 +459,8 @@ def test_files_of_an_incident() -> None:
     report = replace(healed("4e5f-0a1b2c3d"), intent_commit="c" * 40)
     files = report_files(report, NOTHING, redactor=REDACTOR)
     assert set(files) == {
-        "reports/2026/11/22/12/120000-0a1b2c3d.md",
-        "reports/2026/11/22/12/120000-0a1b2c3d.json",
+        "reports/2026/11/22/12/00/120000-0a1b2c3d.md",
+        "reports/2026/11/22/12/00/120000-0a1b2c3d.json",
         f"status/{TARGET}.json",
         "intents/4e5f-0a1b2c3d.json",
     }
@@ -391,7 +470,7 @@ def test_files_of_an_incident() -> None:
 
 @pytest.mark.parametrize("run_id", ["../../etc", "/", "", "a b\n", "." * 200])
 def test_a_run_id_stays_one_part_of_a_path(run_id: str) -> None:
-    assert report_path(run_report(run_id)).count("/") == 5
+    assert report_path(run_report(run_id)).count("/") == 6
     files = intent_files(run_id, NOW, "main@none", [case()], statuses={}, redactor=REDACTOR)
     [path] = files
     assert path.count("/") == 1
@@ -441,7 +520,7 @@ def test_a_refused_state_is_told_once_and_forgotten_when_repaired() -> None:
     told = json.loads(files["refused.json"] or b"")
     assert told["revision"] == REFUSED.refused_revision
     assert told["problems"][0]["remedy"] == "did you mean image?"
-    page = files["reports/2026/11/22/12/120000-r.md"] or b""
+    page = files["reports/2026/11/22/12/00/120000-r.md"] or b""
     assert b"shop.yml:3:1: unknown field imge" in page
     known = Reported(refused_revision=REFUSED.refused_revision)
     assert report_files(report, known, redactor=REDACTOR) == {}
