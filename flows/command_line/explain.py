@@ -21,7 +21,7 @@ from flows.guard import PASSING_RULES
 from flows.guarding.verdict import Decision, Verdict
 from flows.listener import RunRequest
 from flows.plan import PlannerKind
-from flows.reporting.markdown import remedy_for
+from flows.reporting.next_steps import remedy_for
 from flows.reporting.proposal_note import ProposalState
 from flows.reporting.sentences import planner, planner_reason
 from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus

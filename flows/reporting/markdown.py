@@ -14,24 +14,20 @@ from flows.comparison.drift import Drift
 from flows.guard import Verdict
 from flows.plan import EngineDeed, News, PlannerKind
 from flows.reporting.asked import cost_lines, planning_lines, run_cost
-from flows.reporting.asked_people import asked_until, request_of
 from flows.reporting.course import course_lines
 from flows.reporting.dossier import folded_lines, top_lines
+from flows.reporting.next_steps import next_lines
 from flows.reporting.outputs import answer_lines
 from flows.reporting.run_summary import quiet_name
 from flows.reporting.sentences import (
     TELL,
     by_hand,
     counted,
-    differing,
     ending,
     headline,
-    needs_approval,
     not_well,
-    only_tells,
     planner,
     planner_reason,
-    proposal_words,
     remains,
     verdict_words,
     waits,
@@ -51,17 +47,13 @@ from flows.reporting.text import (
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
 from flows.verify import CheckState
 from infrastructure.cause_kinds import CauseKind
-from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome
 
 _ROWS = 50  # of one table; a fleet-wide fault must not make a page of megabytes
-_NEXT_TARGETS = 3
 _ID = 12  # characters of a digest or an engine's id that people compare
 _RUN_ID = 8  # its end, as in the report's file name
 
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
-_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
-_SHELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 
 # How what is left begins, and stands in bold.
 _LEFT = ("Still broken", "Still not as Git says", "Not done", "Left alone")
@@ -107,7 +99,7 @@ def render_markdown(report: RunReport, redact: Redact = as_it_is) -> str:
     parts += _section("Interrupted runs", _interrupted(report, put))
     theirs = [f"- {put(target)}: {put(why, 300)}" for target, why in report.held_off.items()]
     parts += _section("Held off", theirs[:_ROWS])
-    parts += _section("Next", _next(report, put))
+    parts += _section("Next", next_lines(report, put))
     return "\n".join(parts) + "\n"
 
 
@@ -339,122 +331,6 @@ def _cost(report: IncidentReport, put: Put) -> Iterator[str]:
     for line in cost_lines(report.plan, put):
         yield from (line, "")
     yield from planning_lines(report.plan, put)
-
-
-# ── what to run next ────────────────────────────────────────────────────────────
-
-
-def _next(report: RunReport, put: Put) -> Iterator[str]:
-    """Commands that a person would run now."""
-    incidents = worst_first(report.incidents)
-    lines = [line for i in incidents[:_NEXT_TARGETS] for line in _commands(report, i)]
-    alone = dict.fromkeys(d.target for drifts in differing(report).values() for d in drifts)
-    shown = [target for target in alone if _SHELL_WORD.fullmatch(target)]
-    lines += [f"- `uici explain {target}`" for target in shown[:_NEXT_TARGETS]]
-    lines += ["- `uici plan`"] if alone else []
-    if report.failures:
-        lines.append("- `uici doctor`")
-    yield from dict.fromkeys(lines)
-    for note in report.proposals[:_ROWS]:
-        where = f": {put(note.pull_request)}" if note.pull_request else ""
-        yield f"- A proposal waits: {put(proposal_words(note), 300)}{where}"
-    yield from dict.fromkeys(_keeping(i, put) for i in incidents if _drifted(i) or _suspect(i))
-
-
-def _drifted(incident: IncidentReport) -> bool:
-    return any(drift.kind is DriftKind.CONFIG_DRIFT for drift in incident.incident.drifts)
-
-
-def _suspect(incident: IncidentReport) -> bool:
-    """Whether a commit may be the cause of a fault that no repair has ended."""
-    change = incident.evidence.git_change
-    may_be = change is not None and change.news is not News.AHEAD
-    return may_be and incident.result is not IncidentResult.RECOVERED
-
-
-def _keeping(incident: IncidentReport, put: Put) -> str:
-    """How a person keeps, or takes back, what has changed."""
-    silence = "" if incident.not_sent else " or silence it in Alertmanager"
-    stop = f"to stop UICI here, set spec.suspend in Git{silence}."
-    change = incident.evidence.git_change
-    if change is None:
-        return f"- To keep a change that was made by hand, make it in Git; {stop}"
-    what = f"commit {put(change.commit)}" if change.commit else "the change"
-    if change.news is not News.AHEAD:
-        by = f" by {put(change.author)}" if change.author else ""
-        return f"- If {what}{by} is the cause, revert it in Git; {stop}"
-    return f"- To take it back, revert {what} in Git; {stop}"
-
-
-def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
-    target = told.incident.root
-    if request := request_of(told):
-        steps = ", ".join(dict.fromkeys(v.step.operation for v in needs_approval(told)))
-        until = f"until {asked_until(told)}"
-        yield f"- `uici approve {request}` allows {steps} of {target} once, {until}"
-        yield f"- `uici reject {request}` refuses it"
-    containers = _containers(report, told)
-    for name in containers:
-        yield f"- `docker logs --since 15m {name}`"
-        yield f"- `docker inspect {name}`"
-    if _SHELL_WORD.fullmatch(target):
-        if not containers and any(
-            drift.kind is not DriftKind.MISSING for drift in told.incident.drifts
-        ):
-            yield f"- `uici run get_logs {target}`"
-        yield f"- `uici status -t {target}`"
-        yield from _of_dependents(told, engine=bool(containers))
-        if not by_hand(told) and (told.result is IncidentResult.ESCALATED or only_tells(told)):
-            remedy = remedy_for(d for d in told.incident.drifts if d.target == target)
-            yield (
-                f"- When the cause is mended: `uici run {remedy} {target}` tries at once;"
-                " after a recovery, or a change of its spec in Git, attempts count anew."
-            )
-
-
-def _of_dependents(told: IncidentReport, *, engine: bool) -> Iterator[str]:
-    """About those that were hit, too, and are still sick. `engine`: its objects are containers."""
-    sick = not_well(told)
-    for target in told.incident.targets[1:]:
-        if short_name(target) not in sick or not _SHELL_WORD.fullmatch(target):
-            continue
-        its = (d.instance for d in told.incident.drifts if d.target == target and d.instance)
-        names = [name for name in dict.fromkeys(its) if _SHELL_WORD.fullmatch(name)]
-        if engine:
-            yield from (f"- `docker logs --since 15m {name}`" for name in names[:_NEXT_TARGETS])
-        yield f"- `uici explain {target}`"
-
-
-def remedy_for(drifts: Iterable[Drift]) -> str:
-    """The operation that a person would try once the cause of a target's drifts is mended."""
-    kinds = {drift.kind for drift in drifts}
-    mends = {
-        DriftKind.MISSING: "create",
-        DriftKind.STOPPED: "start",
-        DriftKind.CONFIG_DRIFT: "recreate",
-    }
-    return next((operation for kind, operation in mends.items() if kind in kinds), "restart")
-
-
-def _containers(report: RunReport, told: IncidentReport) -> list[str]:
-    """Names for the docker command; none where the engine's objects are no containers."""
-    place = told.incident.environment
-    same = [i for i in report.incidents if i.incident.environment == place]
-    ids = [
-        native
-        for incident in same
-        if incident.execution
-        for outcome in incident.execution.outcomes
-        for native in outcome.native_ids
-    ]
-    if not ids or not all(_CONTAINER_ID.fullmatch(native) for native in ids):
-        return []
-    root = told.incident.root
-    drifting = [d.instance for d in told.incident.drifts if d.target == root and d.instance]
-    acted = told.execution.outcomes if told.execution else ()
-    made = [native[:_ID] for outcome in acted for native in outcome.native_ids[-1:]]
-    found = [n for n in dict.fromkeys(drifting or made) if _SHELL_WORD.fullmatch(n)]
-    return found[:_NEXT_TARGETS]
 
 
 # ── the rest of the page ────────────────────────────────────────────────────────
