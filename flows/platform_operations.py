@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from executors.contract import Primitive
 from executors.log_lines import after_time, matching_lines
@@ -20,7 +20,9 @@ from infrastructure.observed import ObservedService, ProbeReading, Reading
 from infrastructure.operations import ESCALATION_ALERT, PrimitiveCall, PrimitiveResult
 from infrastructure.quantities import parse_duration
 from infrastructure.service import Service
-from monitoring.loki import LogLine, LogQuery
+
+if TYPE_CHECKING:  # its models are made when stored logs are asked for, not by each command
+    from monitoring.loki import LogLine, LogQuery
 
 # What a filter by level may have to read through to find `lines` lines of that level.
 _MANY_LINES = 5000
@@ -147,6 +149,8 @@ class PlatformOperations:
         self, service: Service, call: PrimitiveCall, timeout: float
     ) -> PrimitiveResult:
         """What `get_logs` answers, out of Loki: each line with its time and instance."""
+        from monitoring.loki import LogQuery  # noqa: PLC0415 - see above
+
         asked = call.arguments
         lines, level = int(asked.get("lines", 100)), asked.get("level")
         since, source = asked.get("since"), asked.get("source", "all")

@@ -65,6 +65,7 @@ class Redactor:
         key_patterns: Iterable[str] = (),
     ) -> None:
         self._patterns = tuple(re.compile(pattern) for pattern in patterns)
+        self._searches = tuple(pattern.search for pattern in self._patterns)
         self._keys = SecretKeys(key_patterns)
         self._values: frozenset[str] = frozenset()
         self._forms: tuple[str, ...] = ()
@@ -102,7 +103,10 @@ class Redactor:
 
     def _cut(self, text: str) -> str:
         text = self._cut_values(text)
-        if not any(pattern.search(text) for pattern in self._patterns):
+        for search in self._searches:
+            if search(text):
+                break
+        else:
             return text
         while True:
             # What was cut is never looked at again: only the pieces between can shrink, so

@@ -193,15 +193,22 @@ class SecretRules:
             if len(value) == 1 and is_reference(value):
                 return
             for name, item in value.items():
-                self._search(document, item, key_of(value, name), (*location, name), found)
+                of_item = key_of(value, name)
+                # Nearly all that there is: texts that hold no secret need no place.
+                if not isinstance(item, str) or self._tells(of_item, item):
+                    self._search(document, item, of_item, (*location, name), found)
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 self._search(document, item, key, (*location, number), found)
         elif value is not None:
             text = value if isinstance(value, str) else document.written(location) or ""
-            in_secret_field = text and key is not None and self._keys.match(key)
-            if in_secret_field or self._is_secret(text):
+            if self._tells(key, text):
                 found.append(location)
+
+    def _tells(self, key: str | None, text: str) -> bool:
+        """Whether a text under this key is a secret."""
+        in_secret_field = text and key is not None and self._keys.match(key)
+        return bool(in_secret_field) or self._is_secret(text)
 
 
 # ── the agent itself ────────────────────────────────────────────────────────────

@@ -1,8 +1,8 @@
 """The one home of the OCI SDK: signing in, sending requests, repeating them.
 
 `connect` is what the executor contract asks of an environment's module. The SDK is imported
-when something is first asked (0.6 CPU seconds, and 0.4 more for compute), and of its
-clients only those that are used. Answers stay JSON (`executors.oci.answers` checks them).
+when something is first asked (0.6 CPU seconds), and of its clients only those that are used
+(`executors.oci.clients`). Answers stay JSON (`executors.oci.answers` checks them).
 
 Retries are the SDK's own strategy and checkers with three things added: they end at the
 deadline, they wait as long as a `retry-after` header says, and what is not safe to repeat
@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import copy
 import functools
-import importlib
 import json
 import queue
 import threading
@@ -28,6 +27,7 @@ import structlog
 
 from executors.contract import ExecutorContext
 from executors.deadline import Deadline
+from executors.oci.clients import client_class
 from executors.oci.errors import REMEDY, never_sent, translate
 from executors.oci.executor import OCIExecutor
 from executors.oci.session import BudgetSpentError, Reply, Request
@@ -49,16 +49,24 @@ from infrastructure.errors import (
 log = structlog.get_logger("uici")
 R = TypeVar("R")
 
-# Service → module and client class of the SDK.
-_CLIENTS: Mapping[Api, tuple[str, str]] = {
-    Api.COMPUTE: ("oci.core", "ComputeClient"),
-    Api.POOLS: ("oci.core", "ComputeManagementClient"),
-    Api.NETWORK: ("oci.core", "VirtualNetworkClient"),
-    Api.CONTAINERS: ("oci.container_instances", "ContainerInstanceClient"),
-    Api.WORK: ("oci.work_requests", "WorkRequestClient"),
-    Api.COMMANDS: ("oci.compute_instance_agent", "ComputeInstanceAgentClient"),
-    Api.METRICS: ("oci.monitoring", "MonitoringClient"),
-    Api.LOGS: ("oci.loggingsearch", "LogSearchClient"),
+# Service → package, module and client class of the SDK.
+_CLIENTS: Mapping[Api, tuple[str, str, str]] = {
+    Api.COMPUTE: ("oci.core", "compute_client", "ComputeClient"),
+    Api.POOLS: ("oci.core", "compute_management_client", "ComputeManagementClient"),
+    Api.NETWORK: ("oci.core", "virtual_network_client", "VirtualNetworkClient"),
+    Api.CONTAINERS: (
+        "oci.container_instances",
+        "container_instance_client",
+        "ContainerInstanceClient",
+    ),
+    Api.WORK: ("oci.work_requests", "work_request_client", "WorkRequestClient"),
+    Api.COMMANDS: (
+        "oci.compute_instance_agent",
+        "compute_instance_agent_client",
+        "ComputeInstanceAgentClient",
+    ),
+    Api.METRICS: ("oci.monitoring", "monitoring_client", "MonitoringClient"),
+    Api.LOGS: ("oci.loggingsearch", "log_search_client", "LogSearchClient"),
 }
 # Answers that say: not done. 503 comes from the service's front door, before any work.
 _REFUSED: Mapping[int, list[str]] = {409: ["IncorrectState", "LockConflict"], 429: [], 503: []}
@@ -235,7 +243,6 @@ class SdkCloud:
         )
 
         config, signer = self._signed_in()
-        module, name = _CLIENTS[api]
         options: dict[str, Any] = {
             "signer": signer,
             "skip_deserialization": True,
@@ -244,7 +251,7 @@ class SdkCloud:
         }
         if api in self._connection.endpoints:
             options["service_endpoint"] = self._connection.endpoints[api]
-        client = getattr(importlib.import_module(module), name)(config, **options)
+        client = client_class(*_CLIENTS[api])(config, **options)
         session = client.base_client.session
         session.trust_env = False  # a variable must not send requests elsewhere
         if self._connection.proxy:

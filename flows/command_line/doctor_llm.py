@@ -14,9 +14,10 @@ from flows.command_line.finding import Finding, Level
 from flows.llm.abilities import AbilityBook
 from flows.llm.assembly import LlmFiles
 from flows.llm.breaker import BreakerState, EndpointBreaker
-from flows.llm.budget import BudgetSpentError, DayLedger, unpriced
+from flows.llm.budget import BudgetSpentError, DayLedger
 from flows.llm.client import LlmClient
 from flows.llm.contract import Unmetered
+from flows.llm.prices import unpriced
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import Budget
 from infrastructure.errors import UiciError

@@ -11,7 +11,7 @@ import flows.quick_structlog  # noqa: F401  # before what imports structlog
 from executors.translator import CommandTranslator
 from flows.command_line.disk_file import in_repository_data, read_regular
 from flows.command_line.folder_tree import FolderTree
-from flows.llm.budget import unpriced
+from flows.llm.prices import unpriced
 from flows.open_executors import desired_state_parser, open_executors
 from flows.platform_operations import PlatformOperations
 from infrastructure.config_loader import (

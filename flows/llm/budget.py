@@ -165,13 +165,6 @@ class DayLedger:
         replace_file(self._path, kept.model_dump_json() + "\n")
 
 
-def unpriced(model: str, prices: Sequence[LlmPrice]) -> str | None:
-    """That no limit in dollars can hold, in words; None: the model has a price."""
-    if any(price.model == model for price in prices):
-        return None
-    return f"{model} has no price: no limit in dollars holds, only those of requests and tokens"
-
-
 # Told of each request: model, tokens (None: no answer told them), dollars if priced.
 OnRequest = Callable[[str, TokenUsage | None, float | None], None]
 

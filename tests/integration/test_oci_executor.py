@@ -764,8 +764,9 @@ context = ExecutorContext("contract", 4, AgentIdentity("a", frozenset()), str)
 executor = connect(connection({world.service.url!r}, Path({str(tmp_path / "config")!r})), context)
 assert "oci" not in sys.modules
 executor.look(boxed("web", "x"), timeout=30)
-assert "oci.container_instances" in sys.modules
-assert "oci.core" not in sys.modules
+loaded = [name for name in sys.modules if name.endswith("_client") and ".of." in name]
+assert [name.rpartition(".")[2] for name in loaded] == ["container_instance_client"], loaded
+assert not {{"oci.core", "oci.container_instances"}} & sys.modules.keys()  # none of their models
 executor.close()
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
