@@ -167,7 +167,13 @@ class GitState:
         return ApprovalStore(self._repository, self._settings, self._commit_files)
 
     def changes(
-        self, desired: DesiredState, targets: Sequence[str], *, limit: int, since: datetime
+        self,
+        desired: DesiredState,
+        targets: Sequence[str],
+        *,
+        limit: int,
+        since: datetime,
+        judged: Collection[str] = (),
     ) -> tuple[DesiredChange, ...]:
         """The newest commits that touched the targets' files, newest first.
 
@@ -176,6 +182,7 @@ class GitState:
             targets: inventory ids; those whose file is not known are passed over.
             limit: at most so many commits.
             since: with time zone; older ones are left out.
+            judged: targets of which it is looked at what each commit changed (`same_for`).
 
         Raises:
             CloneDamagedError: the clone can't be read; the next run mends it.
@@ -187,9 +194,10 @@ class GitState:
             path = desired.files.get(target)
             if path is None:
                 continue
-            touching = self._repository.changes(sha, path, limit=limit, since=since)
-            idle = idle_changes(self._repository, touching, path, self._settings.max_file_bytes)
-            for change in touching:
+            # One more: what the oldest has changed shows only beside the one before it.
+            touching = self._repository.changes(sha, path, limit=limit + 1, since=since)
+            idle = self._idle(touching, path, target) if target in judged else ()
+            for change in touching[:limit]:
                 known = found.get(change.sha, change)
                 same = (target,) if change.sha in idle else ()
                 found[change.sha] = replace(
@@ -198,6 +206,10 @@ class GitState:
                     same_for=(*known.same_for, *same),
                 )
         return tuple(sorted(found.values(), key=lambda c: c.at, reverse=True)[:limit])
+
+    def _idle(self, touching: Sequence[DesiredChange], path: str, target: str) -> Collection[str]:
+        most = self._settings.max_file_bytes
+        return idle_changes(self._repository, touching, path, target=target, max_bytes=most)
 
     # ── pauses ──────────────────────────────────────────────────────────────────
 

@@ -185,8 +185,8 @@ class Runtime:
                 now=self.clock.now,
             ),
             knowledge=reported.knowledge,
-            read_changes=lambda targets, limit, since: self.git.changes(
-                desired, targets, limit=limit, since=since
+            read_changes=lambda targets, limit, since, judged: self.git.changes(
+                desired, targets, limit=limit, since=since, judged=judged
             ),
         )
 

@@ -64,7 +64,7 @@ def install_beside(
                 session.connect(network, new, endpoint)
     except UiciError as exc:
         with job.session() as cleaning:
-            said = last_words(cleaning, new)
+            said = last_words(job, new)
             cleaning.remove(new)
         raise PermanentError(
             f"{job.call.primitive} {job.service.target}: {exc}{in_short(said)};"

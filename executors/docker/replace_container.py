@@ -252,7 +252,7 @@ def _restore(job: Job, old: Container, failure: UiciError, away: _Absence) -> No
             for name in (old.name, new_name(old.name, old.id)):
                 successor = _inspect_or_none(session, name)
                 if successor is not None and successor.id != old.id:
-                    said = said or last_words(session, successor.id)
+                    said = said or last_words(job, successor.id)
                     session.remove(successor.id)
             if _inspect_or_none(session, old.name) is None:
                 session.rename(old.id, old.name)

@@ -20,7 +20,7 @@ from flows.escalation import ESCALATE
 from flows.guard import PASSING_RULES
 from flows.guarding.verdict import Decision, Verdict
 from flows.listener import RunRequest
-from flows.plan import PlannerKind
+from flows.plan import GitChange, PlannerKind
 from flows.reporting.next_steps import remedy_for
 from flows.reporting.proposal_note import ProposalState
 from flows.reporting.sentences import planner, planner_reason
@@ -169,7 +169,8 @@ class _Teller:
         """Commits that have touched its file lately, the newest first."""
         since = self._clock - self._runtime.config.platform.git.retention.reports
         git = self._runtime.git
-        return git.changes(self._seen.desired, [self._target], limit=_CHANGES, since=since)
+        mine = [self._target]
+        return git.changes(self._seen.desired, mine, limit=_CHANGES, since=since, judged=mine)
 
     def _last_try(self) -> str | None:
         """What came of it, while the fault lasts."""
@@ -220,7 +221,7 @@ class _Teller:
     def _needed(self) -> Iterator[str]:
         """What only a person can do, whether or not anybody was told of it."""
         failed, case = self._last_try(), self._case()
-        ways = f"{self._in_git()}, or mend it by hand or by {self._by_hand(case)}"
+        ways = f"{self._in_git(case)}, or mend it by hand or by {self._by_hand(case)}"
         if self._condition(ConditionType.STALLED) is not None:
             last = self._status.last_incident if self._status is not None else None
             known = last.diagnosis.rstrip(".") if last is not None else ""
@@ -241,17 +242,22 @@ class _Teller:
         if self._unseen():
             yield "it can't be seen, so nobody keeps it alive: uici doctor tells what to mend"
 
-    def _in_git(self) -> str:
-        """What a commit could do about it."""
+    def _in_git(self, case: Case | None) -> str:
+        """What a commit could do about it: the one that the dossier names, if there is one."""
+        known = case.evidence.git_change if case is not None else self._stalled_by()
+        if known is None or not known.commit:
+            return "change its desired state"
+        return f"revert {known.by} or change its desired state"
+
+    def _stalled_by(self) -> GitChange | None:
+        """Where nothing is planned any more: by what the status tells alone."""
         status, service = self._status, self._service
         if status is None or service is None:
-            return "change its desired state"
+            return None
         broke = status.broke_with(service.spec_digest)
         changes = self._changes() if broke or status.behind(service.spec_digest) else ()
-        commit = suspect(changes, self._target, status if broke else None)
-        if commit is None:
-            return "change its desired state"
-        return f"revert commit {commit.sha[:_SHA]} by {commit.author} or change its desired state"
+        commit = suspect(changes, self._target, status.not_well_since if broke else None)
+        return GitChange(commit.sha[:_SHA], commit.author) if commit is not None else None
 
     def _by_hand(self, case: Case | None) -> str:
         """The command that does what would be done, or mends what is wrong now."""

@@ -10,7 +10,7 @@ makes lines of it; `flows.plan` holds the result, planners and reports use it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -31,7 +31,7 @@ from flows.dossier.entries import (
     need_entries,
 )
 from flows.dossier.facts import Fact, Rank
-from flows.dossier.git_news import git_facts, news_of_git
+from flows.dossier.git_news import git_facts, git_news, news_of_git
 from flows.dossier.log_digest import Digest
 from flows.dossier.past import Learned, nothing_learned
 from flows.dossier.patterns import MATCHED_GROUPS, Line, find_patterns
@@ -48,13 +48,15 @@ from infrastructure.operations import OperationCall
 from infrastructure.redaction import Redactor
 from infrastructure.service import Service
 
-# Targets, how many at most, not older than → newest first.
-ReadChanges = Callable[[Sequence[str], int, datetime], Sequence[DesiredChange]]
+# Targets, how many at most, not older than, of which it matters what each changed → newest first.
+ReadChanges = Callable[[Sequence[str], int, datetime, Collection[str]], Sequence[DesiredChange]]
 
 
-def no_changes(targets: Sequence[str], limit: int, since: datetime) -> Sequence[DesiredChange]:
+def no_changes(
+    targets: Sequence[str], limit: int, since: datetime, judged: Collection[str]
+) -> Sequence[DesiredChange]:
     """For a world without Git."""
-    del targets, limit, since
+    del targets, limit, since, judged
     return ()
 
 
@@ -108,7 +110,7 @@ def collect_evidence(
         patience=limits.pattern_timeout,
     )
     remarks += given_up
-    commits, failed = _read_changes(read_changes, scope)
+    commits, failed = _read_changes(read_changes, scope, statuses.get(incident.root))
     deed = ended_by(scope, statuses.get(incident.root), answers)
     git_change = news_of_git(scope, statuses.get(incident.root), commits, deed)
     failed += git_facts(scope, git_change)
@@ -127,12 +129,14 @@ def collect_evidence(
 
 
 def _read_changes(
-    read_changes: ReadChanges, scope: Scope
+    read_changes: ReadChanges, scope: Scope, status: TargetStatus | None
 ) -> tuple[Sequence[DesiredChange], tuple[Fact, ...]]:
     limits = scope.limits
     since = scope.observation.taken_at - limits.changes_within
     try:
-        found = read_changes(scope.targets, limits.changes, since) if limits.changes else ()
+        # What each commit has changed is worth a look only where one may be behind the fault.
+        judged = () if git_news(scope, status) is None else (scope.incident.root,)
+        found = read_changes(scope.targets, limits.changes, since, judged) if limits.changes else ()
     except UiciError as exc:
         return (), (Fact(Rank.UNKNOWN, "", f"desired state's history: not available: {exc}"),)
     return found, ()

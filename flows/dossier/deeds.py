@@ -8,7 +8,7 @@ itself, or that the host kills, leaves no such record, and nothing is said of it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flows.dossier.changes import events_since, moment_of
@@ -18,6 +18,11 @@ from flows.plan import EngineDeed
 from flows.reporting.incident_result import IncidentResult
 from flows.reporting.status import TargetStatus
 from infrastructure.drift_kinds import DriftKind
+
+# Signals that end a process unless it minds them; of another the exit code has to tell.
+_ENDING = frozenset({"2", "3", "6", "9", "15"})
+_BY_SIGNAL = 128
+_AT_ONCE = timedelta(seconds=5)  # within which an engine removes what was started with --rm
 
 _KILL, _STOP, _DIE, _DESTROY = "kill", "stop", "die", "destroy"  # of Docker Engine's API
 _START = "start"
@@ -49,7 +54,7 @@ def _deed(events: Sequence[Mapping[str, Any]], *, gone: bool) -> Mapping[str, An
     for place in range(len(events) - 1, -1, -1):
         action = events[place].get("action")
         if gone and action == _DESTROY:
-            return events[place]
+            return None if _removed_itself(events[:place], events[place]) else events[place]
         if not gone and action == _START:
             return None
         if not gone and action == _DIE:
@@ -63,7 +68,24 @@ def _killed(
     """The signal that it died of, sent through the engine since it was started."""
     own = [event for event in before if event.get("instance") == died.get("instance")]
     ends = [event for event in own if event.get("action") in (_KILL, _START)][-1:]
-    return next((event for event in ends if event.get("action") == _KILL), None)
+    return next((e for e in ends if e.get("action") == _KILL and _ends(e, died)), None)
+
+
+def _ends(kill: Mapping[str, Any], died: Mapping[str, Any]) -> bool:
+    signal = str(kill.get("signal") or "")
+    if not signal or signal in _ENDING:
+        return True
+    return signal.isdigit() and str(died.get("exitCode")) == str(_BY_SIGNAL + int(signal))
+
+
+def _removed_itself(before: Sequence[Mapping[str, Any]], gone: Mapping[str, Any]) -> bool:
+    """Whether it ended by itself just before: it may have been started with --rm."""
+    own = [event for event in before if event.get("instance") == gone.get("instance")]
+    place = next((n for n in reversed(range(len(own))) if own[n].get("action") == _DIE), None)
+    if place is None or _killed(own[:place], own[place]) is not None:
+        return False
+    died, removed = moment_of(own[place]), moment_of(gone)
+    return died is None or removed is None or removed - died < _AT_ONCE
 
 
 def _words(event: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ was last in sync, and last well; the planners and reports make words of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from flows.dossier.entries import Scope
 from flows.dossier.facts import Fact, Rank
@@ -35,10 +36,16 @@ def news_of_git(
     than a commit does.
     """
     root = scope.incident.root
-    news = _news(scope, status)
-    if news is None or (news is not News.AHEAD and deed is not None):
+    drifts = [drift for drift in scope.incident.drifts if drift.target == root]
+    gone = any(drift.kind is DriftKind.MISSING for drift in drifts)
+    news = git_news(scope, status)
+    if news is None or (deed is not None and (gone or news is not News.AHEAD)):
         return None
-    newest = suspect(commits, root, status if news is News.BROKE else None)
+    seen = status.not_well_since if status is not None and news is News.BROKE else None
+    newest = suspect(commits, root, seen)
+    began = min((drift.since for drift in drifts if drift.since), default=None)
+    if newest is not None and news is News.BROKE and began is not None and newest.at > began:
+        return None  # it came after the fault, and one before it was carried out
     if newest is None:
         # Of one that nobody knows there is nothing to tell where all was well with it.
         return GitChange(news=news) if status is not None and news is not News.LATER else None
@@ -46,7 +53,8 @@ def news_of_git(
     return GitChange(newest.sha[:_SHA], author, subject, news)
 
 
-def _news(scope: Scope, status: TargetStatus | None) -> News | None:
+def git_news(scope: Scope, status: TargetStatus | None) -> News | None:
+    """How a change of Git and the root's fault lie in time; None: Git tells nothing of it."""
     root = scope.incident.root
     kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
     if status is None:
@@ -77,20 +85,17 @@ def _first_since_change(status: TargetStatus, digest: str) -> bool:
 
 
 def suspect(
-    commits: Sequence[DesiredChange], target: str, status: TargetStatus | None
+    commits: Sequence[DesiredChange], target: str, fault: datetime | None
 ) -> DesiredChange | None:
-    """The newest commit that changed what its file declares; None: none is known.
+    """The newest commit that changed what its file declares of the target; None: none is known.
 
     Args:
         commits: newest first.
         target: inventory id.
-        status: where the commit has to be older than the fault; None: any will do.
+        fault: when it was first seen: the commit has to be older; None: any will do.
     """
-    mine = [c for c in commits if target in c.targets]
-    telling = [c for c in mine if target not in c.same_for] or mine
-    since = status.not_well_since if status is not None else None
-    before = [c for c in telling if since is None or c.at <= since]
-    return next(iter(before or telling), None)
+    telling = (c for c in commits if target in c.targets and target not in c.same_for)
+    return next((c for c in telling if fault is None or c.at <= fault), None)
 
 
 def git_facts(scope: Scope, change: GitChange | None) -> tuple[Fact, ...]:

@@ -56,6 +56,8 @@ API_ERRORS = (httpx.HTTPError, PrefectException, TimeoutError, ValueError, OSErr
 _REQUEST_SECONDS = 20.0
 # One may be the API's bad moment; the run's end waits for so many in a row.
 _MAX_FAILURES = 2
+# A refusal that whatever follows will get, too: signed out, forbidden, too slow, too much.
+_TO_ALL = frozenset({401, 403, 408, 429})
 _LOG_BATCH = 100  # lines a request; Prefect refuses bodies of more than a megabyte
 
 Send = Callable[["PrefectClient"], Awaitable[object]]
@@ -98,7 +100,8 @@ class Outbox:
             flow_run_id=self.flow_run_id,
             task_run_id=task_run_id,
         )
-        self._loop.call_soon_threadsafe(self._lines.append, line)
+        # Which list it is, is known on the loop only: sending a batch replaces it.
+        self._loop.call_soon_threadsafe(lambda: self._lines.append(line))
 
     async def close(self) -> None:
         """Send what is left; returns when it is sent or given up."""
@@ -138,7 +141,7 @@ class Outbox:
 
 def _refused(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.is_client_error
+        return error.response.is_client_error and error.response.status_code not in _TO_ALL
     return isinstance(error, ObjectNotFound)
 
 

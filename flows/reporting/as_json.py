@@ -174,7 +174,9 @@ def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> 
         "result": report.result,
         "summary": report.summary,
         "notSent": report.not_sent if report.result is not IncidentResult.RECOVERED else "",
-        "faultToRecoverySeconds": fault_seconds(report) if begins_known(report) else None,
+        "faultToRecoverySeconds": _milliseconds(fault_seconds(report))
+        if begins_known(report)
+        else None,
         "drifts": [_drift(drift) for drift in incident.drifts[:_DRIFTS]],
         "driftsLeftOut": max(0, len(incident.drifts) - _DRIFTS) or None,
         "evidence": _evidence(report.evidence),
@@ -184,7 +186,7 @@ def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> 
         "verification": verification
         and {
             "result": verification.result,
-            "seconds": verification.seconds,
+            "seconds": _milliseconds(verification.seconds),
             "checks": [
                 {"target": c.target, "name": c.name, "state": c.state, "detail": c.detail}
                 for c in verification.checks
@@ -278,7 +280,7 @@ def _operation(outcome: OperationOutcome, output: Any) -> dict[str, Any]:
         "parameters": outcome.call.parameters,
         "status": outcome.status,
         "startedAt": outcome.started_at,
-        "seconds": outcome.seconds,
+        "seconds": _milliseconds(outcome.seconds),
         "changed": outcome.changed,
         "nativeIds": outcome.native_ids,
         "output": output,
@@ -303,14 +305,19 @@ def _lean(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}
 
 
+def _milliseconds(seconds: float | None) -> float | None:
+    """Nobody needs more, and Git keeps every digit for ever."""
+    return None if seconds is None else round(seconds, 3)
+
+
 def _jsonable(value: Any) -> Any:  # noqa: PLR0911  # one return a type reads best
     match value:
         case Enum():
             return value.value
         case bool() | int() | None:
             return value
-        case float():  # seconds to a millisecond; what is smaller is a price
-            return round(value, 3 if value >= 0.01 else 6)
+        case float():
+            return round(value, 6)
         case Exact():
             return str(value)
         case str():

@@ -6,7 +6,7 @@ Who looks for the commit behind a fault must not be led to one of them. Neighbou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,13 +16,19 @@ from infrastructure.yaml_source import parse_yaml
 
 
 def idle_changes(
-    repository: Repository, changes: Sequence[DesiredChange], path: str, max_bytes: int
+    repository: Repository,
+    changes: Sequence[DesiredChange],
+    path: str,
+    *,
+    target: str,
+    max_bytes: int,
 ) -> frozenset[str]:
-    """Those of the newest commits that changed nothing, up to the first that did.
+    """Those of the newest commits that changed nothing of a target, up to the first that did.
 
     Args:
         repository: the clone.
         changes: commits that touched the file, newest first. Of the oldest nothing is known.
+        target: its inventory id; a file may declare several.
         path: the file.
         max_bytes: a larger file is not looked into.
 
@@ -30,21 +36,30 @@ def idle_changes(
         TemporaryError: the clone can't be read now; `CloneDamagedError`: it is damaged.
     """
     idle: set[str] = set()
-    for change, before in pairwise(changes):
-        now, then = (_declared(repository, c.sha, path, max_bytes) for c in (change, before))
+    said = ((c.sha, _declared(repository, c.sha, path, target, max_bytes)) for c in changes)
+    for (sha, now), (_, then) in pairwise(said):
         if now is None or now != then:
             break
-        idle.add(change.sha)
+        idle.add(sha)
     return frozenset(idle)
 
 
-def _declared(repository: Repository, sha: str, path: str, max_bytes: int) -> list[Any] | None:
-    """What the file says at a commit; None: that can't be told."""
+def _declared(
+    repository: Repository, sha: str, path: str, target: str, max_bytes: int
+) -> list[Any] | None:
+    """What the file says of a target at a commit, or all of it; None: that can't be told."""
     blob = repository.tree(sha, [path]).files.get(path)
     if blob is None or blob.size > max_bytes:
         return None
     content = repository.read([blob.sha])[blob.sha]
     try:
-        return [document.data for document in parse_yaml(content, file=path, max_bytes=max_bytes)]
+        said = [document.data for document in parse_yaml(content, file=path, max_bytes=max_bytes)]
     except InvalidInputError:
         return None
+    name = target.rpartition("/")[2]
+    return [data for data in said if _name(data) == name] or said
+
+
+def _name(document: Any) -> Any:
+    metadata = document.get("metadata") if isinstance(document, Mapping) else None
+    return metadata.get("name") if isinstance(metadata, Mapping) else None

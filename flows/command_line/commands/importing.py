@@ -57,7 +57,7 @@ def docker(
     """
     from flows.command_line.import_docker import import_docker  # noqa: PLC0415 - see flows.cli
 
-    loaded = load(config, stateless=True)
+    loaded = load(config, stateless=True, quiet=True)
     _import(
         lambda wanted: import_docker(loaded, wanted, _identity(loaded), names=names or ()),
         loaded,
@@ -89,7 +89,7 @@ def compose(
     """
     from flows.command_line.import_compose import import_compose  # noqa: PLC0415 - see flows.cli
 
-    loaded = load(config, stateless=True)
+    loaded = load(config, stateless=True, quiet=True)
     limit = loaded.platform.git.max_file_bytes
     _import(
         lambda wanted: import_compose(file, wanted, max_bytes=limit, project=project),
@@ -120,7 +120,7 @@ def kubernetes(
         import_kubernetes,
     )
 
-    loaded = load(config, stateless=True)
+    loaded = load(config, stateless=True, quiet=True)
     _import(
         lambda wanted: import_kubernetes(loaded, wanted, _identity(loaded), names=names or ()),
         loaded,

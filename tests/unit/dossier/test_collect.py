@@ -363,7 +363,7 @@ def test_commits_and_events_are_told_newest_first_and_clean() -> None:
     }
     asked: list[tuple[tuple[str, ...], int, datetime]] = []
 
-    def read(targets: Any, limit: int, since: datetime) -> tuple[DesiredChange, ...]:
+    def read(targets: Any, limit: int, since: datetime, _: Any) -> tuple[DesiredChange, ...]:
         asked.append((tuple(targets), limit, since))
         return (_change(1, f"raise memory {SECRET}"), _change(15, "\u202eback"))
 

@@ -83,6 +83,25 @@ def told(evidence: Evidence) -> str:
         ((event(5, "die", exitCode="137"),), DriftKind.STOPPED, ""),
         # The signal was no end: it was started again, and then ended by itself.
         ((*KILLED, event(6, "start"), event(9, "die", exitCode="1")), DriftKind.STOPPED, ""),
+        # A signal that asks for something else, and an end of its own.
+        ((event(4, "kill", signal="10"), event(5, "die", exitCode="7")), DriftKind.STOPPED, ""),
+        (
+            (event(4, "kill", signal="10"), event(5, "die", exitCode="138")),
+            DriftKind.STOPPED,
+            "killed through the Docker API (signal 10)",
+        ),
+        # Started with --rm, it ended by itself, and its engine cleared up.
+        (
+            (event(5, "die", exitCode="1"), event(6, "destroy")),
+            DriftKind.MISSING,
+            "",
+        ),
+        # What had ended long ago, somebody removed.
+        (
+            (event(5, "die", exitCode="1"), event(55, "destroy")),
+            DriftKind.MISSING,
+            "removed through the Docker API",
+        ),
         # A signal to another instance.
         (({**KILLED[0], "instance": "shop-2"}, KILLED[1]), DriftKind.STOPPED, ""),
         # It runs, and is sick: who stopped it once does not matter.

@@ -18,7 +18,8 @@ def sent(outcomes: str) -> tuple[list[int], list[str]]:
     """Which of the requests arrived, and what was told.
 
     Args:
-        outcomes: a letter each: "." is taken, "x" fails, "4" is refused as a wrong request.
+        outcomes: a letter each: "." is taken, "x" fails, "4" is refused as a wrong request,
+            "1" because nobody is signed in.
     """
     arrived: list[int] = []
 
@@ -29,9 +30,9 @@ def sent(outcomes: str) -> tuple[list[int], list[str]]:
             arrived.append(number)
             if outcomes[number] == "x":
                 raise OSError("database is locked")
-            if outcomes[number] == "4":
+            if outcomes[number] in "14":
                 asked = httpx.Request("POST", "http://localhost/task_runs/1/set_state")
-                answer = httpx.Response(404, request=asked)
+                answer = httpx.Response({"1": 401, "4": 404}[outcomes[number]], request=asked)
                 raise httpx.HTTPStatusError("not found", request=asked, response=answer)
 
         for number in range(len(outcomes)):
@@ -51,6 +52,7 @@ def sent(outcomes: str) -> tuple[list[int], list[str]]:
         ("x..", 3, ["prefect_request_failed"]),
         ("x.x.", 4, ["prefect_request_failed"] * 2),
         ("x44.", 4, ["prefect_request_failed"] * 3),  # what needs the first can't be there
+        ("11..", 2, ["prefect_request_failed", "prefect_unreachable"]),
         (".xx...", 3, ["prefect_request_failed", "prefect_unreachable"]),
     ],
 )

@@ -183,6 +183,34 @@ def test_a_commit_that_came_after_the_fault_is_not_the_suspect(world: LoopWorld)
     assert found.evidence.git_change.commit == sha[:10]
 
 
+def test_a_commit_after_the_end_of_the_process_is_no_suspect(world: LoopWorld) -> None:
+    world.engine.named("shop").end(1)
+    time.sleep(1.1)  # Git tells seconds
+    world.commit("a word for alerts", shop=moved_probe("/healthz"))
+    found = incident(world)
+    assert found.evidence.git_change is None
+    assert "well until" not in told(found)
+
+
+def test_a_change_of_another_service_in_the_same_file_is_no_suspect(world: LoopWorld) -> None:
+    sha = world.commit("ask elsewhere", shop=moved_probe("/healthz"))
+    world.commit("till", shop=f"{moved_probe('/healthz')}---\n{service_yaml('till')}")
+    hang(world)
+    found = next(i for i in world.run().incidents if i.incident.root.endswith("/shop"))
+    assert found.evidence.git_change is not None
+    assert found.evidence.git_change.commit == sha[:10]
+
+
+def test_where_only_comments_are_known_no_commit_is_named(world: LoopWorld) -> None:
+    world.commit("ask elsewhere", shop=moved_probe("/healthz"))
+    for number in range(world.config.platform.evidence.changes + 1):
+        world.commit(f"note {number}", shop=f"# {number}\n" + moved_probe("/healthz"))
+    hang(world)
+    found = incident(world)
+    assert found.evidence.git_change is not None
+    assert not found.evidence.git_change.commit
+
+
 def test_a_comment_is_no_suspect(world: LoopWorld) -> None:
     sha = world.commit("ask elsewhere", shop=moved_probe("/healthz"))
     world.commit("a word for people", shop="# note\n" + moved_probe("/healthz"))
