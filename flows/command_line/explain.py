@@ -133,6 +133,8 @@ class _Teller:
         yield f"Git says {desired.revision}{image}"
         if desired.stale:
             yield f"that may be old: {desired.stale}"
+        if desired.refused_revision:
+            yield f"that is the last good one: {desired.refused_revision} is refused"
         drifts = [d for d in self._seen.comparison.drifts if d.target == self._target]
         pending = [d for d in self._seen.comparison.pending if d.target == self._target]
         for drift in (*drifts, *pending)[:_DRIFTS]:
@@ -212,6 +214,9 @@ class _Teller:
         for each in asked:
             if each.request.target == self._target:
                 yield approve.short(each, self._clock)
+        if problems := self._seen.desired.problems:
+            more = f" (+{len(problems) - 1} more)" if len(problems) > 1 else ""
+            yield f"the newest commit of Git is refused, mend it: {problems[0]}{more}"
         yield from self._needed()
         for note in reported.proposals.values():
             if note.target == self._target and note.state is ProposalState.OPEN:

@@ -82,9 +82,12 @@ def in_others_words(text: str) -> str:
 def in_report(markdown: str) -> str:
     """The same for a report, in a terminal or a pipe: of its own commands, which are code.
 
-    What a service said stands in fences or has its backticks escaped.
+    What a service said stands in fences or has its backticks escaped. Of sentences those
+    commands are completed that nobody but UICI writes so.
     """
-    return outside_fences(markdown, lambda line: _SPAN.sub(lambda found: here(found[0]), line))
+    return outside_fences(
+        markdown, lambda line: in_others_words(_SPAN.sub(lambda found: here(found[0]), line))
+    )
 
 
 def outside_fences(markdown: str, change: Callable[[str], str]) -> str:

@@ -21,6 +21,7 @@ from flows.reporting.outputs import answer_lines
 from flows.reporting.run_summary import quiet_name
 from flows.reporting.sentences import (
     TELL,
+    besides_refused,
     by_hand,
     counted,
     ending,
@@ -112,7 +113,9 @@ def _title(report: RunReport, redact: Redact, put: Put) -> str:
         told = only is not None and only.result is IncidentResult.ESCALATED and not only.not_sent
         return f"# {_whole(text)}" if told else f"# {_whole(text)} → {tail}"
     if report.desired.refused_revision:
-        return "# Desired state refused: the last good revision stays in force"
+        left = put(besides_refused(report), 300)
+        beside = f"; {put(quiet_name(report))} → {left}" if left else ""
+        return f"# Desired state refused: the last good revision stays in force{beside}"
     if report.errors:
         return f"# Error: {put(report.errors[0], 300)}"
     return f"# {put(quiet_name(report))} → {tail}"

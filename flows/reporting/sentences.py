@@ -33,6 +33,7 @@ from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome
 
 NOTHING_WAITS = "nothing waits for a person"
+_REFUSED = "the desired state was refused"
 
 _SHOWN = 2  # values in a headline; the table has them all
 _NAMES = 3
@@ -404,6 +405,11 @@ def ending(report: RunReport) -> str:
     return next(_left(report), NOTHING_WAITS)
 
 
+def besides_refused(report: RunReport) -> str:
+    """What else is left where desired state was refused; empty: nothing."""
+    return next((text for text in _left(report) if text != _REFUSED), "")
+
+
 def _left(report: RunReport) -> Iterator[str]:
     incidents = worst_first(report.incidents)
     yield from (text for incident in incidents if (text := remains(incident)))
@@ -418,7 +424,7 @@ def _left(report: RunReport) -> Iterator[str]:
     if report.comparison.own_alerts:
         yield f"{report.comparison.own_alerts[0].name} fires about UICI itself: a person is needed"
     if report.desired.refused_revision:
-        yield "the desired state was refused"
+        yield _REFUSED
     if report.proposals:
         more = len(report.proposals) - 1
         yield f"a proposal waits: {proposal_words(report.proposals[0])}" + (

@@ -114,9 +114,11 @@ def test_what_others_wrote_is_left_but_for_our_own_commands() -> None:
 def test_of_a_report_only_its_commands_are_completed() -> None:
     remember(Path("ops"), None)
     quoted = "Summary: somebody wrote uici run start web\n```\nlog: `uici status`\n```"
-    report = f"{quoted}\nand \\`uici status\\`\n- `uici status -t local/web`"
+    waits = "**Waits for you:** web: uici approve 0123456789ab allows it"
+    report = f"{quoted}\nand \\`uici status\\`\n{waits}\n- `uici status -t local/web`"
     assert in_report(report).splitlines() == [
-        *report.splitlines()[:-1],
+        *report.splitlines()[:-2],
+        "**Waits for you:** web: uici approve --config ops 0123456789ab allows it",
         "- `uici status --config ops -t local/web`",
     ]
 

@@ -316,6 +316,14 @@ def test_an_engine_that_is_silent_is_unknown_and_recovers_by_itself(world: LoopW
     assert world.engine.calls == []
 
 
+def test_a_refused_state_hides_no_engine_that_is_away(world: LoopWorld) -> None:
+    world.commit(market_gateway="kind: Nothing\n")
+    world.engine.broken = TemporaryError("connection refused")
+    title = render_markdown(world.run()).splitlines()[0]
+    assert title.startswith("# Desired state refused: the last good revision stays in force; ")
+    assert "unknown 2 of 2 targets → not known: " in title
+
+
 def test_a_run_that_names_an_unknown_target_is_refused_with_the_known_ones(
     world: LoopWorld,
 ) -> None:
