@@ -222,8 +222,7 @@ class UniversalInfrastructureInterface:
             finished_at=self._clock(),
             changed=progress.changed or isinstance(error, TakenBackError),
             native_ids=progress.native_ids,
-            output=(error.output if isinstance(error, TakenBackError) else None)
-            or progress.output,
+            output=(error.output if isinstance(error, TakenBackError) else None) or progress.output,
             error="" if error is None else " ".join(str(error).split()),
             remedy=getattr(error, "remedy", ""),
             permanent=isinstance(error, PermanentError),
