@@ -66,7 +66,7 @@ from flows.repository.contract import (
     Repository,
     Tips,
 )
-from flows.repository.idle_changes import idle_changes
+from flows.repository.judged_changes import JudgedChanges, judge_changes
 from flows.repository.memory import StoredReport, find_report, newest_runs, read_memory
 from flows.repository.mending import Mending
 from flows.repository.page_store import PageStore
@@ -182,7 +182,8 @@ class GitState:
             targets: inventory ids; those whose file is not known are passed over.
             limit: at most so many commits.
             since: with time zone; older ones are left out.
-            judged: targets of which it is looked at what each commit changed (`same_for`).
+            judged: targets of which it is looked at what each commit meant (`same_for`,
+                `refused_for`).
 
         Raises:
             CloneDamagedError: the clone can't be read; the next run mends it.
@@ -196,20 +197,28 @@ class GitState:
                 continue
             # One more: what the oldest has changed shows only beside the one before it.
             touching = self._repository.changes(sha, path, limit=limit + 1, since=since)
-            idle = self._idle(touching, path, target) if target in judged else ()
+            meant = self._judge(touching, path, target) if target in judged else JudgedChanges()
             for change in touching[:limit]:
                 known = found.get(change.sha, change)
-                same = (target,) if change.sha in idle else ()
+                same = (target,) if change.sha in meant.idle else ()
+                refused = (target,) if change.sha in meant.refused else ()
                 found[change.sha] = replace(
                     known,
                     targets=(*known.targets, target),
                     same_for=(*known.same_for, *same),
+                    refused_for=(*known.refused_for, *refused),
                 )
         return tuple(sorted(found.values(), key=lambda c: c.at, reverse=True)[:limit])
 
-    def _idle(self, touching: Sequence[DesiredChange], path: str, target: str) -> Collection[str]:
-        most = self._settings.max_file_bytes
-        return idle_changes(self._repository, touching, path, target=target, max_bytes=most)
+    def _judge(self, touching: Sequence[DesiredChange], path: str, target: str) -> JudgedChanges:
+        return judge_changes(
+            self._repository,
+            touching,
+            path,
+            target=target,
+            max_bytes=self._settings.max_file_bytes,
+            refused=self._revisions.is_refused,
+        )
 
     # ── pauses ──────────────────────────────────────────────────────────────────
 

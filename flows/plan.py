@@ -182,13 +182,15 @@ class GitChange:
     """Desired state is another than the one that the target was last in sync, or well, with.
 
     The commit that made it so, cleaned and redacted; `commit` is empty where none is known.
-    Author and subject are anybody's words.
+    Author and subject are anybody's words. `accepted_with`: it was refused alone; the newer
+    commits, oldest first, of which the last brought it into force.
     """
 
     commit: str = ""
     author: str = ""
     subject: str = ""
     news: News = News.AHEAD
+    accepted_with: tuple[str, ...] = ()
 
     @property
     def by(self) -> str:
@@ -198,7 +200,18 @@ class GitChange:
     @property
     def told(self) -> str:
         """`commit f8375ee444 by Ann: shop-web 9`; empty: no commit is known."""
-        return f"commit {self.commit} by {self.author}: {self.subject}" if self.commit else ""
+        return f"{self.by}: {self.subject}{self.in_force_with}" if self.commit else ""
+
+    @property
+    def in_force_with(self) -> str:
+        """` (it was refused until commit 9ab01cd311)`: what a revert must not leave; or empty."""
+        more = " and ".join(self.accepted_with)
+        return f" (it was refused until commit {more})" if more else ""
+
+    @property
+    def to_revert(self) -> str:
+        """`commit 9ab01cd311, then f8375ee444`: newest first, where a commit is known."""
+        return f"commit {', then '.join((*reversed(self.accepted_with), self.commit))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from flows.cases import Case
 from flows.command_line import approve, output
 from flows.command_line.preview import Preview, preview
 from flows.comparison.drift import Drift, HealthStatus, Sync
-from flows.dossier.git_news import suspect
+from flows.dossier.git_news import change_of, suspects
 from flows.escalation import ESCALATE
 from flows.guard import PASSING_RULES
 from flows.guarding.verdict import Decision, Verdict
 from flows.listener import RunRequest
-from flows.plan import GitChange, PlannerKind
+from flows.plan import GitChange, News, PlannerKind
 from flows.reporting.next_steps import remedy_for
 from flows.reporting.proposal_note import ProposalState
 from flows.reporting.sentences import planner, planner_reason
@@ -252,7 +252,8 @@ class _Teller:
         known = case.evidence.git_change if case is not None else self._stalled_by()
         if known is None or not known.commit:
             return "change its desired state"
-        return f"revert {known.by} or change its desired state"
+        by = f" by {known.author}" if known.author else ""
+        return f"revert {known.to_revert}{by} or change its desired state"
 
     def _stalled_by(self) -> GitChange | None:
         """Where nothing is planned any more: by what the status tells alone."""
@@ -261,8 +262,8 @@ class _Teller:
             return None
         broke = status.broke_with(service.spec_digest)
         changes = self._changes() if broke or status.behind(service.spec_digest) else ()
-        commit = suspect(changes, self._target, status.not_well_since if broke else None)
-        return GitChange(commit.sha[:_SHA], commit.author) if commit is not None else None
+        found = suspects(changes, self._target, status.not_well_since if broke else None)
+        return change_of(found, News.BROKE if broke else News.AHEAD) if found else None
 
     def _by_hand(self, case: Case | None) -> str:
         """The command that does what would be done, or mends what is wrong now."""

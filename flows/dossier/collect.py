@@ -111,7 +111,7 @@ def collect_evidence(
     )
     remarks += given_up
     commits, failed = _read_changes(read_changes, scope, statuses.get(incident.root))
-    deed = ended_by(scope, statuses.get(incident.root), answers)
+    deed = ended_by(scope, statuses, answers)
     git_change = news_of_git(scope, statuses.get(incident.root), commits, deed)
     failed += git_facts(scope, git_change)
     names = tuple(dict.fromkeys(match.name for match in matches))

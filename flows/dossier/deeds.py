@@ -7,7 +7,7 @@ itself, or that the host kills, leaves no such record, and nothing is said of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from flows.dossier.entries import Scope
 from flows.dossier.reads import EVENTS, Answer
 from flows.plan import EngineDeed
 from flows.reporting.incident_result import IncidentResult
-from flows.reporting.status import TargetStatus
+from flows.reporting.status import PastIncident, TargetStatus
 from infrastructure.drift_kinds import DriftKind
 
 # Signals that end a process unless it minds them; of another the exit code has to tell.
@@ -29,9 +29,15 @@ _START = "start"
 
 
 def ended_by(
-    scope: Scope, status: TargetStatus | None, answers: Sequence[Answer]
+    scope: Scope, statuses: Mapping[str, TargetStatus], answers: Sequence[Answer]
 ) -> EngineDeed | None:
-    """What somebody had the engine do, since all was well; None: nothing tells."""
+    """What somebody had the engine do, since all was well; None: nothing tells.
+
+    Args:
+        scope: the incident's.
+        statuses: of all targets: what was done to the root may stand in another's.
+        answers: of the engine.
+    """
     root = scope.incident.root
     kinds = {drift.kind for drift in scope.incident.drifts if drift.target == root}
     if kinds.isdisjoint({DriftKind.MISSING, DriftKind.STOPPED}):
@@ -44,9 +50,9 @@ def ended_by(
     event = _deed(found, gone=DriftKind.STOPPED not in kinds)
     if event is None or (at := moment_of(event)) is None:
         return None
-    if status is not None and not _ours_are_over(status, at):
+    if not _ours_are_over(statuses, root, at):
         return None  # it may have been one of the loop's own tries
-    return EngineDeed(scope.line(_words(event, found)), at, not_ours=status is not None)
+    return EngineDeed(scope.line(_words(event, found)), at, not_ours=root in statuses)
 
 
 def _deed(events: Sequence[Mapping[str, Any]], *, gone: bool) -> Mapping[str, Any] | None:
@@ -97,11 +103,22 @@ def _words(event: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str
     return f"{verb} through the Docker API" + (f" (signal {signal})" if signal else "")
 
 
-def _ours_are_over(status: TargetStatus, at: datetime) -> bool:
+def _ours_are_over(statuses: Mapping[str, TargetStatus], root: str, at: datetime) -> bool:
     """Whether every try of this installation's had ended, and all was well after it, before."""
-    well = status.last_well
-    return status.attempts is None and all(
+    own = statuses.get(root)
+    well = own.last_well if own is not None else None
+    if own is not None and own.attempts is not None:
+        return False
+    return all(
         past.at <= at
         and (past.result == IncidentResult.RECOVERED or (well is not None and past.at <= well))
-        for past in status.history
+        for past in _tries(statuses, root)
     )
+
+
+def _tries(statuses: Mapping[str, TargetStatus], root: str) -> Iterator[PastIncident]:
+    """Past incidents in which something was, or may have been, done to the root."""
+    for target, status in statuses.items():
+        for past in status.history:
+            if target == root or any(step.target == root for step in past.steps):
+                yield past

@@ -7,8 +7,9 @@ was last in sync, and last well; the planners and reports make words of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import takewhile
 
 from flows.dossier.entries import Scope
 from flows.dossier.facts import Fact, Rank
@@ -42,15 +43,14 @@ def news_of_git(
     if news is None or (deed is not None and (gone or news is not News.AHEAD)):
         return None
     seen = status.not_well_since if status is not None and news is News.BROKE else None
-    newest = suspect(commits, root, seen)
+    found = suspects(commits, root, seen)
     began = min((drift.since for drift in drifts if drift.since), default=None)
-    if newest is not None and news is News.BROKE and began is not None and newest.at > began:
+    if found and news is News.BROKE and began is not None and found[0].at > began:
         return None  # it came after the fault, and one before it was carried out
-    if newest is None:
+    if not found:
         # Of one that nobody knows there is nothing to tell where all was well with it.
         return GitChange(news=news) if status is not None and news is not News.LATER else None
-    author, subject = scope.line(newest.author), scope.line(newest.subject)
-    return GitChange(newest.sha[:_SHA], author, subject, news)
+    return change_of(found, news, scope.line)
 
 
 def git_news(scope: Scope, status: TargetStatus | None) -> News | None:
@@ -84,18 +84,40 @@ def _first_since_change(status: TargetStatus, digest: str) -> bool:
     )
 
 
-def suspect(
+def suspects(
     commits: Sequence[DesiredChange], target: str, fault: datetime | None
-) -> DesiredChange | None:
-    """The newest commit that changed what its file declares of the target; None: none is known.
+) -> tuple[DesiredChange, ...]:
+    """The newest commit that changed what is declared of the target, and brought it into force.
+
+    Before it, newest first, stand those that were refused until then. Empty: none is known.
 
     Args:
         commits: newest first.
         target: inventory id.
         fault: when it was first seen: the commit has to be older; None: any will do.
     """
-    telling = (c for c in commits if target in c.targets and target not in c.same_for)
-    return next((c for c in telling if fault is None or c.at <= fault), None)
+    telling = [c for c in commits if target in c.targets and target not in c.same_for]
+    in_force = (n for n, c in enumerate(telling) if target not in c.refused_for)
+    first = next((n for n in in_force if fault is None or telling[n].at <= fault), None)
+    if first is None:
+        return ()
+    refused = takewhile(lambda c: target in c.refused_for, telling[first + 1 :])
+    return (telling[first], *refused)
+
+
+def change_of(
+    found: Sequence[DesiredChange], news: News, line: Callable[[str], str] = str
+) -> GitChange:
+    """Suspects as one change: what was wanted stands in the oldest.
+
+    Args:
+        found: as `suspects` gave them, at least one.
+        news: how they and the fault lie in time.
+        line: cleans and redacts outside words.
+    """
+    *mended, first = found
+    with_ = tuple(commit.sha[:_SHA] for commit in reversed(mended))
+    return GitChange(first.sha[:_SHA], line(first.author), line(first.subject), news, with_)
 
 
 def git_facts(scope: Scope, change: GitChange | None) -> tuple[Fact, ...]:

@@ -240,6 +240,7 @@ def _diagnosis(runbook: Runbook, telling: PatternMatch | None, evidence: Evidenc
 def _timing(change: GitChange) -> str:
     """What the order of things tells, which is no proof."""
     subject = f' ("{change.subject}")' if change.subject else ""
+    subject += change.in_force_with
     if change.news is News.BROKE:
         return f"All was well until {change.by}{subject}, which is probably the cause."
     return f"It is the first fault of its own since {change.by}{subject}, which may be the cause."

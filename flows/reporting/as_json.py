@@ -222,6 +222,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
             "commit": evidence.git_change.commit,
             "author": evidence.git_change.author,
             "subject": evidence.git_change.subject,
+            "acceptedWith": evidence.git_change.accepted_with,
         },
     }
 

@@ -69,7 +69,7 @@ def _keeping(incident: IncidentReport, put: Put) -> str:
     change = incident.evidence.git_change
     if change is None:
         return f"- To keep a change that was made by hand, make it in Git; {stop}"
-    what = f"commit {put(change.commit)}" if change.commit else "the change"
+    what = put(change.to_revert) if change.commit else "the change"
     if change.news is not News.AHEAD:
         by = f" by {put(change.author)}" if change.author else ""
         return f"- If {what}{by} is the cause, revert it in Git; {stop}"

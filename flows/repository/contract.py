@@ -80,7 +80,8 @@ class DesiredChange:
 
     `author` and `subject` are whatever their writer wrote: outside text, not redacted.
     `same_for` are those of its targets of which it is known that it changed nothing but words
-    for people, such as comments; told of what nothing newer has changed.
+    for people, such as comments; told of what nothing newer has changed. `refused_for` are
+    those for which it came into force only with a newer commit, because it was refused alone.
     """
 
     sha: str
@@ -89,6 +90,7 @@ class DesiredChange:
     subject: str
     targets: tuple[str, ...] = ()
     same_for: tuple[str, ...] = ()
+    refused_for: tuple[str, ...] = ()
 
 
 class Durability(StrEnum):

@@ -118,6 +118,10 @@ class Revisions:
         _log.error("no_valid_desired_state", refused=tip, commits_tried=_LOOKED_BACK)
         return None
 
+    def is_refused(self, sha: str) -> bool:
+        """Whether what a commit says is not valid; where that can't be read, it is not known."""
+        return bool(self._parse(sha).problems)
+
     def _valid(self, sha: str) -> bool:
         try:
             return not self._repository.untrusted(sha) and not self._parse(sha).problems
@@ -141,6 +145,8 @@ class Revisions:
         """A commit's services. Remembered: the same commit is never parsed twice."""
         with self._guard:
             known = self._parsed.get(sha)
+            if known is not None:  # what is asked each run outlasts what is looked up once
+                self._parsed.move_to_end(sha)
         if known is None:
             known = self._parse_anew(sha)
             with self._guard:

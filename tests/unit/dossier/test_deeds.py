@@ -10,7 +10,7 @@ import pytest
 
 from flows.comparison.drift import Drift
 from flows.plan import EngineDeed, Evidence
-from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
+from flows.reporting.status import Condition, ConditionType, PastIncident, Step, TargetStatus
 from infrastructure.drift_kinds import DriftKind
 from tests.unit.dossier.builders import INCIDENT, NOW, SHOP, Engine, collect
 
@@ -42,7 +42,7 @@ def status(*history: PastIncident) -> dict[str, TargetStatus]:
     return {SHOP.target: made}
 
 
-def past(second: int, result: str) -> PastIncident:
+def past(second: int, result: str, *steps: Step) -> PastIncident:
     return PastIncident(
         at=NOW + timedelta(seconds=second),
         run_id="r",
@@ -50,7 +50,7 @@ def past(second: int, result: str) -> PastIncident:
         incident_class="c",
         kinds=("Stopped",),
         planner="runbook",
-        steps=(),
+        steps=steps,
         result=result,
     )
 
@@ -137,6 +137,17 @@ def test_what_may_have_been_a_try_of_ours_is_laid_to_nobody(
     history: tuple[PastIncident, ...], ours: bool
 ) -> None:
     assert (told(seen(*KILLED, statuses=status(*history))) == "") is ours
+
+
+@pytest.mark.parametrize(("target", "ours"), [(SHOP.target, True), ("local-docker/till", False)])
+def test_a_try_in_the_incident_of_another_may_have_been_it(target: str, ours: bool) -> None:
+    step = Step(operation="stop", parameters={}, target=target)
+    known = status()
+    other = known[SHOP.target].model_copy(
+        update={"target": "local-docker/db", "history": (past(7, "failed", step),)}
+    )
+    found = seen(*KILLED, statuses={**known, other.target: other})
+    assert (told(found) == "") is ours
 
 
 def test_a_target_that_no_run_has_told_of_may_be_anybodys() -> None:

@@ -255,3 +255,65 @@ def test_what_was_rolled_out_and_then_hangs_is_laid_to_its_commit(world: LoopWor
         sha[:10],
         News.BROKE,
     )
+
+
+# ── a commit that was refused, and one that mended it ────────────────────────────
+
+
+def refused_then_mended(world: LoopWorld, wanted: str) -> tuple[str, str]:
+    """A change with a mistake in it, and a second commit that takes away the mistake only."""
+    mistake = wanted.replace("spec:\n", "spec:\n  replcas: 1\n")
+    assert mistake != wanted
+    first = world.commit("what is wanted", shop=mistake)
+    assert world.run().desired.refused_revision is not None
+    return first, world.commit("mend the typo", shop=wanted)
+
+
+def test_a_change_is_laid_to_the_commit_that_brought_it_not_to_the_one_that_mended_its_typo(
+    world: LoopWorld,
+) -> None:
+    wanted = service_yaml("shop", env={"LEVEL": "debug"})
+    first, second = refused_then_mended(world, wanted)
+    world.engine.failures["recreate"] = PermanentError(GONE)
+    found = world.run()
+    [found_in] = found.incidents
+    assert f"since commit {first[:10]} by ann" in told(found_in)
+    assert (
+        f"(commit {first[:10]} by ann: what is wanted (it was refused until commit {second[:10]}))"
+        in found_in.plan.diagnosis
+    )
+    page = unmarked(render_markdown(found))
+    assert f"revert commit {second[:10]}, then {first[:10]} in Git" in page
+
+
+def test_a_fault_is_laid_to_the_refused_commit_as_well(world: LoopWorld) -> None:
+    first, second = refused_then_mended(world, moved_probe("/healthz"))
+    world.commit("a word for people", shop="# note\n" + moved_probe("/healthz"))
+    hang(world)
+    found = incident(world)
+    assert f", well until commit {first[:10]} by ann →" in told(found)
+    assert f"it was refused until commit {second[:10]}" in found.plan.diagnosis
+
+
+def test_a_commit_that_was_in_force_before_is_not_drawn_in(world: LoopWorld) -> None:
+    world.commit("wanted", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    world.run()
+    sha = world.commit("wanted next", shop=service_yaml("shop", env={"LEVEL": "trace"}))
+    world.engine.failures["recreate"] = PermanentError(GONE)
+    found = incident(world)
+    assert found.evidence.git_change is not None
+    assert found.evidence.git_change.commit == sha[:10]
+    assert found.evidence.git_change.accepted_with == ()
+
+
+def test_a_refused_commit_that_changed_only_comments_is_not_drawn_in(world: LoopWorld) -> None:
+    wanted = service_yaml("shop", env={"LEVEL": "debug"})
+    broken = "spec:\n  replcas: 1\n"
+    first = world.commit("what is wanted", shop=wanted.replace("spec:\n", broken))
+    world.commit("a note", shop="# note\n" + wanted.replace("spec:\n", broken))
+    second = world.commit("mend the typo", shop="# note\n" + wanted)
+    world.engine.failures["recreate"] = PermanentError(GONE)
+    found = incident(world)
+    assert found.evidence.git_change is not None
+    assert found.evidence.git_change.commit == first[:10]
+    assert found.evidence.git_change.accepted_with == (second[:10],)

@@ -1,12 +1,14 @@
-"""Commits that touched a file and changed nothing that it declares: comments, order of keys.
+"""What each of the commits that touched a file meant for one of its services.
 
-Who looks for the commit behind a fault must not be led to one of them. Neighbour:
-`flows.git_state`.
+Who looks for the commit behind a fault must not be led to one that changed only comments or
+the order of keys, nor to one that only mended the mistake for which its forerunner was
+refused. Neighbour: `flows.git_state`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,15 +17,24 @@ from infrastructure.errors import InvalidInputError
 from infrastructure.yaml_source import parse_yaml
 
 
-def idle_changes(
+@dataclass(frozen=True, slots=True)
+class JudgedChanges:
+    """Shas. `idle` changed nothing of the target; `refused` came into force with a later one."""
+
+    idle: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+
+
+def judge_changes(
     repository: Repository,
     changes: Sequence[DesiredChange],
     path: str,
     *,
     target: str,
     max_bytes: int,
-) -> frozenset[str]:
-    """Those of the newest commits that changed nothing of a target, up to the first that did.
+    refused: Callable[[str], bool],
+) -> JudgedChanges:
+    """Looks back until a commit that changed something of a target stands on one in force.
 
     Args:
         repository: the clone.
@@ -31,17 +42,25 @@ def idle_changes(
         target: its inventory id; a file may declare several.
         path: the file.
         max_bytes: a larger file is not looked into.
+        refused: whether the desired state of a commit is not valid.
 
     Raises:
         TemporaryError: the clone can't be read now; `CloneDamagedError`: it is damaged.
     """
     idle: set[str] = set()
+    open_: set[str] = set()
+    changed = False
     said = ((c.sha, _declared(repository, c.sha, path, target, max_bytes)) for c in changes)
-    for (sha, now), (_, then) in pairwise(said):
-        if now is None or now != then:
+    for (sha, now), (before, then) in pairwise(said):
+        if now is not None and now == then:
+            idle.add(sha)
+        else:
+            changed = True
+        if changed and not refused(before):
             break
-        idle.add(sha)
-    return frozenset(idle)
+        if changed:
+            open_.add(before)
+    return JudgedChanges(frozenset(idle), frozenset(open_))
 
 
 def _declared(
