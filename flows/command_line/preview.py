@@ -17,7 +17,7 @@ from flows.compare import Comparison
 from flows.listener import NullListener, RunRequest
 from flows.llm.planner import NoLlm
 from flows.observe import Observation, SourceFailure
-from flows.plan import PlannerKind
+from flows.plan import Planner, PlannerKind
 from flows.pruning import stray_targets, strays_stay
 from flows.reconcile import look
 from flows.repository.contract import DesiredState
@@ -76,7 +76,13 @@ def preview(request: RunRequest, runtime: Runtime, *, unasked: str = "") -> Prev
 
 def _without_model(world: World, why: str) -> World:
     nobody = NoLlm(f"the LLM is not asked: {why}")
-    planners = (nobody if p.kind is PlannerKind.LLM else p for p in world.planners)
+
+    def unasked(planner: Planner) -> Planner:
+        """One that nothing is configured for says so itself."""
+        asks = planner.kind is PlannerKind.LLM and not isinstance(planner, NoLlm)
+        return nobody if asks else planner
+
+    planners = (unasked(planner) for planner in world.planners)
     return replace(world, planners=tuple(planners))
 
 

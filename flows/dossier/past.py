@@ -38,9 +38,11 @@ def tried(incident: Incident, status: TargetStatus | None, spec_digest: str) -> 
 
 
 def _tried(plan: TriedPlan) -> str:
+    names = ", ".join(dict.fromkeys(step.operation for step in plan.steps))
+    why = plan.result.removeprefix(f"{names}: did not help").removeprefix(": ")
     return (
         f"tried on this desired state at {plan.at:%Y-%m-%d %H:%M} and did not help: "
-        f"{_steps(plan.steps)} (by {plan.planner}: {plan.result})"
+        f"{_steps(plan.steps)} (by {plan.planner}{': ' if why else ''}{why})"
     )
 
 
@@ -100,4 +102,4 @@ def _steps(steps: Sequence[Step]) -> str:
 
 def _step(step: Step) -> str:
     words = ", ".join(f"{name}={step.parameters[name]}" for name in sorted(step.parameters))
-    return f"{step.operation}({words})"
+    return f"{step.operation}({words})" if words else step.operation

@@ -56,7 +56,7 @@ class SimilarClasses:
             if standing(known, resolution, self.trust_after) is not Standing.DISABLED
             and resolution.successes + resolution.failures > 0
         ]
-        return f"{known.class_}: {'; '.join(parts)}" if parts else ""
+        return f"learned of {known.class_}, of any service: {'; '.join(parts)}" if parts else ""
 
 
 def _likeness(one: ClassConditions, other: ClassConditions) -> int:

@@ -486,7 +486,7 @@ def test_the_past_tells_what_worked_and_what_did_not() -> None:
     assert evidence.past == (
         (
             "local/shop: tried on this desired state at 2026-01-01 00:00 and did not help:"
-            " start() (by llm: failed)"
+            " start (by llm: failed)"
         ),
         "class of local/shop: 0 patterns",
         "local/shop: 2025-12-30 00:00 Stopped: restart(strategy=force) did not help (failed)",

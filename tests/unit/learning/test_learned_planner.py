@@ -255,8 +255,8 @@ def test_the_class_itself_is_told_first_then_its_relatives() -> None:
     missing = STOPPED.model_copy(update={"kinds": (DriftKind.MISSING,)})
     shelf = taught(shelf, lesson(5, helped=False, when=with_pattern), lesson(6, when=missing))
     assert similar(shelf)(incident(DriftKind.STOPPED), ["disk-full"]) == (
-        "docker-stopped-disk-full: restart did not help (1 time)",
-        "docker-stopped: restart helped 3 of 4 times, median 2.0 s",
+        "learned of docker-stopped-disk-full, of any service: restart did not help (1 time)",
+        "learned of docker-stopped, of any service: restart helped 3 of 4 times, median 2.0 s",
     )
     assert len(similar(shelf, 1)(incident(DriftKind.STOPPED), ["disk-full"])) == 1
     assert similar(shelf, 0)(incident(DriftKind.STOPPED), []) == ()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from flows.command_line.preview import preview
+from flows.listener import RunRequest
 from flows.plan import News
 from flows.report import IncidentReport
 from flows.reporting.markdown import render_markdown
@@ -121,6 +123,28 @@ def test_an_engine_s_words_of_any_length_are_redacted_before_they_are_cut(
     status = world.file("status/local-docker/shop.json")
     assert "hunter2" not in status
     assert len(status) < 10_000
+
+
+def test_a_preview_blames_no_model_where_none_is_configured(world: LoopWorld) -> None:
+    world.engine.named("shop").end(1)
+    quiet = preview(RunRequest(None, None, None, "look"), world.runtime, unasked="a test")
+    reason = quiet.cases[0].plan.planner_reason
+    assert "no LLM configured" in reason
+    assert "not asked" not in reason
+
+
+def test_what_was_tried_is_told_without_saying_twice_that_it_did_not_help(
+    world: LoopWorld,
+) -> None:
+    world.commit("debug", shop=service_yaml("shop", env={"LEVEL": "debug"}))
+    world.engine.failures["recreate"] = PermanentError(GONE)
+    world.run()
+    [tried] = [line for line in incident(world).evidence.past if "tried on this" in line]
+    assert tried.count("did not help") == 1
+    assert tried.endswith(
+        "did not help: recreate (by runbook: the engine has no image"
+        " registry.test/shop:9: build it there)"
+    )
 
 
 # ── what breaks with a commit ───────────────────────────────────────────────────
