@@ -190,7 +190,7 @@ class GitRepository:
         return self._plumbing.history(sha, limit)
 
     def changes(
-        self, sha: str, path: str, *, limit: int, since: datetime
+        self, sha: str, path: str, *, limit: int, since: datetime | None
     ) -> tuple[DesiredChange, ...]:
         """See `Repository.changes`."""
         return self._plumbing.touching(sha, path, limit=limit, since=since)

@@ -19,6 +19,8 @@ from infrastructure.service import Service
 if TYPE_CHECKING:
     from flows.repository.proposal_branches import ProposalBranches
 
+_SHA = 10  # digits of a commit that people are told
+
 
 class CloneDamagedError(TemporaryError):
     """Git says that files of the agent's own clone are missing or not as they should be.
@@ -52,29 +54,6 @@ class Renewal:
 
 
 @dataclass(frozen=True, slots=True)
-class DesiredState:
-    """What Git says should run.
-
-    `revision` is `<branch>@sha1:<40 hex>`, or `<branch>@none` when no commit was ever
-    valid. When the newest commit does not validate, `revision` and `services` are the
-    last good ones, `problems` say what is wrong and `refused_revision` is the commit
-    that was refused, in the same form. Problems without a refused revision are remarks
-    about what is in force. `stale` tells that the remote could not be reached, and why;
-    what is in force is then the newest that was ever fetched. `lost` says what may be
-    lost of what the agent itself had written, each in one line. `files` are the paths of
-    the files that services stand in, by inventory id.
-    """
-
-    revision: str
-    services: Mapping[str, Service]
-    problems: tuple[Problem, ...] = ()
-    refused_revision: str | None = None
-    stale: str | None = None
-    lost: tuple[str, ...] = ()
-    files: Mapping[str, str] = field(default_factory=empty)
-
-
-@dataclass(frozen=True, slots=True)
 class DesiredChange:
     """A commit of desired state that touched a file of these targets.
 
@@ -91,6 +70,41 @@ class DesiredChange:
     targets: tuple[str, ...] = ()
     same_for: tuple[str, ...] = ()
     refused_for: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """`commit f8375ee444 by Ann: shop-web 9`."""
+        return f"commit {self.sha[:_SHA]} by {self.author}: {self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """What Git says should run.
+
+    `revision` is `<branch>@sha1:<40 hex>`, or `<branch>@none` when no commit was ever
+    valid. When the newest commit does not validate, `revision` and `services` are the
+    last good ones, `problems` say what is wrong and `refused_revision` is the commit
+    that was refused, in the same form, and `refused_change` who made it, as far as that can be
+    read. Problems without a refused revision are remarks
+    about what is in force. `stale` tells that the remote could not be reached, and why;
+    what is in force is then the newest that was ever fetched. `lost` says what may be
+    lost of what the agent itself had written, each in one line. `files` are the paths of
+    the files that services stand in, by inventory id.
+    """
+
+    revision: str
+    services: Mapping[str, Service]
+    problems: tuple[Problem, ...] = ()
+    refused_revision: str | None = None
+    stale: str | None = None
+    lost: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=empty)
+    refused_change: DesiredChange | None = None
+
+    @property
+    def refused(self) -> str:
+        """`commit f8375ee444 by Ann: shop-web 9`, outside text; the revision if that is all."""
+        return self.refused_change.told if self.refused_change else self.refused_revision or ""
 
 
 class Durability(StrEnum):
@@ -228,11 +242,11 @@ class Repository(Protocol):
         ...
 
     def changes(
-        self, sha: str, path: str, *, limit: int, since: datetime
+        self, sha: str, path: str, *, limit: int, since: datetime | None
     ) -> tuple[DesiredChange, ...]:
         """Commits up to `sha` that touched a file, newest first, at most `limit`.
 
-        One that is older than `since` ends the search.
+        Of an empty path they are all commits. One that is older than `since`, where that is given, ends the search.
         """
         ...
 

@@ -128,12 +128,13 @@ class Plumbing:
         return tuple(self.must(command, "list commits").decode().split())
 
     def touching(
-        self, sha: str, path: str, *, limit: int, since: datetime
+        self, sha: str, path: str, *, limit: int, since: datetime | None
     ) -> tuple[DesiredChange, ...]:
-        """Commits that touched a file, newest first; endless authors and subjects are cut."""
+        """Commits that touched a file, or all, newest first; endless words are cut."""
         words = "--format=%H%x00%ct%x00%<(500,trunc)%an%x00%<(8000,trunc)%s"
-        command = ["log", "-z", words, "-n", str(limit), f"--since={int(since.timestamp())}"]
-        command += ["--no-show-signature", "--no-notes", sha, "--", path]
+        command = ["log", "-z", words, "-n", str(limit)]
+        command += [f"--since={int(since.timestamp())}"] if since is not None else []
+        command += ["--no-show-signature", "--no-notes", sha, *(["--", path] if path else ["--"])]
         output = self.must(command, "list changes").decode(errors="replace").split("\0")
         return tuple(
             DesiredChange(found, _moment(seconds), author.strip(), subject.strip())

@@ -16,7 +16,14 @@ from pathlib import PurePosixPath
 import structlog
 
 from flows.repository.commit_tree import CommitTree
-from flows.repository.contract import CloneDamagedError, DesiredState, Listing, Repository, Tips
+from flows.repository.contract import (
+    CloneDamagedError,
+    DesiredChange,
+    DesiredState,
+    Listing,
+    Repository,
+    Tips,
+)
 from infrastructure.config_models import GitSettings
 from infrastructure.desired_state import StateRead
 from infrastructure.errors import Problem, TemporaryError
@@ -57,6 +64,7 @@ class Revisions:
         self._settings = settings
         self._parsed: OrderedDict[str, _Parsed] = OrderedDict()
         self._hopeless = ""  # an invalid tip before which nothing valid was found
+        self._asked: DesiredChange | None = None  # the refused commit
         self._guard = threading.Lock()
 
     def in_force(self, tips: Tips) -> DesiredState:
@@ -90,7 +98,15 @@ class Revisions:
             problems=problems,
             refused_revision=self._revision(tip),
             files=parsed.files if parsed else {},
+            refused_change=self._made_by(tip),
         )
+
+    def _made_by(self, sha: str) -> DesiredChange | None:
+        """Who to ask about a commit; looked up once."""
+        if self._asked is None or self._asked.sha != sha:
+            found = self._repository.changes(sha, "", limit=1, since=None)
+            self._asked = next(iter(found), None)
+        return self._asked
 
     def _last_good(self, tip: str, tips: Tips) -> str | None:
         """The newest commit that was valid before an invalid tip; None: none is known.

@@ -89,6 +89,20 @@ def test_last_good_state_stays_in_force_across_a_restart(remote: Remote, data: P
     assert set(repaired.services) == {"local/shop", "local/new"}
 
 
+def test_who_made_a_refused_commit_is_told(remote: Remote, data: Path) -> None:
+    git_state = opened(remote, data)
+    assert git_state.desired().refused == ""
+    for content in (b"broken", b"broken still"):
+        bad = remote.commit({"services/shop.yml": content})
+        desired = git_state.desired()
+        assert desired.refused_change is not None
+        author = desired.refused_change.author
+        assert author
+        assert desired.refused.startswith(f"commit {bad[:10]} by {author}: ")
+    unknown = replace(desired, refused_change=None)
+    assert unknown.refused == desired.refused_revision
+
+
 def test_a_first_commit_that_is_invalid_puts_nothing_in_force(remote: Remote, data: Path) -> None:
     remote.commit({"services/shop.yml": b"broken"})
     desired = opened(remote, data).desired()
