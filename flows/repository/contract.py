@@ -246,7 +246,7 @@ class Repository(Protocol):
     ) -> tuple[DesiredChange, ...]:
         """Commits up to `sha` that touched a file, newest first, at most `limit`.
 
-        Of an empty path they are all commits. One that is older than `since`, where that is given, ends the search.
+        Of an empty path they are all commits. One that is older than `since` ends the search.
         """
         ...
 
