@@ -217,6 +217,7 @@ def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
         sleep=world.clock.sleep,
         # What certainly failed needs one look, not a minute of them.
         deadline=world.deadline if _may_recover(execution) else world.clock.now(),
+        looked=lambda checks: acting.listener.looked(case.incident, checks),
     )
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from flows.plan import Plan
     from flows.reporting.values import RunReport
     from flows.repository.contract import CommitResult
-    from flows.verify import Verification
+    from flows.verify import Check, Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,10 @@ class Listener(Protocol):
         """However it ended."""
         ...
 
+    def looked(self, incident: Incident, checks: Sequence[Check]) -> None:
+        """Each time that verification has looked, and looks again: how its checks stand."""
+        ...
+
     def verified(self, incident: Incident, verification: Verification) -> None:
         """What looking again has shown."""
         ...
@@ -110,6 +114,9 @@ class NullListener:
         """See `Listener`."""
 
     def operation_finished(self, incident: Incident, outcome: OperationOutcome) -> None:
+        """See `Listener`."""
+
+    def looked(self, incident: Incident, checks: Sequence[Check]) -> None:
         """See `Listener`."""
 
     def verified(self, incident: Incident, verification: Verification) -> None:
@@ -159,6 +166,11 @@ class Listeners(NullListener):
         """See `Listener`."""
         for listener in self._listeners:
             listener.operation_finished(incident, outcome)
+
+    def looked(self, incident: Incident, checks: Sequence[Check]) -> None:
+        """See `Listener`."""
+        for listener in self._listeners:
+            listener.looked(incident, checks)
 
     def verified(self, incident: Incident, verification: Verification) -> None:
         """See `Listener`."""

@@ -42,7 +42,7 @@ from flows.repository.contract import CommitResult, DesiredState, Durability
 from flows.runtime import Runtime
 from flows.undo import with_undo
 from flows.verify import CheckState
-from flows.world import Clock, World
+from flows.world import Clock, World, engine_hosts
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.errors import UiciError
 from infrastructure.pause import pauses_in
@@ -317,7 +317,8 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
     facts = _facts(world, now)
     teacher = _teacher(world, ending.started)
     reports, approvals = _asked(world, sight, ending, now)
-    ending = replace(ending, reports=reports)
+    seen_at = sight.seen.taken_at
+    ending = replace(ending, reports=tuple(replace(r, seen_at=seen_at) for r in reports))
     statuses = _statuses(world, sight.comparison, ending, facts, teacher=teacher)
     statuses = {t: s for t, s in statuses.items() if t not in ending.intent.theirs}
     report = RunReport(
@@ -341,6 +342,7 @@ def close(runtime: Runtime, world: World, sight: Sight, ending: Ending) -> RunRe
         left_alone={t: alone.reason for alone in ending.left for t in alone.incident.targets},
         proposals=open_proposals(world),
         stage_seconds=ending.took,
+        engine_hosts=engine_hosts(world.config),
     )
     _tell_people(runtime, sight.comparison)
     _keep_told(runtime, world, report, sight.seen)

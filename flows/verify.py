@@ -92,6 +92,7 @@ def verify(
     now: Callable[[], datetime],
     sleep: Callable[[float], None],
     deadline: datetime,
+    looked: Callable[[tuple[Check, ...]], None] = lambda _: None,
 ) -> Verification:
     """Look until recovered or out of time.
 
@@ -101,6 +102,7 @@ def verify(
         now: clock with time zone.
         sleep: waits, seconds.
         deadline: the run's; the stage's own comes from settings.
+        looked: told how the checks stand each time that it is looked again.
     """
     started = now()
     until = min(deadline, started + given.settings.deadline)
@@ -119,6 +121,7 @@ def verify(
             failed = any(check.state is CheckState.FAILED for check in checks)
             result = VerificationResult.NOT_RECOVERED if failed else VerificationResult.UNKNOWN
             return _result(given, result, checks, at - started)
+        looked(checks)
         sleep(given.settings.interval.total_seconds())
 
 

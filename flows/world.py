@@ -36,6 +36,8 @@ from infrastructure.redaction import Redactor
 from infrastructure.service import Remediation, Service
 from infrastructure.universal_interface import UniversalInfrastructureInterface
 
+_USUAL_HOST = "unix:///var/run/docker.sock"
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:
@@ -151,6 +153,13 @@ class World:
 def executor_types(config: UniversalConfig) -> dict[str, str]:
     """Type of each environment's executor: `docker`, `kubernetes` …"""
     return {name: place.executor for name, place in config.environments.environments.items()}
+
+
+def engine_hosts(config: UniversalConfig) -> dict[str, str]:
+    """Where each environment's Docker Engine answers, unless it is where `docker` looks itself."""
+    places = config.environments.environments.items()
+    hosts = {name: p.connection.get("host") for name, p in places if p.executor == "docker"}
+    return {n: host for n, host in hosts.items() if isinstance(host, str) and host != _USUAL_HOST}
 
 
 def select(services: Mapping[str, Service], request: RunRequest) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from flows.approvals.view import Approvals
 from flows.comparison.drift import HealthStatus, Incident, Sync, TargetState
 from flows.guard import Decision
 from flows.plan import PlannerKind
-from flows.reporting.values import IncidentReport, IncidentResult
+from flows.reporting.values import AskedPeople, IncidentReport, IncidentResult
 from infrastructure.service import Service
 
 _End = tuple[RequestState, str]  # of a request, and why
@@ -89,7 +89,8 @@ def _reported(
     until = request.expires_at.isoformat(timespec="minutes")
     sentence = f"uici approve {request.id}, until {until}"
     work.waiting[report.incident.fingerprint] = sentence
-    return replace(report, summary=f"{report.summary}: {sentence}")
+    asked = AskedPeople(request.id, request.expires_at)
+    return replace(report, summary=f"{report.summary}: {sentence}", asked=asked)
 
 
 def _needs_person(report: IncidentReport) -> bool:

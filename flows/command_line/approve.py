@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,9 +14,11 @@ from flows.approvals.merge_file import asked_words, merge_path
 from flows.approvals.request import ApprovalRequest
 from flows.approvals.standing import Standing
 from flows.approvals.wiring import desk_of, view_of
-from flows.command_line.hints import here
+from flows.command_line.hints import in_others_words
 from flows.command_line.pause import whoami
+from flows.command_line.sentence import Command, Sentence, sentence
 from flows.command_line.terminal import say
+from flows.command_line.undo_words import with_undo_words
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, Problem
@@ -59,6 +61,13 @@ def listing(runtime: Runtime, request: str = "") -> tuple[Shown, ...]:
     """What waits and what has ended lately, or one request."""
     desk = desk_of(runtime)
     return (desk.one(request),) if request else desk.all()
+
+
+def for_people(runtime: Runtime, shown: Iterable[Shown]) -> tuple[Shown, ...]:
+    """The same with what takes each step back, as its executor promises it. Not for JSON."""
+    return tuple(
+        replace(each, request=with_undo_words(each.request, runtime.config)) for each in shown
+    )
 
 
 def require_id(request: str, command: str) -> None:
@@ -123,7 +132,7 @@ def unsettled(runtime: Runtime, desired: DesiredState, ledger: Ledger) -> tuple[
 def show_unsettled(shown: Iterable[Shown], targets: Iterable[str], now: datetime) -> None:
     """For `uici status`: what is asked at these targets, a line each; nothing if nothing is."""
     wanted = set(targets)
-    _print(here(short(each, now)) for each in shown if each.request.target in wanted)
+    _print(short(each, now).shown for each in shown if each.request.target in wanted)
 
 
 def unsettled_data(shown: Iterable[Shown]) -> list[dict[str, Any]]:
@@ -150,52 +159,57 @@ _OPEN = frozenset({Standing.WAITING, Standing.APPROVED})
 
 def _whole(each: Shown, now: datetime, branches: Branches | None) -> Iterator[str]:
     request = each.request
-    yield here(f"{request.id}  {each.stands.standing.value}: {each.stands.reason}")
+    yield in_others_words(f"{request.id}  {each.stands.standing.value}: {each.stands.reason}")
     for line in asked_words(request):
         yield f"  {line}".rstrip()
     for fact in request.facts[:_FACTS]:
         yield f"  evidence: {fact}"
     yield f"  Left: {_left(request, now)}"
     yield "  To approve exactly this, once:"
-    yield here(f"    uici approve {request.id}")
+    yield f"    {Command(f'approve {request.id}').shown}"
     if branches is not None and (request.pull_request or request.branch_commit):
         file, branch = merge_path(branches.folder, request.id), f"{branches.prefix}{request.id}"
         where = request.pull_request or "open a pull request for it"
         yield f"    or merge {file} of the branch {branch} unchanged: {where}"
     yield "  To refuse:"
-    yield here(f"    uici reject {request.id} --reason TEXT")
+    yield f"    {Command(f'reject {request.id} --reason TEXT').shown}"
 
 
-def short(each: Shown, now: datetime) -> str:
+def short(each: Shown, now: datetime) -> Sentence:
     """How a request stands, and what comes next: one line."""
     request, found = each.request, each.stands
-    done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
-    what = f"{request.target}: {done}"
+    what = _what(request)
     again = "the same uici run command, given again," if request.by_hand else "the next run"
     match found.standing:
         case Standing.WAITING:
-            left = f"risk {request.risk.value}, left: {_left(request, now)}"
-            return f"needs approval: {what}: uici approve {request.id} ({left})"
+            left = f" (risk {request.risk.value}, left: {_left(request, now)})"
+            return sentence(f"needs approval: {what}: ", Command(f"approve {request.id}"), left)
         case Standing.APPROVED:
-            return f"approved: {what}: {found.reason}: {again} does it"
+            return sentence(f"approved: {what}: {found.reason}: {again} does it")
         case Standing.REJECTED:
-            return f"rejected: {what}: {found.reason}"
+            return sentence(f"rejected: {what}: {found.reason}")
         case Standing.EXPIRED:
-            return f"expired: {what}: uici approve --renew {request.id}"
+            return sentence(f"expired: {what}: ", Command(f"approve --renew {request.id}"))
         case Standing.CHANGED:
-            return f"asked in vain: {what}: {found.reason}: {again} asks anew if it has to"
+            asks = f"{again} asks anew if it has to"
+            return sentence(f"asked in vain: {what}: {found.reason}: {asks}")
         case _:
-            return f"{found.standing.value}: {what}: {found.reason}"
+            return sentence(f"{found.standing.value}: {what}: {found.reason}")
 
 
 def _line(each: Shown) -> str:
     request = each.request
-    done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
     at = request.requested_at.astimezone(UTC).isoformat(timespec="minutes")
     word = each.stands.standing.value
-    return here(
-        f"{request.id}  {word}: {request.target}: {done}, asked at {at}: {each.stands.reason}"
+    return in_others_words(
+        f"{request.id}  {word}: {_what(request)}, asked at {at}: {each.stands.reason}"
     )
+
+
+def _what(request: ApprovalRequest) -> str:
+    """The target, and what would be done to it: each operation once."""
+    done = ", ".join(dict.fromkeys(step.operation for step in request.plan.steps))
+    return f"{request.target}: {done}"
 
 
 def _left(request: ApprovalRequest, now: datetime) -> str:

@@ -8,35 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from flows.cases import Case
-from flows.command_line import approve, output
-from flows.command_line.preview import Preview, preview
+from flows.command_line import output
+from flows.command_line.choosing import chosen
+from flows.command_line.explain_facts import Facts, mode_denial
+from flows.command_line.explain_waiting import waiting
+from flows.command_line.moments import age
+from flows.command_line.preview import preview
+from flows.command_line.said_once import Said, said_once
+from flows.command_line.sentence import Command, Sentence, sentence
 from flows.comparison.drift import Drift, HealthStatus, Sync
-from flows.dossier.git_news import change_of, suspects
 from flows.escalation import ESCALATE
-from flows.guard import PASSING_RULES
 from flows.guarding.verdict import Decision, Verdict
 from flows.listener import RunRequest
-from flows.plan import GitChange, News, PlannerKind
-from flows.reporting.next_steps import remedy_for
-from flows.reporting.proposal_note import ProposalState
+from flows.plan import PlannerKind
 from flows.reporting.sentences import planner, planner_reason
-from flows.reporting.status import Condition, ConditionType, PastIncident, TargetStatus
+from flows.reporting.status import ConditionType, PastIncident
 from flows.reporting.text import plain
-from flows.repository.contract import DesiredChange
 from flows.runtime import Runtime
 from flows.world import policies
 from infrastructure.errors import PermanentError
 from infrastructure.quantities import format_duration
 
 _PAST = 3  # incidents that are told of
-_CHANGES = 3  # commits that are told of
 _DRIFTS = 8
 _LINE = 600  # characters; a commit's subject may be of any length
 _SHA = 10  # digits of a commit
+_TOLD = (ESCALATE, "summary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Explanation:
 
     target: str
     state: str
-    now: tuple[str, ...]
-    before: tuple[str, ...]
-    next: tuple[str, ...]
-    waiting: tuple[str, ...]
-    limits: tuple[str, ...]
+    now: tuple[Sentence, ...]
+    before: tuple[Sentence, ...]
+    next: tuple[Sentence, ...]
+    waiting: tuple[Sentence, ...]
+    limits: tuple[Sentence, ...]
 
 
 def explain(name: str, runtime: Runtime, run_id: str) -> Explanation:
@@ -66,30 +66,32 @@ def explain(name: str, runtime: Runtime, run_id: str) -> Explanation:
     """
     desired = runtime.desired()
     statuses = runtime.git.statuses()
-    target = _one(output.chosen({*desired.services, *statuses}, None, [name]), name)
+    target = _one(chosen({*desired.services, *statuses}, None, [name]), name)
     place = target.partition("/")[0]
     seen = preview(
         RunRequest((place,), None, None, run_id), runtime, unasked="uici explain asks no model"
     )
-    teller = _Teller(target, seen, statuses.get(target), runtime)
-
-    def redact(line: str) -> str:
-        return plain(runtime.redactor.text(line), _LINE)  # redacted before it is cut
-
-    return Explanation(
-        target,
-        redact(teller.state()),
-        *(
-            tuple(redact(line) for line in lines)
-            for lines in (
-                teller.now(),
-                teller.before(),
-                teller.next(),
-                teller.waiting(),
-                teller.limits(),
-            )
-        ),
+    facts = Facts(target, seen, statuses.get(target), runtime, runtime.clock.now())
+    teller = _Teller(facts)
+    state, message = headline(facts)
+    sections = said_once(
+        (Said(message, "see the first line"), Said(facts.last_try, "see the last try")),
+        message,
+        [
+            [*map(sentence, teller.now())],
+            [*map(sentence, teller.before())],
+            [*teller.next()],
+            [*waiting(facts)],
+            [*map(sentence, teller.limits())],
+        ],
     )
+    text = runtime.redactor.text
+
+    def tidy(line: Sentence) -> Sentence:
+        return line.of_words(text).cut(_LINE)  # redacted before it is cut
+
+    first = plain(text(f"{state}: {message}" if message else state), _LINE)
+    return Explanation(target, first, *(tuple(map(tidy, lines)) for lines in sections))
 
 
 def _one(found: list[str], name: str) -> str:
@@ -98,187 +100,128 @@ def _one(found: list[str], name: str) -> str:
     return found[0]
 
 
+def headline(facts: Facts) -> tuple[str, str]:
+    """How it is, each side of it with its own age; and what is wrong."""
+    found = facts.seen.comparison.states.get(facts.target)
+    if found is None:
+        return f"{facts.target} is not in desired state any more", ""
+    stands = [f"{found.health.value}{_health_age(facts, found.health)}"]
+    if found.sync is not Sync.SYNCED and found.sync.value != found.health.value:
+        stands.append(f"{found.sync.value}{_sync_age(facts, found.sync)}")
+    return f"{facts.target} is {', '.join(stands)}", found.message
+
+
+def _health_age(facts: Facts, health: HealthStatus) -> str:
+    status = facts.status
+    if status is None or status.health != health.value:
+        return ""  # no run has told of it yet
+    since = status.not_well_since or status.last_well
+    if since is None:
+        return ""
+    # What Git dates is that it is not well: it may have been another way of that before.
+    unwell = health in (HealthStatus.DEGRADED, HealthStatus.MISSING)
+    return f"{', not well' if unwell else ''} for {age(facts.now - since)}"
+
+
+def _sync_age(facts: Facts, sync: Sync) -> str:
+    drifted = facts.condition(ConditionType.DRIFTED)
+    if sync is not Sync.DRIFTED or drifted is None:
+        return ""
+    return f" for {age(facts.now - drifted.last_transition_time)}"
+
+
 class _Teller:
-    """Everything that is known of one target, as sentences."""
+    """How a target is, how it came to be so, and what comes next, as sentences."""
 
-    def __init__(
-        self, target: str, seen: Preview, status: TargetStatus | None, runtime: Runtime
-    ) -> None:
-        self._target = target
-        self._seen = seen
-        self._status = status
-        self._runtime = runtime
-        self._clock = runtime.clock.now()
-        self._service = seen.desired.services.get(target)
-
-    def state(self) -> str:
-        """The headline."""
-        found = self._seen.comparison.states.get(self._target)
-        if found is None:
-            return f"{self._target} is not in desired state any more"
-        since = self._since(found.health)
-        synced = "" if found.sync is Sync.SYNCED else f", {found.sync.value}"
-        return f"{self._target} is {found.health.value}{synced}{since}: {found.message}"
-
-    def _since(self, health: HealthStatus) -> str:
-        since = self._status.since if self._status is not None else None
-        if self._status is None or since is None or self._status.health != health.value:
-            return ""  # no run has told of it yet
-        return f" for {_ago(self._clock - since)}"
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
 
     def now(self) -> Iterator[str]:
         """What differs from Git now, and what is right of it."""
-        desired = self._seen.desired
-        image = f", image {self._service.spec.image}" if self._service is not None else ""
+        desired = self._facts.seen.desired
+        image = (
+            f", image {self._facts.service.spec.image}" if self._facts.service is not None else ""
+        )
         yield f"Git says {desired.revision}{image}"
         if desired.stale:
             yield f"that may be old: {desired.stale}"
         if desired.refused_revision:
             yield f"that is the last good one: {desired.refused_revision} is refused"
-        drifts = [d for d in self._seen.comparison.drifts if d.target == self._target]
-        pending = [d for d in self._seen.comparison.pending if d.target == self._target]
+        drifts = [d for d in self._facts.seen.comparison.drifts if d.target == self._facts.target]
+        pending = [d for d in self._facts.seen.comparison.pending if d.target == self._facts.target]
         for drift in (*drifts, *pending)[:_DRIFTS]:
-            grace = " (within its grace: not acted upon yet)" if drift in pending else ""
-            yield f"{_words(drift)}{grace}"
+            yield f"{_words(drift)}{self._grace(drift) if drift in pending else ''}"
         if not drifts and not pending:
-            dark = self._unseen()
+            dark = self._facts.unseen
             yield "what differs from Git can't be known" if dark else "nothing differs from Git"
-        for failure in self._seen.failures:
+        for failure in self._facts.seen.failures:
             yield f"not seen: {failure.source} of {failure.environment}: {failure.error}"
+
+    def _grace(self, drift: Drift) -> str:
+        words = self._facts.seen.grace.words(
+            drift, self._facts.seen.comparison.states.get(self._facts.target)
+        )
+        return f" ({words}: not acted upon yet)"
 
     def before(self) -> Iterator[str]:
         """What changed and what was tried, newest first."""
         told = [
             (change.at, f"commit {change.sha[:_SHA]} by {change.author}: {change.subject}")
-            for change in self._changes()
+            for change in self._facts.changes()
         ]
-        status = self._status
+        status = self._facts.status
         told += [
             (past.at, _past_words(past)) for past in (status.history[-_PAST:] if status else ())
         ]
         for at, words in sorted(told, key=lambda each: each[0], reverse=True):
-            yield f"{_ago(self._clock - at)} ago {words}"
+            yield f"{age(self._facts.now - at)} ago {words}"
         if status is None:
             yield "no run has told of it yet"
             return
-        if (failed := self._last_try()) is not None:
+        if failed := self._facts.last_try:
             yield f"the last try: {failed}"
         if status.attempts is not None:
             tries = status.attempts.count
             yield "one try has not helped" if tries == 1 else f"{tries} tries have not helped"
 
-    def _changes(self) -> tuple[DesiredChange, ...]:
-        """Commits that have touched its file lately, the newest first."""
-        since = self._clock - self._runtime.config.platform.git.retention.reports
-        git = self._runtime.git
-        mine = [self._target]
-        return git.changes(self._seen.desired, mine, limit=_CHANGES, since=since, judged=mine)
-
-    def _last_try(self) -> str | None:
-        """What came of it, while the fault lasts."""
-        status = self._status
-        if status is None or status.attempts is None or status.last_incident is None:
-            return None
-        return status.last_incident.summary or None
-
-    def next(self) -> Iterator[str]:
+    def next(self) -> Iterator[Sentence]:
         """What the next run does about it."""
-        interval = self._runtime.config.platform.reconcile.interval
+        interval = self._facts.runtime.config.platform.reconcile.interval
         when = f"the next run, every {format_duration(interval)}"
-        state = self._seen.comparison.states.get(self._target)
+        state = self._facts.seen.comparison.states.get(self._facts.target)
         if state is None:
-            yield "it is an orphan: reported, and removed only by uici run prune"
+            yield sentence("it is an orphan: reported, and removed only by ", Command("run prune"))
         elif state.held is not None:
-            yield f"nothing while it lasts: {state.held}"
-        elif case := self._case():
-            if case.incident.root != self._target:
-                yield f"it suffers from {case.incident.root}, which is repaired first"
-            if (mode := _mode_denial(case)) is not None:
-                yield f"nothing: {mode.reason}; else it {_planned(case)}"
-            else:
-                yield f"{when}, {_planned(case)}"
-            yield from (_verdict_words(verdict) for verdict in case.verdicts if verdict != mode)
-        elif left := next((a for a in self._seen.left if self._about(a.incident.targets)), None):
-            yield f"nothing now: {left.reason}"
-        elif self._unseen():
-            yield "nothing is done about what can't be seen: uici doctor"
-        elif state.health is HealthStatus.PROGRESSING:
-            yield f"{when}, looks again"
-        else:
-            yield "nothing to do"
-
-    def waiting(self) -> Iterator[str]:
-        """What waits for a person."""
-        reported = self._runtime.git.reported()
-        asked = approve.unsettled(self._runtime, self._seen.desired, reported.approvals)
-        for each in asked:
-            if each.request.target == self._target:
-                yield approve.short(each, self._clock)
-        if problems := self._seen.desired.problems:
-            more = f" (+{len(problems) - 1} more)" if len(problems) > 1 else ""
-            yield f"the newest commit of Git is refused, mend it: {problems[0]}{more}"
-        yield from self._needed()
-        for note in reported.proposals.values():
-            if note.target == self._target and note.state is ProposalState.OPEN:
-                where = note.pull_request or note.branch
-                yield f"proposed: {note.field} {note.old} → {note.new}: {where}"
-
-    def _needed(self) -> Iterator[str]:
-        """What only a person can do, whether or not anybody was told of it."""
-        failed, case = self._last_try(), self._case()
-        ways = f"{self._in_git(case)}, or mend it by hand or by {self._by_hand(case)}"
-        if self._condition(ConditionType.STALLED) is not None:
-            last = self._status.last_incident if self._status is not None else None
-            known = last.diagnosis.rstrip(".") if last is not None else ""
-            if failed and failed.rstrip(".") not in known:
-                known = f"{known}; the last try: {failed}" if known else failed
-            why = f" ({known})" if known else ""
-            yield f"it is stalled{why}: uici report tells what was tried; {ways}"
-        elif (
-            case is not None
-            and case.verdicts
-            and all(v.step.operation == ESCALATE for v in case.verdicts)
+            yield sentence(f"nothing while it lasts: {state.held}")
+        elif case := self._facts.case:
+            yield from map(sentence, self._next_of(case, when))
+        elif left := next(
+            (a for a in self._facts.seen.left if self._facts.about(a.incident.targets)), None
         ):
-            yield f"UICI has nothing to try ({case.plan.diagnosis.rstrip('.')}): {ways}"
-        elif failed:
-            yield f"its last try did not help ({failed}): if that needs a person, {ways}"
-        if case is not None:
-            yield from _forbidden(case)
-        if self._unseen():
-            yield "it can't be seen, so nobody keeps it alive: uici doctor tells what to mend"
+            yield sentence(f"nothing now: {left.reason}")
+        elif self._facts.unseen:
+            yield sentence("nothing is done about what can't be seen: ", Command("doctor"))
+        elif state.health is HealthStatus.PROGRESSING:
+            yield sentence(f"{when}, looks again")
+        else:
+            yield sentence("nothing to do")
 
-    def _in_git(self, case: Case | None) -> str:
-        """What a commit could do about it: the one that the dossier names, if there is one."""
-        known = case.evidence.git_change if case is not None else self._stalled_by()
-        if known is None or not known.commit:
-            return "change its desired state"
-        by = f" by {known.author}" if known.author else ""
-        return f"revert {known.to_revert}{by} or change its desired state"
-
-    def _stalled_by(self) -> GitChange | None:
-        """Where nothing is planned any more: by what the status tells alone."""
-        status, service = self._status, self._service
-        if status is None or service is None:
-            return None
-        broke = status.broke_with(service.spec_digest)
-        changes = self._changes() if broke or status.behind(service.spec_digest) else ()
-        found = suspects(changes, self._target, status.not_well_since if broke else None)
-        return change_of(found, News.BROKE if broke else News.AHEAD) if found else None
-
-    def _by_hand(self, case: Case | None) -> str:
-        """The command that does what would be done, or mends what is wrong now."""
-        steps = [v.step.operation for v in case.verdicts] if case is not None else []
-        drifts = [d for d in self._seen.comparison.drifts if d.target == self._target]
-        operation = next((name for name in steps if name != ESCALATE), remedy_for(drifts))
-        return f"uici run {operation} {self._target}"
+    def _next_of(self, case: Case, when: str) -> Iterator[str]:
+        if case.incident.root != self._facts.target:
+            yield f"it suffers from {case.incident.root}, which is repaired first"
+        if (mode := mode_denial(case)) is not None:
+            yield f"nothing: {mode.reason}; else it {_planned(case)}"
+        else:
+            yield f"{when}, {_planned(case)}"
+        yield from (_verdict_words(verdict) for verdict in case.verdicts if verdict != mode)
 
     def limits(self) -> Iterator[str]:
         """How far UICI may go here."""
-        if self._service is None:
+        if self._facts.service is None:
             return
-        services = {self._target: self._service}
+        services = {self._facts.target: self._facts.service}
         request = RunRequest(None, None, None, "")
-        policy = policies(self._runtime.config, services, request)[self._target]
+        policy = policies(self._facts.runtime.config, services, request)[self._facts.target]
         yield (
             f"mode {policy.mode.value}; alone up to risk {policy.allow_up_to.value}, with a"
             f" person's word up to {policy.approve_up_to.value}; a person is told after"
@@ -287,38 +230,6 @@ class _Teller:
         for freeze in policy.freezes:
             end = freeze.end.isoformat() if freeze.end is not None else "for good"
             yield f"frozen from {freeze.start.isoformat()} until {end}: {freeze.reason}"
-
-    def _unseen(self) -> bool:
-        state = self._seen.comparison.states.get(self._target)
-        return state is not None and state.health is HealthStatus.UNKNOWN
-
-    def _case(self) -> Case | None:
-        return next((c for c in self._seen.cases if self._about(c.incident.targets)), None)
-
-    def _about(self, targets: tuple[str, ...]) -> bool:
-        return self._target in targets
-
-    def _condition(self, kind: ConditionType) -> Condition | None:
-        conditions = self._status.conditions if self._status is not None else ()
-        return next((c for c in conditions if c.type is kind), None)
-
-
-def _mode_denial(case: Case) -> Verdict | None:
-    """What a step is denied by where the target is only observed."""
-    return next((verdict for verdict in case.verdicts if verdict.rule == "mode"), None)
-
-
-def _forbidden(case: Case) -> Iterator[str]:
-    """What UICI may not do here whenever it looks."""
-    if (mode := _mode_denial(case)) is not None:
-        yield (
-            f"{mode.reason}, so it is for you to mend; UICI may once policy.mode in its"
-            " configuration, and spec.remediation.mode in Git where given, say enforce"
-        )
-    for verdict in case.verdicts:
-        if verdict.decision is Decision.DENIED and verdict.rule not in PASSING_RULES:
-            doing = verdict.step.operation
-            yield f"UICI will never {doing} here by itself: {verdict.reason}"
 
 
 def _words(drift: Drift) -> str:
@@ -342,7 +253,9 @@ def _planned(case: Case) -> str:
 
 def _verdict_words(verdict: Verdict) -> str:
     step = verdict.step
-    doing = " ".join([step.operation, *(f"{k}={v}" for k, v in step.parameters.items())])
+    # What people would be told stands in the lines before.
+    given = ((k, v) for k, v in step.parameters.items() if (step.operation, k) != _TOLD)
+    doing = " ".join([step.operation, *(f"{name}={value}" for name, value in given)])
     match verdict.decision:
         case Decision.ALLOWED:
             return f"does {doing}: {verdict.reason}"
@@ -352,17 +265,6 @@ def _verdict_words(verdict: Verdict) -> str:
             return f"does not {doing}: {verdict.reason}"
 
 
-def _ago(span: timedelta) -> str:
-    """Two units at most: 3 min, 2 h 5 min, 4 d."""
-    seconds = max(0, int(span.total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if days:
-        return f"{days} d"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{seconds} s"
-
-
 def as_data(explained: Explanation) -> dict[str, Any]:
     """`uici explain --json`."""
     return {
@@ -370,11 +272,11 @@ def as_data(explained: Explanation) -> dict[str, Any]:
         "kind": "Explanation",
         "target": explained.target,
         "state": explained.state,
-        "now": list(explained.now),
-        "before": list(explained.before),
-        "next": list(explained.next),
-        "waiting": list(explained.waiting),
-        "limits": list(explained.limits),
+        "now": [*map(str, explained.now)],
+        "before": [*map(str, explained.before)],
+        "next": [*map(str, explained.next)],
+        "waiting": [*map(str, explained.waiting)],
+        "limits": [*map(str, explained.limits)],
     }
 
 
@@ -386,8 +288,7 @@ def show(explained: Explanation) -> None:
             "Now": explained.now,
             "Before": explained.before,
             "Next": explained.next,
-            "Waits for you": explained.waiting or ("nothing",),
+            "Waits for you": explained.waiting or (sentence("nothing"),),
             "Limits": explained.limits,
         },
-        ours=("Next", "Waits for you"),
     )

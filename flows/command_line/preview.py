@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from flows.cases import Case, LeftAlone, open_cases
+from flows.command_line.grace import Grace
 from flows.compare import Comparison
 from flows.listener import NullListener, RunRequest
 from flows.llm.planner import NoLlm
@@ -36,6 +37,7 @@ class Preview:
     failures: tuple[SourceFailure, ...]
     cases: tuple[Case, ...]
     left: tuple[LeftAlone, ...]
+    grace: Grace
     # Environment with policy.prune and strays → whether a person may remove these, and why not.
     strays: Mapping[str, str] = field(default_factory=empty)
 
@@ -71,7 +73,10 @@ def preview(request: RunRequest, runtime: Runtime, *, unasked: str = "") -> Prev
     cases, left = open_cases(world, sight.comparison, sight.seen, NullListener(), observed_too=True)
     failures = tuple(f for e in sight.seen.environments.values() for f in e.failures)
     strays = _strays(world, sight.comparison, sight.seen)
-    return Preview(world.desired, sight.comparison, failures, cases, left, strays)
+    grace = Grace(
+        world.config.platform.compare.grace, world.comparing.first_seen, runtime.clock.now()
+    )
+    return Preview(world.desired, sight.comparison, failures, cases, left, grace, strays)
 
 
 def _without_model(world: World, why: str) -> World:

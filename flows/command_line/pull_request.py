@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from flows.cases import Case
-from flows.command_line.output import unseen
+from flows.command_line.plan_view import unseen
 from flows.command_line.preview import Preview
 from flows.guarding.verdict import Decision, Verdict
 from flows.reporting.text import cell, count

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from flows.command_line.freshness import Known, newer_than
+from flows.command_line.grace import Grace
 from flows.command_line.hints import here
 from flows.command_line.output import escape, new_console, new_table
 from flows.command_line.terminal import complain
@@ -17,6 +19,8 @@ from flows.git_state import GitState
 from flows.reporting.pages.stored import StoredRun
 from flows.reporting.status import REPORT_FOLDER
 from flows.reporting.text import short_name
+from flows.repository.memory import StoredReport
+from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, NotFoundError, Problem
 
 NEWEST = 20
@@ -83,6 +87,16 @@ def show(runs: Sequence[StoredRun]) -> None:
     console.print(table)
     quiet = "a run that met nothing new writes no report"
     complain(here(f"{quiet}: uici status and uici plan show what differs"))
+
+
+def say_what_is_newer(found: StoredReport, runtime: Runtime) -> None:
+    """After the newest report: how old it is, and what is known since. Apart from the report."""
+    now = runtime.clock.now()
+    grace = Grace(runtime.config.platform.compare.grace, runtime.first_seen.read(now), now)
+    reported = runtime.git.reported()
+    known = Known(reported.statuses, reported.intents, grace)
+    for line in newer_than(found.json_text, known):
+        complain(line.shown)
 
 
 def as_data(runs: Sequence[StoredRun]) -> dict[str, Any]:

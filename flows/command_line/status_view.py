@@ -8,7 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from flows.approvals.desk import Shown
-from flows.command_line import approve, output, propose
+from flows.command_line import approve, propose
+from flows.command_line.choosing import chosen
+from flows.command_line.freshness import untold
+from flows.command_line.grace import Grace
+from flows.command_line.status_table import print_status, status_data
 from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredState
@@ -17,7 +21,11 @@ from flows.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """What is shown; `targets` are those that were asked for, `now` when it was looked at."""
+    """What is shown.
+
+    `targets` are those that were asked for, `now` when it was looked at, `noted` what runs have
+    seen and not told of yet, by target.
+    """
 
     desired: DesiredState
     statuses: Mapping[str, TargetStatus]
@@ -25,19 +33,21 @@ class StatusView:
     proposals: Mapping[str, ProposalNote]
     approvals: tuple[Shown, ...]
     now: datetime
+    noted: Mapping[str, str]
 
     def data(self) -> dict[str, Any]:
         """As JSON."""
         found = {name: self.statuses[name] for name in self.targets if name in self.statuses}
         return {
-            **output.status_data(self.desired, found),
+            **status_data(self.desired, found),
+            "noted": {name: self.noted[name] for name in self.targets if name in self.noted},
             "proposals": propose.notes_data(self.proposals),
             "approvals": approve.unsettled_data(self.approvals),
         }
 
     def show(self) -> None:
         """For people."""
-        output.print_status(self.desired, self.statuses, self.targets, now=self.now)
+        print_status(self.desired, self.statuses, self.targets, now=self.now, noted=self.noted)
         approve.show_unsettled(self.approvals, self.targets, self.now)
         propose.show_notes(self.proposals, self.targets)
 
@@ -54,11 +64,14 @@ def status_view(
     desired = runtime.desired()
     reported = runtime.git.reported()
     statuses = runtime.git.statuses()
+    now = runtime.clock.now()
+    grace = Grace(runtime.config.platform.compare.grace, runtime.first_seen.read(now), now)
     return StatusView(
         desired,
         statuses,
-        tuple(output.chosen({*desired.services, *statuses}, environments, targets)),
+        tuple(chosen({*desired.services, *statuses}, environments, targets)),
         reported.proposals,
         approve.unsettled(runtime, desired, reported.approvals),
-        runtime.clock.now(),
+        now,
+        untold(statuses, grace),
     )

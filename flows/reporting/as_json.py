@@ -174,6 +174,8 @@ def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> 
         "result": report.result,
         "summary": report.summary,
         "notSent": report.not_sent if report.result is not IncidentResult.RECOVERED else "",
+        "asked": report.asked and {"request": report.asked.request, "until": report.asked.until},
+        "seenAt": report.seen_at,
         "faultToRecoverySeconds": _milliseconds(fault_seconds(report))
         if begins_known(report)
         else None,

@@ -18,7 +18,7 @@ from flows.execute import changing, runnable
 from flows.guarding.flapping import flaps
 from flows.learning.lessons import did_not_help, ended_open, steps_of
 from flows.report import IncidentReport, IncidentResult
-from flows.reporting.sentences import TELL, by_hand, diagnosis_words, only_tells
+from flows.reporting.sentences import TELL, diagnosis_words, only_tells
 from flows.reporting.status import (
     Attempts,
     Condition,
@@ -29,6 +29,7 @@ from flows.reporting.status import (
     TriedPlan,
 )
 from flows.reporting.text import plain
+from flows.reporting.wrong import by_hand
 from infrastructure.config_models import FlappingSettings, Policy
 from infrastructure.observed import Alert
 from infrastructure.operations import OutcomeStatus

@@ -8,7 +8,7 @@ The whole of it stands in the JSON report. Every text is from outside and goes t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from flows.plan import Evidence, PatternMatch, PlannerKind
 from flows.reporting.text import count, short_name
@@ -59,9 +59,15 @@ def _match(match: PatternMatch, root: str) -> str:
     return f"{of}{match.name}{about}, {count(match.count, 'time')}: {match.meaning}{line}"
 
 
-def folded_lines(report: IncidentReport, put: Put) -> Iterator[str]:
-    """What the plan rests on and the rest of the dossier; nothing where there is none."""
-    lines = list(dict.fromkeys(_details(report, put)))
+def folded_lines(
+    report: IncidentReport, put: Put, without_plan: Sequence[str] = ()
+) -> Iterator[str]:
+    """What the plan rests on and the rest of the dossier; nothing where there is none.
+
+    `without_plan`: why nobody has a plan, where that takes more than a few words.
+    """
+    why = [f"- no plan: {put(part, 300)}" for part in without_plan[:_FOLDED]]
+    lines = list(dict.fromkeys((*why, *_details(report, put))))
     if lines:
         yield from ("<details><summary>Evidence</summary>", "", *lines, "", "</details>")
 

@@ -14,17 +14,18 @@ from flows.comparison.drift import Drift
 from flows.guard import Verdict
 from flows.plan import EngineDeed, News, PlannerKind
 from flows.reporting.asked import cost_lines, planning_lines, run_cost
+from flows.reporting.beginning import began, since
 from flows.reporting.course import course_lines
 from flows.reporting.dossier import folded_lines, top_lines
+from flows.reporting.ending import besides_refused, ending
 from flows.reporting.next_steps import next_lines
+from flows.reporting.once import TOP, Top, summary_of, top_of, without_plan
 from flows.reporting.outputs import answer_lines
 from flows.reporting.run_summary import quiet_name
 from flows.reporting.sentences import (
     TELL,
-    besides_refused,
-    by_hand,
     counted,
-    ending,
+    error_words,
     headline,
     not_well,
     planner,
@@ -37,15 +38,15 @@ from flows.reporting.sentences import (
 from flows.reporting.status import TargetStatus
 from flows.reporting.text import (
     Redact,
-    begins_known,
     cell,
-    fault_began,
     fault_seconds,
+    first_words,
     moment,
     seconds,
     short_name,
 )
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.reporting.wrong import apart, by_hand
 from flows.verify import CheckState
 from infrastructure.cause_kinds import CauseKind
 from infrastructure.operations import OperationOutcome
@@ -53,6 +54,8 @@ from infrastructure.operations import OperationOutcome
 _ROWS = 50  # of one table; a fleet-wide fault must not make a page of megabytes
 _ID = 12  # characters of a digest or an engine's id that people compare
 _RUN_ID = 8  # its end, as in the report's file name
+_CELL = 200  # characters of a value in a table
+_ERROR = 140  # of an error in the title
 
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
 
@@ -109,15 +112,15 @@ def _title(report: RunReport, redact: Redact, put: Put) -> str:
     if report.incidents:
         only = report.incidents[0] if len(report.incidents) == 1 else None
         text = headline(only, redact) if only else redact(counted(report.incidents))
-        # That people were told says already that one is needed.
-        told = only is not None and only.result is IncidentResult.ESCALATED and not only.not_sent
+        # It says already that a person is needed.
+        told = only is not None and only.result is IncidentResult.ESCALATED
         return f"# {_whole(text)}" if told else f"# {_whole(text)} → {tail}"
     if report.desired.refused_revision:
         left = put(besides_refused(report), 300)
         beside = f"; {put(quiet_name(report))} → {left}" if left else ""
         return f"# Desired state refused: the last good revision stays in force{beside}"
     if report.errors:
-        return f"# Error: {put(report.errors[0], 300)}"
+        return f"# Error: {put(first_words(redact(report.errors[0]), _ERROR))}"
     return f"# {put(quiet_name(report))} → {tail}"
 
 
@@ -155,23 +158,24 @@ def _run_facts(report: RunReport, put: Put) -> list[str]:
 def _incident(
     report: IncidentReport, status: TargetStatus | None, put: Put, redact: Redact
 ) -> Iterator[str]:
+    top = top_of(report, redact)
     yield from _first_lines(report, status, put)
-    yield from _drifts(report.incident.drifts, put)
+    yield from _drifts(report, put, redact)
     yield ""
-    yield from _planned(report, put)
-    yield from _operations(report, put)
+    yield from _planned(report, put, top)
+    yield from _operations(report, put, top)
     yield from answer_lines(report, redact)
-    yield from _verified(report, put)
-    yield from _times(report)
+    yield from _verified(report, put, top)
+    yield from _times(report, put)
     yield from _cost(report, put)
-    yield from folded_lines(report, put)
+    yield from folded_lines(report, put, without_plan(report, top)[1])
 
 
 def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) -> Iterator[str]:
     """What a person on call needs before any table."""
     name = put(short_name(report.incident.root))
     if todo := waits(report):
-        yield from (f"**Waits for you:** {name}: {put(todo, 500)}", "")
+        yield from (f"**Waits for you:** {name}: {put(todo, TOP)}", "")
     elif left := remains(report):
         label = next((n for n in _LEFT if left.lower().startswith(n.lower())), "Left alone")
         why = left[len(label) :] if left.lower().startswith(label.lower()) else left
@@ -180,9 +184,8 @@ def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) 
     for other, how in not_well(report).items():
         first = f"{name}, which it needs, was repaired first; the next run looks at it"
         yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}; {first}", "")
-    told = (IncidentResult.RECOVERED, IncidentResult.HELD, IncidentResult.ESCALATED)
-    if report.summary and report.result not in told:
-        yield from (f"Summary: {put(report.summary, 500)}", "")
+    if summary := summary_of(report):
+        yield from (f"Summary: {put(summary, TOP)}", "")
     for line in top_lines(report, put):
         yield from (line, "")
 
@@ -196,17 +199,23 @@ def _until(report: IncidentReport, status: TargetStatus | None) -> str:
     return f" (back-off until {moment(status.attempts.not_before)})"
 
 
-def _planned(report: IncidentReport, put: Put) -> Iterator[str]:
+def _planned(report: IncidentReport, put: Put, top: Top) -> Iterator[str]:
     plan = report.plan
     guessed = plan.planner is PlannerKind.LLM
     sure = f" (the model's own estimate: {plan.confidence * 100:.0f} %)" if guessed else ""
     label = "The model says" if guessed else "Diagnosis"
-    yield from (f"{label}: {put(plan.diagnosis, 500)}{sure}", "")
+    if guessed or not top.again(plan.diagnosis):
+        yield from (f"{label}: {put(top.short(plan.diagnosis), 500)}{sure}", "")
     if plan.cause is not None:
         label = "Cause, the model says" if guessed else _cause_label(report)
         who = f": {put(deed.told)}" if (deed := _deed(report)) is not None else ""
         yield from (f"{label}: {plan.cause.kind.value} at {put(plan.cause.target)}{who}", "")
-    yield from (f"Plan: {put(planner(plan))} ({put(planner_reason(plan), 300)})", "")
+    if plan.planner is PlannerKind.NONE:
+        few, fold = without_plan(report, top)
+        why = f": {put(few)}" if few else "; why: under Evidence" if fold else ""
+        yield from (f"Plan: none{why}", "")
+    else:
+        yield from (f"Plan: {put(planner(plan))} ({put(planner_reason(plan), 300)})", "")
 
 
 def _cause_label(report: IncidentReport) -> str:
@@ -224,18 +233,13 @@ def _deed(report: IncidentReport) -> EngineDeed | None:
     return report.evidence.ended_by if ended else None
 
 
-def _drifts(drifts: Sequence[Drift], put: Put) -> list[str]:
-    rows = [
-        (
-            put(_place(d)),
-            d.kind.value,
-            put(d.field),
-            put(d.desired),
-            put(d.observed or d.message),
-            moment(d.since),
-        )
-        for d in drifts
-    ]
+def _drifts(report: IncidentReport, put: Put, redact: Redact) -> list[str]:
+    rows = []
+    for d in report.incident.drifts:
+        wanted, seen = apart(redact(d.desired), redact(d.observed or d.message), _CELL)
+        known = since(report, d)
+        told = put(known.told) if known is not None else ""
+        rows.append((put(_place(d)), d.kind.value, put(d.field), put(wanted), put(seen), told))
     return _table(("Target", "Drift", "Field", "Desired", "Observed", "Since"), rows)
 
 
@@ -245,7 +249,7 @@ def _place(drift: Drift) -> str:
     return f"{drift.target} ({drift.instance})" if other else drift.target
 
 
-def _operations(report: IncidentReport, put: Put) -> Iterator[str]:
+def _operations(report: IncidentReport, put: Put, top: Top) -> Iterator[str]:
     outcomes = list(report.execution.outcomes) if report.execution else []
     rows = []
     for verdict in report.verdicts:
@@ -255,11 +259,11 @@ def _operations(report: IncidentReport, put: Put) -> Iterator[str]:
         if outcome is not None:
             outcomes.remove(outcome)
         words = put(verdict_words(verdict), 300)
-        end = _end(outcome, put, report.not_sent)
+        end = _end(outcome, put, report.not_sent, top)
         rows.append((put(step.operation), put(step.target), words, *end))
     # What ran beside the plan, such as an escalation, and what took steps back.
     for outcome in (*outcomes, *report.undone):
-        call, end = outcome.call, _end(outcome, put, report.not_sent)
+        call, end = outcome.call, _end(outcome, put, report.not_sent, top)
         words = "takes back" if outcome in report.undone else ""
         rows.append((put(call.operation), put(call.target), words, *end))
     if rows:
@@ -275,7 +279,9 @@ def _carries_out(outcome: OperationOutcome, verdict: Verdict) -> bool:
     )
 
 
-def _end(outcome: OperationOutcome | None, put: Put, not_sent: str) -> tuple[str, str, str]:
+def _end(
+    outcome: OperationOutcome | None, put: Put, not_sent: str, top: Top
+) -> tuple[str, str, str]:
     if outcome is None:
         return "not run", "", ""
     if not_sent and outcome.call.operation == TELL and not outcome.error:
@@ -284,8 +290,8 @@ def _end(outcome: OperationOutcome | None, put: Put, not_sent: str) -> tuple[str
     if not outcome.error and not outcome.changed:
         words += ", nothing to change"
     if outcome.error:
-        words += f": {put(outcome.error, 300)}"
-    if outcome.remedy:
+        words += f": {put(top.short(error_words(outcome)), 500)}"
+    if outcome.remedy and not top.again(outcome.remedy):
         words += f" ({put(outcome.remedy, 300)})"
     return words, seconds(outcome.seconds), _objects(outcome, put)
 
@@ -296,12 +302,12 @@ def _objects(outcome: OperationOutcome, put: Put) -> str:
     return (" → " if replaced else ", ").join(ids)
 
 
-def _verified(report: IncidentReport, put: Put) -> Iterator[str]:
+def _verified(report: IncidentReport, put: Put, top: Top) -> Iterator[str]:
     verification = report.verification
     if verification is None:
         return
     checks = [
-        (put(c.target), put(c.name), _STATES.get(c.state, c.state.value), put(c.detail))
+        (put(c.target), put(c.name), _STATES.get(c.state, c.state.value), put(top.short(c.detail)))
         for c in verification.checks
     ]
     result = verification.result.value.replace("_", " ")
@@ -317,17 +323,28 @@ def _verified(report: IncidentReport, put: Put) -> Iterator[str]:
 _STATES = {CheckState.PENDING: "left to the next run"}
 
 
-def _times(report: IncidentReport) -> Iterator[str]:
+def _times(report: IncidentReport, put: Put) -> Iterator[str]:
     took = fault_seconds(report)
     if took is None:
         return
-    if begins_known(report):
-        start = f"the fault at {moment(fault_began(report))} (by the engine or an alert)"
-        yield f"From {start} to verified recovery: **{seconds(took)}**."
+    start = began(report)
+    if start is not None:
+        whence = f"the fault at {moment(start.at)} ({start.by})"
     else:
-        yield f"From the first operation to verified recovery: **{seconds(took)}**."
-        yield "Nothing tells when the fault began."
+        whence = f"the first sight at {moment(report.seen_at)}"
+        whence = whence if report.seen_at is not None else "the first operation"
+    yield f"From {whence} to verified recovery: **{seconds(took)}**."
+    if start is None:
+        yield _undated(report, put)
     yield ""
+
+
+def _undated(report: IncidentReport, put: Put) -> str:
+    """Why it counts from no fault. A commit may have waited for its merge, or for a run."""
+    change = report.evidence.git_change
+    if change is None or change.news is not News.AHEAD:
+        return "Nothing tells when the fault began."
+    return f"What {put(change.by)} waited for before that is not counted."
 
 
 def _cost(report: IncidentReport, put: Put) -> Iterator[str]:

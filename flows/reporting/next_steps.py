@@ -11,17 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from flows.comparison.drift import Drift
 from flows.plan import News
 from flows.reporting.asked_people import asked_until, request_of
-from flows.reporting.sentences import (
-    by_hand,
-    differing,
-    needs_approval,
-    not_well,
-    only_tells,
-    proposal_words,
-    worst_first,
-)
+from flows.reporting.ending import differing, proposal_words
+from flows.reporting.sentences import needs_approval, not_well, only_tells, worst_first
 from flows.reporting.text import short_name
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.reporting.wrong import by_hand
 from infrastructure.drift_kinds import DriftKind
 
 _ROWS = 50
@@ -30,6 +24,9 @@ _ID = 12  # characters of an engine's id that people compare
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 _SHELL_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
+# `unix:///path`, `tcp://host:port`, `ssh://user@host`: nothing that a shell acts upon, and no
+# password, because the page goes to Git.
+_HOST = re.compile(r"(?:unix|tcp|ssh)://(?:[A-Za-z0-9_.-]+@)?[A-Za-z0-9_./:-]{1,200}")
 
 Put = Callable[..., str]
 
@@ -83,17 +80,17 @@ def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
         until = f"until {asked_until(told)}"
         yield f"- `uici approve {request}` allows {steps} of {target} once, {until}"
         yield f"- `uici reject {request}` refuses it"
-    containers = _containers(report, told)
+    containers, docker = _containers(report, told), _docker(report, told)
     for name in containers:
-        yield f"- `docker logs --since 15m {name}`"
-        yield f"- `docker inspect {name}`"
+        yield f"- `{docker} logs --since 15m {name}`"
+        yield f"- `{docker} inspect {name}`"
     if _SHELL_WORD.fullmatch(target):
         if not containers and any(
             drift.kind is not DriftKind.MISSING for drift in told.incident.drifts
         ):
             yield f"- `uici run get_logs {target}`"
         yield f"- `uici status -t {target}`"
-        yield from _of_dependents(told, engine=bool(containers))
+        yield from _of_dependents(told, docker if containers else "")
         if not by_hand(told) and (told.result is IncidentResult.ESCALATED or only_tells(told)):
             remedy = remedy_for(d for d in told.incident.drifts if d.target == target)
             yield (
@@ -102,16 +99,22 @@ def _commands(report: RunReport, told: IncidentReport) -> Iterator[str]:
             )
 
 
-def _of_dependents(told: IncidentReport, *, engine: bool) -> Iterator[str]:
-    """About those that were hit, too, and are still sick. `engine`: its objects are containers."""
+def _docker(report: RunReport, told: IncidentReport) -> str:
+    """The docker command for the incident's engine: of another one it would tell nonsense."""
+    host = report.engine_hosts.get(told.incident.environment, "")
+    return f"docker -H {host}" if _HOST.fullmatch(host) else "docker"
+
+
+def _of_dependents(told: IncidentReport, docker: str) -> Iterator[str]:
+    """About those that were hit, too, and are still sick. `docker`: empty: no containers."""
     sick = not_well(told)
     for target in told.incident.targets[1:]:
         if short_name(target) not in sick or not _SHELL_WORD.fullmatch(target):
             continue
         its = (d.instance for d in told.incident.drifts if d.target == target and d.instance)
         names = [name for name in dict.fromkeys(its) if _SHELL_WORD.fullmatch(name)]
-        if engine:
-            yield from (f"- `docker logs --since 15m {name}`" for name in names[:_TARGETS])
+        if docker:
+            yield from (f"- `{docker} logs --since 15m {name}`" for name in names[:_TARGETS])
         yield f"- `uici explain {target}`"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from flows.approvals.request import ApprovalRequest
 from flows.comparison.drift import Drift, Sync
 from flows.guard import Decision
-from flows.reporting.sentences import TELL, names, not_well
+from flows.reporting.sentences import NEEDED, TELL, names, nobody_alerted, not_well
 from flows.reporting.values import IncidentReport, IncidentResult, RunReport, RunResult
 from infrastructure.operations import OutcomeStatus
 
@@ -106,7 +106,8 @@ def run_name(report: RunReport) -> str:
                 parts.append(_incident_name(word, found[0]))
             elif found:
                 roots = ", ".join(_short(i.incident.root) for i in found)
-                parts.append(f"{word} {len(found)}: {roots}")
+                unsent = any(i.result is IncidentResult.ESCALATED and i.not_sent for i in found)
+                parts.append(f"{f'{NEEDED} for' if unsent else word} {len(found)}: {roots}")
         text = " · ".join(parts)
     return text if len(text) <= _NAME_LIMIT else text[: _NAME_LIMIT - 1] + "…"
 
@@ -125,7 +126,8 @@ def quiet_name(report: RunReport) -> str:
     if drifting:
         return f"drift on {drifting} of {targets}{orphans}"
     pending = len({drift.target for drift in report.comparison.pending})
-    text = f"in sync · {targets}" + (f" · {pending} settling" if pending else "") + orphans
+    # What fails within its grace is neither a fault yet nor in sync.
+    text = (f"within grace {pending} of {targets}" if pending else f"in sync · {targets}") + orphans
     unread = dict.fromkeys(f"{f.source} of {f.environment}" for f in report.failures)
     return text + (f" · unreachable: {', '.join(unread)}" if unread else "")
 
@@ -135,13 +137,14 @@ def _incident_name(word: str, report: IncidentReport) -> str:
     if report.result is IncidentResult.WAITING:
         needs = any(v.decision is Decision.NEEDS_APPROVAL for v in report.verdicts)
         return f"{word}: {name} needs approval" if needs else f"{word}: {name}"
-    if report.result is IncidentResult.ESCALATED and report.not_sent:
-        word = f"not sent ({report.not_sent}):"
+    unsent = report.result is IncidentResult.ESCALATED and bool(report.not_sent)
     outcomes = report.execution.outcomes if report.execution else ()
     begun = [o.call.operation for o in outcomes if o.status is not OutcomeStatus.SKIPPED]
     done = [operation for operation in begun if operation != TELL]
     sick = f" ({names(list(not_well(report)))} not well yet)" if not_well(report) else ""
-    return f"{word} {name}" + (f": {', '.join(done)}" if done else "") + sick
+    told = f"{NEEDED} for" if unsent else word
+    acted = f": {', '.join(done)}" if done else ""
+    return f"{told} {name}{acted}{sick}{nobody_alerted(report) if unsent else ''}"
 
 
 def _short(target: str) -> str:

@@ -1,21 +1,20 @@
-"""The sentences about an incident and a run: what was wrong, what was done, what is left.
+"""The sentences about an incident: what was done about it, what came of it, what is left.
 
 A person on call reads them first, so they say no more than is known: nothing is called
 settled while something is broken, unseen or not looked at again. Pure. Neighbours:
+`flows.reporting.wrong` (what was wrong), `flows.reporting.ending` (the whole run),
 `flows.reporting.markdown` (the page), `flows.report` (commit messages).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from flows.comparison.drift import Drift, HealthStatus
 from flows.escalation import ESCALATE
 from flows.guard import Decision, Verdict
-from flows.plan import News, Plan, PlannerKind
+from flows.plan import Plan, PlannerKind
 from flows.reporting.asked_people import approvers, request_of
-from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.text import (
     Redact,
     begins_known,
@@ -27,21 +26,17 @@ from flows.reporting.text import (
     seconds,
     short_name,
 )
-from flows.reporting.values import IncidentReport, IncidentResult, RunReport
+from flows.reporting.values import IncidentReport, IncidentResult
+from flows.reporting.wrong import by_hand, wrong
 from flows.verify import CheckState
 from infrastructure.drift_kinds import DriftKind
 from infrastructure.operations import OperationOutcome
 
-NOTHING_WAITS = "nothing waits for a person"
-_REFUSED = "the desired state was refused"
-
-_SHOWN = 2  # values in a headline; the table has them all
 _NAMES = 3
-_VALUE = 60  # characters of one value in a headline
-_ASKED = 160  # of an address and what it answers
-_AUTHOR = 40
 _REASON = 140
+_NO_LLM = "no LLM configured"
 
+NEEDED = "a person is needed"
 TELL = ESCALATE
 _MODEL_SAYS = "the model says"
 _RESULT_WORDS = {
@@ -69,75 +64,6 @@ _RISK = re.compile(r"\brisk ([a-z]+)\b")
 _ALLOWED = re.compile(r"risk ([a-z]+) runs alone up to ([a-z]+)")
 
 
-# ── one incident ────────────────────────────────────────────────────────────────
-
-
-def wrong(report: IncidentReport, redact: Redact) -> str:
-    """What was wrong, with values; of several kinds the strongest only."""
-    drifts = [d for d in report.incident.drifts if d.target == report.incident.root]
-    drifts = drifts or list(report.incident.drifts)
-    if not drifts:
-        return "asked for by hand" if by_hand(report) else "unknown"
-    order = list(DriftKind)
-    kind = min((d.kind for d in drifts), key=order.index)
-    words = list(dict.fromkeys(_drift_words(d, redact) for d in drifts if d.kind is kind))
-    more = f"; +{len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
-    return "; ".join(words[:_SHOWN]) + more + _git_words(report, kind)
-
-
-def _git_words(report: IncidentReport, kind: DriftKind) -> str:
-    """Who changed what Git says, where that is the news and not what runs."""
-    change = report.evidence.git_change
-    if change is not None and change.news is News.BROKE and kind not in _NEWS:
-        return f", well until {plain(change.by, _AUTHOR + len(change.commit))}"
-    if change is None or change.news is not News.AHEAD or kind not in _NEWS:
-        return ""
-    author = f" by {plain(change.author, _AUTHOR)}" if change.author else ""
-    return f"{_NEWS[kind]} commit {change.commit}{author}" if change.commit else ", which is new"
-
-
-_NEWS = {
-    DriftKind.MISSING: " yet, declared in",
-    DriftKind.CONFIG_DRIFT: " since",
-    DriftKind.SCALE_DRIFT: " since",
-}
-
-
-def _drift_words(drift: Drift, redact: Redact) -> str:
-    def value(text: str) -> str:
-        limit = _ASKED if drift.kind is DriftKind.UNHEALTHY else _VALUE
-        return plain(redact(text), limit)  # redacted before it is cut
-
-    words = _KIND_WORDS.get(drift.kind)
-    seen = value(drift.observed)
-    if words is None or (not seen and drift.kind is not DriftKind.MISSING):
-        return seen or value(drift.message) or drift.kind.value
-    return words(value(drift.field), value(drift.desired), seen)
-
-
-def _probe_words(field: str, _: str, seen: str) -> str:
-    if "://" in seen:  # what was asked, and its answer
-        return seen
-    return f"{field or 'health check'} {'answers' if seen[:1].isdigit() else 'says'} {seen}"
-
-
-def _config_words(field: str, desired: str, seen: str) -> str:
-    name = field.removeprefix("/").removeprefix("resources/").removeprefix("env/")
-    return f"{name} {seen.removeprefix('(secret), ')}, Git {desired}"
-
-
-# (field, desired, observed) → words
-_KIND_WORDS: Mapping[DriftKind, Callable[[str, str, str], str]] = {
-    DriftKind.MISSING: lambda *_: "no instance",
-    DriftKind.CRASH_LOOPING: lambda _, __, seen: f"crash loop: {seen}",
-    DriftKind.UNHEALTHY: _probe_words,
-    DriftKind.CONFIG_DRIFT: _config_words,
-    DriftKind.SCALE_DRIFT: lambda _, desired, seen: f"{seen} of {desired} instances",
-    DriftKind.METRIC_BREACH: lambda name, desired, seen: f"{name} {seen}, promised {desired}",
-    DriftKind.ALERT_FIRING: lambda name, _, __: f"alert {name} fires",
-}
-
-
 def done(report: IncidentReport) -> str:
     """What was done: the operations that were begun, without mere reads unless alone.
 
@@ -157,22 +83,44 @@ def came_of_it(report: IncidentReport, short: Redact = str) -> str:
         short: makes the reason why it failed, of any length, short; a reason that was redacted
             first, because half a secret is not recognised.
     """
-    if report.result is IncidentResult.WAITING and needs_approval(report):
-        return "not allowed alone"
+    words, why = outcome_words(report), _why(report)
+    if why:
+        words += f": {short(without_target(why, report.incident.root))}"
     if report.result is IncidentResult.ESCALATED:
-        told = f"not sent, {report.not_sent}" if report.not_sent else "people told"
-        return f"{told}: {short(without_target(_why_told(report), report.incident.root))}"
-    if by_hand(report) and any(v.decision is Decision.DENIED for v in report.verdicts):
-        return "denied"
-    words = _RESULT_WORDS[report.result]
-    if report.result is IncidentResult.FAILED and (why := _why_failed(report)):
-        return f"{words}: {short(without_target(why, report.incident.root))}"
+        return words + nobody_alerted(report)
     took = fault_seconds(report)
     if took is not None and begins_known(report):
         words += f" in {seconds(took)}"
     elif took is not None:
         words += f", the repair took {seconds(took)}"
-    return words + _sick_words(report, short)
+    return words + ("" if why else _sick_words(report, short))
+
+
+def outcome_words(report: IncidentReport) -> str:
+    """How it ended, and not why."""
+    if report.result is IncidentResult.WAITING and needs_approval(report):
+        return "not allowed alone"
+    if report.result is IncidentResult.ESCALATED and report.not_sent:
+        return NEEDED
+    return "denied" if _denied(report) else _RESULT_WORDS[report.result]
+
+
+def _denied(report: IncidentReport) -> bool:
+    """Whether the guard has refused what a person asked for."""
+    return by_hand(report) and any(v.decision is Decision.DENIED for v in report.verdicts)
+
+
+def _why(report: IncidentReport) -> str:
+    """Why it ended so, where that is the news."""
+    if report.result is IncidentResult.ESCALATED:
+        return _why_told(report)
+    failed = report.result is IncidentResult.FAILED and not _denied(report)
+    return _why_failed(report) if failed else ""
+
+
+def nobody_alerted(report: IncidentReport) -> str:
+    """What follows on the fault: that nobody was sent word of it, and why; empty: somebody was."""
+    return f"; nobody was alerted ({report.not_sent})" if report.not_sent else ""
 
 
 def _sick_words(report: IncidentReport, short: Redact) -> str:
@@ -255,8 +203,7 @@ def waits(report: IncidentReport) -> str:
     match report.result:
         case IncidentResult.ESCALATED:
             told = without_target(why or told_people(report.plan), report.incident.root)
-            left = f" (not sent: {report.not_sent}: it stands in this report and in Prefect only)"
-            return told + (left if report.not_sent else "")
+            return told.rstrip(".") + nobody_alerted(report) if report.not_sent else told
         case IncidentResult.FAILED if only_tells(report):
             return f"{without_target(told_people(report.plan), report.incident.root)}; {why}"
         case IncidentResult.WAITING if asked := needs_approval(report):
@@ -298,11 +245,6 @@ def without_target(text: str, target: str) -> str:
     return text.removeprefix(is_so.removesuffix("is ")) if text.startswith(is_so) else text
 
 
-def by_hand(report: IncidentReport) -> bool:
-    """Whether a person asked for it (`uici run`), and nothing of the loop's own is tried."""
-    return report.plan.planner is PlannerKind.PERSON
-
-
 def only_tells(report: IncidentReport) -> bool:
     """Whether its plan was only to tell a person."""
     steps = report.plan.steps
@@ -328,7 +270,7 @@ def remains(report: IncidentReport) -> str:
             still = f"{_still(report)}, " if report.result is IncidentResult.HELD else ""
             return f"{still}left alone: {report.summary or 'nothing may be done now'}"
         case _ if waits(report):
-            return "a person is needed"
+            return NEEDED
         case _:
             return f"{_still(report)}: {report.summary or 'UICI waits'}"
 
@@ -356,12 +298,14 @@ def planner(plan: Plan) -> str:
 
 
 def planner_reason(plan: Plan) -> str:
-    """Why this planner, without what its name says already."""
-    own = f"runbook {plan.runbook} fits "
-    parts = plan.planner_reason.split("; ")
-    kept = [part for part in parts if not part.startswith(own)] or parts
-    no_llm = "no LLM configured"
-    return "; ".join(no_llm if part.startswith(f"{no_llm}:") else part for part in kept)
+    """Why this planner, without what its name says already.
+
+    That nobody has configured a model is no news, and no reason where there is another.
+    """
+    own = f"runbook {plan.runbook} "
+    parts = [part for part in plan.planner_reason.split("; ") if not part.startswith(_NO_LLM)]
+    fresh = [part for part in parts if not part.startswith(f"{own}fits ")]
+    return "; ".join(fresh or [part.removeprefix(own) for part in parts]) or _NO_LLM
 
 
 def verdict_words(verdict: Verdict) -> str:
@@ -372,12 +316,6 @@ def verdict_words(verdict: Verdict) -> str:
         return f"allowed: {reason}"
     words = verdict.decision.value.replace("_", " ")
     return f"{words} ({verdict.rule}): {verdict.reason}"
-
-
-def proposal_words(note: ProposalNote) -> str:
-    """`market-db memory 256Mi → 320Mi (branch uici/propose-…)`."""
-    changed = f"{note.field.rpartition('/')[2]} {note.old} → {note.new}"
-    return f"{short_name(note.target)} {changed} (branch {note.branch})"
 
 
 # ── the whole run ───────────────────────────────────────────────────────────────
@@ -398,69 +336,3 @@ def counted(incidents: Iterable[IncidentReport]) -> str:
         f"{names(list(dict.fromkeys(roots)))}: {f'{len(roots)} ' if len(roots) > 1 else ''}{word}"
         for word, roots in found.items()
     )
-
-
-def ending(report: RunReport) -> str:
-    """How a run leaves the world: the worst that is left, in one phrase."""
-    return next(_left(report), NOTHING_WAITS)
-
-
-def besides_refused(report: RunReport) -> str:
-    """What else is left where desired state was refused; empty: nothing."""
-    return next((text for text in _left(report) if text != _REFUSED), "")
-
-
-def _left(report: RunReport) -> Iterator[str]:
-    incidents = worst_first(report.incidents)
-    yield from (text for incident in incidents if (text := remains(incident)))
-    if report.errors:
-        yield f"error: {report.errors[0]}"
-    for failure in report.failures:
-        yield f"not known: {failure.source} of {failure.environment} unreachable"
-    states = report.comparison.states.values()
-    unseen = [s for s in states if s.health is HealthStatus.UNKNOWN]
-    if unseen:
-        yield f"not known: {names([short_name(s.target) for s in unseen])}: {unseen[0].message}"
-    if report.comparison.own_alerts:
-        yield f"{report.comparison.own_alerts[0].name} fires about UICI itself: a person is needed"
-    if report.desired.refused_revision:
-        yield _REFUSED
-    if report.proposals:
-        more = len(report.proposals) - 1
-        yield f"a proposal waits: {proposal_words(report.proposals[0])}" + (
-            f"; +{more} more" if more else ""
-        )
-    yield from _unsettled(report)
-
-
-def _unsettled(report: RunReport) -> Iterator[str]:
-    """What the next run has to look at again, or what is left alone by order."""
-    if dependents := [name for incident in report.incidents for name in not_well(incident)]:
-        yield f"the next run looks at {names(dependents)} again"
-    if alone := differing(report):
-        yield "; ".join(_alone_words(found, why) for why, found in alone.items())
-    pending = dict.fromkeys(
-        f"{short_name(d.target)} {d.kind.value}" for d in report.comparison.pending
-    )
-    if pending:
-        yield f"within grace: {names(list(pending))}"
-
-
-def differing(report: RunReport) -> Mapping[str, Sequence[Drift]]:
-    """What differs and belongs to no incident of the run, by the reason why it is left alone."""
-    told = {target for incident in report.incidents for target in incident.incident.targets}
-    found: dict[str, list[Drift]] = {}
-    for drift in report.comparison.drifts:
-        state = report.comparison.states.get(drift.target)
-        if state is not None and drift.target not in told:
-            why = state.held or report.left_alone.get(drift.target) or "the next run looks again"
-            found.setdefault(why, []).append(drift)
-    return found
-
-
-def _alone_words(drifts: Sequence[Drift], why: str) -> str:
-    kinds: dict[str, dict[str, None]] = {}
-    for drift in drifts:
-        kinds.setdefault(short_name(drift.target), {})[drift.kind.value] = None
-    named = names([f"{name} ({', '.join(each)})" for name, each in kinds.items()])
-    return f"{named} still {'differs' if len(kinds) == 1 else 'differ'}, left alone: {why}"

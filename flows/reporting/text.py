@@ -162,8 +162,8 @@ def begins_known(report: IncidentReport) -> bool:
 def fault_seconds(report: IncidentReport) -> float | None:
     """From the earliest known beginning of the root's fault to its verified recovery.
 
-    Where nothing says when it began (configuration changed by hand), from the first
-    operation. None: not recovered.
+    Where nothing says when it began (another value, by hand or by a commit, which may have
+    waited for a merge), from where the run saw it. None: not recovered.
     """
     outcomes = begun(report)
     if report.result is not IncidentResult.RECOVERED or not outcomes:
@@ -171,5 +171,5 @@ def fault_seconds(report: IncidentReport) -> float | None:
     verified = report.verification.seconds if report.verification else 0.0
     end = max(outcome.finished_at for outcome in outcomes)
     first = min(outcome.started_at for outcome in outcomes)
-    start = min(fault_began(report) or first, first)
+    start = min(fault_began(report) or report.seen_at or first, first)
     return max(0.0, (end - start).total_seconds() + verified)

@@ -14,11 +14,12 @@ from itertools import accumulate
 from flows.comparison.drift import Drift
 from flows.guard import Decision, Verdict
 from flows.plan import PlannerKind
-from flows.reporting.sentences import TELL, by_hand, came_of_it, planner, wrong
+from flows.reporting.sentences import TELL, outcome_words, planner
 from flows.reporting.text import begun, plain, root_drifts
-from flows.reporting.values import IncidentReport, RunReport, Stage
+from flows.reporting.values import IncidentReport, IncidentResult, RunReport, Stage
+from flows.reporting.wrong import by_hand, wrong
 from infrastructure.drift_kinds import DriftKind
-from infrastructure.operations import OperationOutcome
+from infrastructure.operations import OperationOutcome, OutcomeStatus
 
 _STARTS = 4  # beginnings of a fault that are told one by one
 _WORDS = 300
@@ -60,7 +61,7 @@ def _in_order(rows: list[TimelineRow]) -> list[TimelineRow]:
 
 
 def _faults(incident: IncidentReport) -> Iterator[TimelineRow]:
-    """When the fault began, as the engine and the alerts tell it; each moment once."""
+    """When the fault began, as the engine, its events and the alerts tell it, each once."""
     dated = sorted(
         ((d.since, d) for d in root_drifts(incident) if d.since is not None),
         key=lambda pair: pair[0],
@@ -70,6 +71,9 @@ def _faults(incident: IncidentReport) -> Iterator[TimelineRow]:
     )
     for since, words in list(told)[:_STARTS]:
         yield TimelineRow(since, words)
+    if (deed := incident.evidence.ended_by) is not None:
+        ours = ", not by UICI" if deed.not_ours else ""
+        yield TimelineRow(deed.at, plain(deed.words, _WORDS) + ours)
 
 
 def _beginning(drift: Drift) -> str:
@@ -123,7 +127,7 @@ def _stage_ends(report: RunReport) -> dict[Stage, datetime]:
 
 
 def _acted(incident: IncidentReport) -> Iterator[TimelineRow]:
-    """Operations, what they came to, and how it ended."""
+    """Operations, what they came to, and how it ended. Why stands beside their results."""
     outcomes = begun(incident)
     for outcome in outcomes:
         yield from _operation(outcome, incident.not_sent)
@@ -135,8 +139,9 @@ def _acted(incident: IncidentReport) -> Iterator[TimelineRow]:
         yield TimelineRow(end, f"verified: {verification.result.value.replace('_', ' ')}")
     for outcome in incident.undone:
         yield from _operation(outcome, "", taken_back=True)
-    if verification is None or not outcomes:
-        yield TimelineRow(None, came_of_it(incident))
+    sent = incident.result is IncidentResult.ESCALATED and not incident.not_sent
+    if (verification is None or not outcomes) and not (sent and outcomes):
+        yield TimelineRow(None, outcome_words(incident))
 
 
 def _operation(
@@ -144,11 +149,11 @@ def _operation(
 ) -> Iterator[TimelineRow]:
     name = outcome.call.operation
     ended = outcome.status.value.replace("_", " ")
-    if outcome.error:
-        ended += f": {plain(outcome.error, _WORDS)}"
     if name == TELL:
-        told = f"not told: {not_sent}" if not_sent else f"told ({TELL} {ended})"
-        yield TimelineRow(outcome.finished_at, f"people {told}")
+        sent = outcome.status is OutcomeStatus.SUCCEEDED
+        told = f"people told ({TELL} {ended})" if sent else f"people could not be told: {ended}"
+        words = f"nobody was alerted ({not_sent})" if not_sent else told
+        yield TimelineRow(outcome.finished_at, words)
         return
     yield TimelineRow(outcome.started_at, f"{name} begun{' to take back' if taken_back else ''}")
     yield TimelineRow(outcome.finished_at, f"{name} {ended}")

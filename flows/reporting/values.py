@@ -27,6 +27,7 @@ from infrastructure.observed import empty
 from infrastructure.operations import OperationOutcome
 
 __all__ = [
+    "AskedPeople",
     "IncidentReport",
     "IncidentResult",
     "InterruptedRun",
@@ -34,6 +35,14 @@ __all__ = [
     "RunResult",
     "Stage",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedPeople:
+    """A request for a person's word: its id, and until when it waits."""
+
+    request: str
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,8 @@ class IncidentReport:
     stopped: str = ""  # why the run was ended before a step of it; empty: it was not
     undone: tuple[OperationOutcome, ...] = ()  # what took back the steps that did not help
     not_sent: str = ""  # why telling people of it reaches nobody: no Alertmanager; empty: it does
+    asked: AskedPeople | None = None  # the request that waits for a person; None: there is none
+    seen_at: datetime | None = None  # when the run had seen it; None: that was not noted
 
 
 class Stage(StrEnum):
@@ -113,3 +124,5 @@ class RunReport:
     held_off: Mapping[str, str] = field(default_factory=empty)  # target → whose work it is
     left_alone: Mapping[str, str] = field(default_factory=empty)  # target → why, and until when
     proposals: tuple[ProposalNote, ...] = ()  # open ones, as the run's start found them
+    # Environment → `docker -H` for its engine, where that is not the docker command's own.
+    engine_hosts: Mapping[str, str] = field(default_factory=empty)

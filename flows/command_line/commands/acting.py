@@ -53,7 +53,7 @@ def reconcile(
 
     request = requested(environment, target, mode)
     with opened(config, state, verbose=verbose) as session:
-        with live_run() as shown:
+        with live_run(session.runtime.config.platform.verify.deadline) as shown:
             report = run(request, session.runtime, Listeners(LogListener(), shown))
         _show(report, session.runtime.redactor, as_json=as_json)
     raise typer.Exit(_exit_code(report))
@@ -91,7 +91,7 @@ def run_operation(
     with opened(config, state, verbose=verbose) as session:
         redactor = session.runtime.redactor
         asked = manual.Asked(operation, target, manual.parameters(param or []))
-        with live_run() as shown:
+        with live_run(session.runtime.config.platform.verify.deadline) as shown:
             told = Listeners(LogListener(), shown)
             done = manual.run(asked, session.runtime, told, run_id=new_run_id())
         if done.report is not None:

@@ -50,7 +50,11 @@ def approve(
                 print_json(approvals.as_data(shown))
             else:
                 runtime = session.runtime
-                approvals.show(shown, runtime.clock.now(), approvals.branches_of(runtime))
+                approvals.show(
+                    approvals.for_people(runtime, shown),
+                    runtime.clock.now(),
+                    approvals.branches_of(runtime),
+                )
             return
         answer = Answer.RENEW if renew else Answer.APPROVE
         _decide(session.runtime, request, approvals.said(answer, reason), as_json=as_json)

@@ -53,7 +53,7 @@ def plan(
     Exit code 0: in sync, 2: drift, 1: error, something could not be seen, or the newest
     commit is refused.
     """
-    from flows.command_line import output  # noqa: PLC0415 - see flows.cli
+    from flows.command_line import plan_view  # noqa: PLC0415 - see flows.cli
     from flows.command_line.preview import preview  # noqa: PLC0415 - as above
     from flows.command_line.progress import busy  # noqa: PLC0415 - as above
 
@@ -64,19 +64,19 @@ def plan(
             # A model is paid for each answer: only a single look asks it.
             def look() -> Show:
                 seen = preview(request, runtime, unasked="--watch")
-                return lambda: output.print_preview(seen, redact.text)
+                return lambda: plan_view.print_preview(seen, redact.text)
 
             _watch(look, watch, alone=not (as_json or markdown))
         with busy("looking at every target"):
             seen = preview(request, runtime, unasked="--no-llm" if no_llm else "")
         if as_json:
-            print_json(redact.data(output.preview_data(seen)))
+            print_json(redact.data(plan_view.preview_data(seen)))
         elif markdown:
             from flows.command_line.pull_request import comment  # noqa: PLC0415 - as above
 
             sys.stdout.write(comment(seen, runtime.registry, redact.text))
         else:
-            output.print_preview(seen, redact.text)
+            plan_view.print_preview(seen, redact.text)
     raise typer.Exit(_preview_code(seen))
 
 
@@ -175,6 +175,8 @@ def report(
             print(found.json_text)  # noqa: T201 - a command line speaks
         else:
             output.print_markdown(found.markdown)
+            if not run:
+                report_view.say_what_is_newer(found, session.runtime)
 
 
 def knowledge(
@@ -253,7 +255,7 @@ def _watch(look: Callable[[], Show], every: float, *, alone: bool) -> None:
 
 def _preview_code(seen: Preview) -> int:
     """An older commit in the newest's place says nothing about what was asked."""
-    from flows.command_line.output import unseen  # noqa: PLC0415 - see flows.cli
+    from flows.command_line.plan_view import unseen  # noqa: PLC0415 - see flows.cli
 
     if seen.desired.refused_revision is not None:
         return ERROR

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.command_line.explain import Explanation, as_data, explain, show
+from flows.command_line.explain import as_data, explain, headline, show
+from flows.command_line.explain_facts import Facts
+from flows.command_line.hints import remember
+from flows.command_line.moments import age, at_a_glance
+from flows.command_line.preview import preview
+from flows.listener import RunRequest
+from flows.reporting.status import ConditionType
 from infrastructure.errors import PermanentError, TemporaryError
 from tests.fakes.loop import LoopWorld, loop_world, service_yaml
 
@@ -25,8 +33,22 @@ def world(tmp_path: Path) -> Iterator[LoopWorld]:
         yield made
 
 
-def told(world: LoopWorld, name: str = "shop") -> Explanation:
-    return explain(name, world.runtime, "an-explanation")
+@dataclass(frozen=True)
+class Told:
+    """What `uici explain --json` tells."""
+
+    state: str
+    now: tuple[str, ...]
+    before: tuple[str, ...]
+    next: tuple[str, ...]
+    waiting: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+def told(world: LoopWorld, name: str = "shop") -> Told:
+    data = as_data(explain(name, world.runtime, "an-explanation"))
+    lines = {field: tuple(data[field]) for field in data if isinstance(data[field], list)}
+    return Told(state=data["state"], **lines)
 
 
 def test_what_is_well_has_nothing_to_do(world: LoopWorld) -> None:
@@ -146,8 +168,12 @@ def test_the_past_is_told_newest_first_and_the_commit_is_what_to_revert(tmp_path
         assert told_of[0].startswith("ConfigDrift: recreate (runbook): failed")
         assert told_of[1] == f"commit {sha[:10]} by ann: bigger"
         [waiting] = found.waiting
-        way = f"revert commit {sha[:10]} by ann or change its desired state, or mend it by hand or"
-        assert waiting.endswith(f"{way} by uici run recreate local-docker/shop")
+        in_git = f"revert commit {sha[:10]} by ann or change its desired state"
+        way = f"{in_git}, or mend the cause by hand"
+        assert waiting.endswith(
+            f"{way}; recreate was tried on this spec without success, so only when the cause is"
+            " mended: uici run recreate local-docker/shop"
+        )
 
 
 def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:
@@ -167,16 +193,17 @@ def test_the_terminal_shows_headings_and_no_markup_of_others(
     world.commit(
         "[red]hot[/] \x1b[31m" + "x" * 5000, shop=service_yaml("shop", env={"LEVEL": "debug"})
     )
+    explained = explain("shop", world.runtime, "an-explanation")
     found = told(world)
     capsys.readouterr()
-    show(found)
+    show(explained)
     out = capsys.readouterr().out
     for heading in ("Now", "Before", "Next", "Waits for you", "Limits"):
         assert f"\n{heading}\n" in out
     assert "[red]hot[/]" in out
     assert "\x1b[31m" not in out
     assert max(map(len, (*found.before, *found.next))) <= 600
-    assert as_data(found)["state"] == found.state
+    assert explained.state == found.state
 
 
 def test_what_stalled_without_a_try_tells_the_known_error_and_the_command_that_starts_it(
@@ -196,3 +223,110 @@ def test_what_stalled_without_a_try_tells_the_known_error_and_the_command_that_s
         assert waiting.startswith("it is stalled (")
         assert "disk-full" in waiting
         assert "uici run start local-docker/shop" in waiting
+
+
+AT_ONCE = {"policy": {"backoff": {"initial": "0s", "max": "0s"}}}
+ERROR = "the new shop ended at once with exit code 1: no key colour: ask uici run start web"
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> Iterator[LoopWorld]:
+    """A commit whose image the engine does not take."""
+    with loop_world(tmp_path, platform={**NO_GRACE, "guard": AT_ONCE}) as made:
+        made.commit(shop=service_yaml("shop"))
+        for service in made.runtime.git.desired().services.values():
+            made.engine.run(service)
+        made.run()
+        made.commit("bigger", shop=service_yaml("shop", image="shop:9"))
+        made.engine.failures["recreate"] = PermanentError(f"recreate local-docker/shop: {ERROR}")
+        made.run()
+        yield made
+
+
+def test_one_error_is_said_once_and_referred_to_afterwards(failed: LoopWorld) -> None:
+    for _ in ("nothing is left to try", "people were told"):
+        found = told(failed)
+        lines = [found.state, *found.now, *found.before, *found.next, *found.waiting]
+        assert sum(line.count(ERROR) for line in lines) == 1
+        assert f"the last try: recreate: did not help: {ERROR}" in found.before
+        assert "(see the last try): " in found.waiting[0]
+        assert (
+            sum(line.count("image of shop is shop:1.0.0, Git says shop:9") for line in lines) == 1
+        )
+        failed.run()
+
+
+def test_health_and_sync_have_an_age_each(failed: LoopWorld) -> None:
+    status = failed.runtime.git.statuses()["local-docker/shop"]
+    clock = failed.runtime.clock
+    later = replace(clock, now=lambda: clock.now() + timedelta(hours=2))
+    assert status.last_well is not None
+    well = age(later.now() - status.last_well)
+    found = explain("shop", replace(failed.runtime, clock=later), "an-explanation")
+    assert found.state.startswith(
+        f"local-docker/shop is Healthy for {well}, Drifted for 2 h 0 min: "
+    )
+    drifted = next(c for c in status.conditions if c.type is ConditionType.DRIFTED)
+    ages = {
+        ConditionType.READY: drifted.last_transition_time - timedelta(days=3),
+        ConditionType.DRIFTED: drifted.last_transition_time,
+    }
+    aged = status.model_copy(
+        update={
+            "history": (),
+            "conditions": tuple(
+                c.model_copy(update={"last_transition_time": ages.get(c.type, clock.now())})
+                for c in status.conditions
+            ),
+        }
+    )
+    facts = Facts(
+        "local-docker/shop",
+        preview(RunRequest(None, None, None, "look"), failed.runtime),
+        aged,
+        failed.runtime,
+        drifted.last_transition_time + timedelta(seconds=11),
+    )
+    assert headline(facts)[0] == "local-docker/shop is Healthy for 3 d, Drifted for 11 s"
+
+
+def test_what_is_unknown_is_said_once(world: LoopWorld) -> None:
+    world.engine.broken = TemporaryError("the engine does not answer")
+    world.run()
+    assert told(world).state.startswith("local-docker/shop is Unknown for ")
+    assert told(world).state.count("Unknown") == 1
+
+
+def test_what_can_not_be_seen_is_no_case_for_a_command_on_it(failed: LoopWorld) -> None:
+    failed.run()
+    failed.engine.broken = TemporaryError("the engine does not answer")
+    found = told(failed)
+    assert not any("uici run" in line for line in found.waiting)
+    assert found.waiting[0].endswith("uici report tells what was tried")
+
+
+def test_a_command_in_an_error_is_no_hint(
+    failed: LoopWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")
+    remember(Path("ops"), None)
+    explained = explain("shop", failed.runtime, "an-explanation")
+    capsys.readouterr()
+    show(explained)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "uici run --config ops recreate local-docker/shop" in out
+    assert "ask uici run start web" in out
+    remember(None, None)
+
+
+def test_grace_says_until_when(tmp_path: Path) -> None:
+    waits = {"compare": {"grace": {"confirmAfter": "0s", "missing": "10m"}}}
+    with loop_world(tmp_path, platform=waits) as world:
+        world.commit(shop=service_yaml("shop"))
+        found = told(world)
+        assert any("within its grace: 10 min from the first run" in line for line in found.now)
+        world.run()
+        first = next(iter(world.runtime.first_seen.read(world.runtime.clock.now()).values()))
+        until = at_a_glance(first + timedelta(minutes=10), world.runtime.clock.now())
+        (line,) = [line for line in told(world).now if line.startswith("Missing: ")]
+        assert f"(within its grace until {until} (9 min left): not acted upon yet)" in line

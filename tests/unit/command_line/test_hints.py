@@ -20,7 +20,8 @@ from flows.command_line.hints import (
     in_report,
     remember,
 )
-from flows.command_line.output import print_sections
+from flows.command_line.output import print_outcome, print_sections
+from flows.command_line.sentence import Command, sentence
 from infrastructure.config_loader import DEFAULT_DIRECTORY
 from infrastructure.errors import UiciError
 from tests.fakes.loop import write_config
@@ -86,11 +87,11 @@ def test_what_a_command_loads_is_what_its_hints_name(
     remote = {"git": {"remote": str(tmp_path / "state")}}
     config = write_config(tmp_path / "config", platform=remote)
     load(config)
-    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]}, ours=("Next",))
+    print_sections("web is Degraded", {"Next": [sentence(Command("approve 3f2a"))]})
     told = capsys.readouterr().out
     assert f"uici approve --config {shlex.quote(str(config))} 3f2a" in "".join(told.split("\n"))
     load(None)
-    print_sections("web is Degraded", {"Next": ["uici approve 3f2a"]}, ours=("Next",))
+    print_sections("web is Degraded", {"Next": [sentence(Command("approve 3f2a"))]})
     assert "  uici approve 3f2a\n" in capsys.readouterr().out
 
 
@@ -125,11 +126,12 @@ def test_of_a_report_only_its_commands_are_completed() -> None:
 
 def test_a_log_s_words_are_not_made_ours(capsys: pytest.CaptureFixture[str]) -> None:
     remember(Path("ops"), None)
-    sections = {"Now": ["web says: run uici doctor"], "Next": ["uici doctor"]}
-    print_sections("web is Degraded", sections, ours=("Next",))
+    says = sentence("its last try did not help (run uici doctor): ", Command("doctor"))
+    print_sections("web is Degraded", {"Next": [says]})
     told = capsys.readouterr().out
-    assert "run uici doctor\n" in told
-    assert "  uici doctor --config ops\n" in told
+    assert "  its last try did not help (run uici doctor): uici doctor --config ops\n" in told
+    print_outcome({"status": "failed", "error": "run uici status", "remedy": "", "output": None})
+    assert "run uici status\n" in capsys.readouterr().out
 
 
 def test_the_shipped_configuration_is_named_but_in_its_own_checkout(

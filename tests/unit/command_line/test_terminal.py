@@ -11,6 +11,7 @@ import pytest
 
 from flows.command_line import output
 from flows.command_line.propose import show, show_notes
+from flows.command_line.status_table import print_status
 from flows.command_line.terminal import print_json
 from flows.proposals.result import Proposal, Result
 from flows.reporting.proposal_note import ProposalNote, ProposalState
@@ -72,7 +73,7 @@ def test_a_status(capsys: pytest.CaptureFixture[str]) -> None:
         conditions=(ready,),
     )
     desired = DesiredState("main@none", {})
-    output.print_status(desired, {EVIL: status}, [EVIL], now=AT)
+    print_status(desired, {EVIL: status}, [EVIL], now=AT, noted={EVIL: EVIL})
     assert "[bold]" in quiet(capsys)
 
 
@@ -112,7 +113,7 @@ def test_what_came_of_a_try_is_not_called_a_cause(
             summary="start: did not help: the disk is full",
         ),
     )
-    output.print_status(DesiredState("main@none", {}), {"local/web": status}, ["local/web"], now=AT)
+    print_status(DesiredState("main@none", {}), {"local/web": status}, ["local/web"], now=AT)
     told = " ".join(capsys.readouterr().out.split())
     assert words in told
     assert "cause:" not in told

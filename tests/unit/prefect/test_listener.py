@@ -147,7 +147,7 @@ def test_names_of_quiet_runs() -> None:
     assert run_name(fake.report(REQUEST, fake.comparison())) == "in sync · 12 targets"
     assert run_name(fake.report(REQUEST, one)) == "in sync · 1 target"
     assert run_name(fake.report(REQUEST, unknown)) == "unknown 1 of 1 target"
-    assert run_name(fake.report(REQUEST, settling)) == "in sync · 3 targets · 1 settling"
+    assert run_name(fake.report(REQUEST, settling)) == "within grace 1 of 3 targets"
 
 
 def test_an_error_names_the_run_in_one_line() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.command_line.output import preview_data
+from flows.command_line.plan_view import preview_data
 from flows.command_line.preview import preview
 from flows.listener import RunRequest
 from flows.plan import PlannerKind

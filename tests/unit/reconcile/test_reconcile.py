@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.command_line.output import print_status
+from flows.command_line.status_table import print_status
 from flows.listener import RunRequest
 from flows.reconcile import open_proposals
 from flows.report import IncidentResult, RunResult, render_markdown
@@ -192,7 +192,7 @@ def test_an_attempt_that_fails_backs_off_and_then_a_person_is_told_once(
         stopped = "is stopped, exit code 137"
         assert results[2].incidents[0].summary == f"local-docker/a: a {stopped}; {waiting}"
         told = waits(results[2].incidents[0])
-        assert told.startswith(f"{stopped}; {waiting} (not sent: no Alertmanager in local-docker")
+        assert told == f"{stopped}; {waiting}; nobody was alerted (no Alertmanager in local-docker)"
         status = json.loads(world.file("status/local-docker/a.json"))
         assert "Stalled" in [c["type"] for c in status["conditions"]]
         monkeypatch.setenv("COLUMNS", "300")

@@ -34,6 +34,7 @@ from flows.reporting.run_summary import quiet_name, run_name
 from flows.reporting.sentences import came_of_it, planner, waits
 from flows.reporting.status import Attempts, OpenIntent, Reported
 from flows.reporting.text import fault_seconds, unmarked
+from flows.reporting.values import AskedPeople
 from flows.repository.contract import DesiredState
 from flows.verify import Check, CheckState
 from infrastructure.cause_kinds import CauseKind
@@ -115,6 +116,7 @@ def test_what_waits_for_approval_is_a_command_to_copy() -> None:
         decision=Decision.NEEDS_APPROVAL,
         summary="risk is destructive: uici approve 0123456789ab, until 2026-11-22T16:00+00:00",
     )
+    told = replace(told, asked=AskedPeople("0123456789ab", NOW))
     page = render_markdown(run_report("run-0001", incidents=[told]))
     after = page.partition("## Next")[2]
     assert "- `uici approve 0123456789ab` allows start of local-docker/market-predictor" in after
@@ -209,15 +211,17 @@ def test_what_was_sent_to_nobody_is_not_called_told() -> None:
     told = replace(escalated("it is full"), not_sent="no Alertmanager in local-docker")
     report = run_report("r", incidents=[told])
     page = render_markdown(report)
-    assert run_name(report) == "not sent (no Alertmanager in local-docker): market-predictor"
+    unsent = "; nobody was alerted (no Alertmanager in local-docker)"
+    assert run_name(report) == f"a person is needed for market-predictor{unsent}"
     assert page.splitlines()[0] == (
-        "# market-predictor: exited (137) → not sent, no Alertmanager in local-docker:"
-        " The process has ended and its engine did not start it again"
-        " → a person is needed"
+        "# market-predictor: exited (137) → a person is needed:"
+        f" The process has ended and its engine did not start it again{unsent}"
     )
     assert "people told" not in page
     assert "| not sent: no Alertmanager in local-docker |" in page
-    assert "it is full (not sent: no Alertmanager in local-docker: it stands in" in page
+    assert f"**Waits for you:** market-predictor: it is full{unsent}\n" in page
+    both = replace(report, incidents=(told, told))
+    assert run_name(both) == "a person is needed for 2: market-predictor, market-predictor"
     assert report_to_dict(report)["incidents"][0]["notSent"] == "no Alertmanager in local-docker"
 
 
@@ -333,7 +337,8 @@ def test_who_ended_it_stands_beside_the_cause_and_says_when_the_fault_began() ->
     without = unmarked(render_markdown(run_report("r", incidents=[found])))
     assert "Nothing tells when the fault began" in without
     other = replace(known, plan=replace(made, cause=RootCause(CauseKind.CRASH, TARGET)))
-    assert "Docker API" not in unmarked(render_markdown(run_report("r", incidents=[other])))
+    page = unmarked(render_markdown(run_report("r", incidents=[other])))
+    assert f"Cause: Crash at {TARGET} Plan:" in page
 
 
 def test_a_quiet_run_tells_of_drift_within_its_grace() -> None:
@@ -588,7 +593,8 @@ def test_every_planner_and_result_has_its_words() -> None:
         for result in IncidentResult:
             told = incident_report(result, made=plan(planner=who, runbook=None))
             page = render_markdown(run_report("r", incidents=[told]))
-            assert f"Plan: {planner(told.plan)} (" in page
+            nobody = who is PlannerKind.NONE
+            assert ("Plan: none: " if nobody else f"Plan: {planner(told.plan)} (") in page
             assert came_of_it(told).rstrip(".") in page.splitlines()[0]
             assert told.plan.diagnosis in page
 

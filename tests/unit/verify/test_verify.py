@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from flows.comparison.drift import Drift, Incident
 from flows.observe import Observation, SourceFailure
 from flows.verify import (
+    Check,
     CheckState,
     Verification,
     VerificationResult,
@@ -78,6 +79,7 @@ def outcome(
     before: tuple[ObservedInstance, ...] = (),
     effects: Iterable[Effect] = (),
     deadline: timedelta = timedelta(minutes=5),
+    looked: Callable[[tuple[Check, ...]], None] = lambda _: None,
 ) -> Verification:
     """Verify against these looks, the last one repeated."""
     clock = TestClock()
@@ -98,6 +100,7 @@ def outcome(
         now=clock.now,
         sleep=clock.sleep,
         deadline=NOW + deadline,
+        looked=looked,
     )
 
 
@@ -107,6 +110,17 @@ def seen(wanted: Service, *instances: ObservedInstance, **more: Any) -> Observat
 
 def probe(reading: Reading) -> ProbeReading:
     return ProbeReading(PROBED.target, "market-predictor", reading, reading.value)
+
+
+def test_each_look_that_is_not_the_last_is_told() -> None:
+    up, down = seen(PLAIN, instance_of(PLAIN)), seen(PLAIN, stopped(PLAIN))
+    told: list[tuple[Check, ...]] = []
+    result = outcome(PLAIN, [down, up, up, up, up], looked=told.append)
+    assert result.result is VerificationResult.RECOVERED
+    first, *rest = told
+    assert [c.state for c in first if c.name == "engine"] == [CheckState.FAILED]
+    assert rest
+    assert all(c.state is CheckState.PASSED for checks in rest for c in checks)
 
 
 def test_a_service_without_any_health_check_has_to_stay_up() -> None:

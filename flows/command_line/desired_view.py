@@ -1,0 +1,43 @@
+"""What Git says should run, at the head of `uici plan` and `uici status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from flows.command_line.output import escape
+from flows.repository.contract import DesiredState
+from infrastructure.errors import Problem
+
+
+def print_desired(console: Console, desired: DesiredState) -> None:
+    """Its revision, and what is wrong with it."""
+    console.print(f"desired  {desired.revision}")
+    if desired.stale:
+        console.print(f"[yellow]stale[/]    {escape(desired.stale)}")
+    if desired.refused_revision:
+        console.print(f"[red]refused[/]  {desired.refused_revision}")
+    for problem in desired.problems:
+        console.print(f"         {escape(str(problem))}")
+
+
+def desired_data(desired: DesiredState) -> dict[str, Any]:
+    """The same as JSON."""
+    return {
+        "revision": desired.revision,
+        "services": len(desired.services),
+        "stale": desired.stale,
+        "refusedRevision": desired.refused_revision,
+        "problems": [_problem_data(problem) for problem in desired.problems],
+    }
+
+
+def _problem_data(problem: Problem) -> dict[str, Any]:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+        "remedy": problem.remedy,
+    }
