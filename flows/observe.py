@@ -8,6 +8,7 @@ answered by then is Unknown for its own targets and for nobody else's. Next stag
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from infrastructure.observed import (
     Silence,
 )
 from infrastructure.quantities import format_duration
-from infrastructure.service import MetricCheck, Service
+from infrastructure.service import MetricCheck, SecretRef, Service
 from monitoring.alertmanager import AlertSnapshot, read_alerts
 from monitoring.background import start
 from monitoring.http_source import MonitoringClients
@@ -38,6 +39,8 @@ from monitoring.prometheus import read_metrics
 
 # Seconds for a thread to hand over what it finished at the deadline.
 _HANDOVER = 0.25
+# Where an engine keeps a value apart, it tells the place instead: `(secretKeyRef web-env)`.
+_ELSEWHERE = re.compile(r"\([^()]*\)")
 T = TypeVar("T")
 _Checks = tuple[tuple[str, MetricCheck], ...]
 
@@ -148,6 +151,27 @@ def observe(
     for name in by_environment.keys() - asked.keys():
         seen[name] = _unconfigured(name, by_environment[name])
     return Observation(taken_at, seen)
+
+
+def secrets_seen(services: Sequence[Service], seen: Observation) -> Iterator[str]:
+    """Values of secrets as engines tell them: of what Git declares as one, or did when it was set.
+
+    What runs may have another value than the reference has now, and a process that only looks
+    may not be able to resolve it.
+    """
+    for service in services:
+        place = seen.environments.get(service.metadata.environment)
+        engine = place.engine if place is not None else None
+        observed = engine.services.get(service.target) if engine is not None else None
+        if observed is None:
+            continue
+        declared = {k for k, value in service.spec.env.items() if isinstance(value, SecretRef)}
+        specs = [instance.spec for instance in observed.instances]
+        specs += [observed.workload.spec] if observed.workload is not None else []
+        for spec in specs:
+            names = declared | spec.secret_env if declared or spec.secret_env else ()
+            found = (spec.env[name] for name in names if name in spec.env)
+            yield from (value for value in found if not _ELSEWHERE.fullmatch(value))
 
 
 class _SharedSources:

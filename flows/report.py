@@ -21,6 +21,7 @@ from flows.plan import Plan
 from flows.reporting.as_json import intent_to_dict, json_bytes, refusal_to_dict, report_to_dict
 from flows.reporting.counted import CountedAttempt, counted
 from flows.reporting.markdown import render_markdown
+from flows.reporting.own_data import own_data
 from flows.reporting.sentences import counted as counted_words
 from flows.reporting.sentences import headline
 from flows.reporting.status import (
@@ -64,6 +65,8 @@ __all__ = [
 Files = dict[str, bytes | None]  # None: the file goes
 
 _SUBJECT_LIMIT = 120
+# In a report stand engines' values, too.
+_REPORT_IDS = frozenset({"apiVersion", "kind", "runId", "root", "targets", "environment"})
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
@@ -106,7 +109,7 @@ def intent_files(
     for status in statuses.values():
         if status.target not in {each.target for each in attempts}:
             files[status_path(status.target)] = _status_bytes(status, redactor)
-    return {intent_path(run_id): json_bytes(intent, redactor.data), **files}
+    return {intent_path(run_id): json_bytes(intent, own_data(redactor.data)), **files}
 
 
 def attempts_of(statuses: Iterable[TargetStatus], before: Reported) -> list[CountedAttempt]:
@@ -142,13 +145,15 @@ def report_files(
     newly_refused = refused is not None and refused != before.refused_revision
     if newly_refused and refused is not None:
         refusal = refusal_to_dict(refused, report.desired.problems)
-        files[REFUSED_PATH] = json_bytes(refusal, redactor.data, indent=1)
+        files[REFUSED_PATH] = json_bytes(refusal, own_data(redactor.data), indent=1)
     elif refused is None and before.refused_revision and report.desired.stale is None:
         files[REFUSED_PATH] = None
     if told.incidents or newly_refused or report.errors or report.interrupted:
         path = report_path(report)
         files[f"{path}.md"] = render_markdown(told, redactor.text).encode(errors="replace")
-        files[f"{path}.json"] = json_bytes(report_to_dict(told, redactor.data), redactor.data)
+        files[f"{path}.json"] = json_bytes(
+            report_to_dict(told, redactor.data), own_data(redactor.data, _REPORT_IDS)
+        )
     return files
 
 
@@ -209,8 +214,9 @@ def _knowledge(report: RunReport, before: Reported, redactor: Redactor) -> Files
     """Classes of which this run has learned something, with the same commit."""
     if not report.lessons:
         return {}
+    redact = own_data(redactor.data)
     return {
-        knowledge_path(name): None if known is None else knowledge_text(known, redactor.data)
+        knowledge_path(name): None if known is None else knowledge_text(known, redact)
         for name, known in learn(before.knowledge, report.lessons).items()
     }
 
@@ -246,7 +252,7 @@ def _holds_since(last: LastIncident) -> datetime | None:
 def _status_bytes(status: TargetStatus, redactor: Redactor) -> bytes:
     data = status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     head = {"apiVersion": status.api_version, "kind": status.kind}
-    return json_bytes({**head, **data}, redactor.data, indent=1)
+    return json_bytes({**head, **data}, own_data(redactor.data), indent=1)
 
 
 # ── messages ────────────────────────────────────────────────────────────────────

@@ -27,7 +27,7 @@ from flows.guard import GuardedInterface
 from flows.installation import installation
 from flows.listener import RunRequest
 from flows.llm.budget import OnRequest, nobody
-from flows.observe import Observation, observe
+from flows.observe import Observation, observe, secrets_seen
 from flows.open_executors import desired_state_parser, open_executors
 from flows.other_runs import at_work, held_off
 from flows.people import People
@@ -214,7 +214,7 @@ class Runtime:
 
     def observe(self, services: Sequence[Service], all_services: bool) -> Observation:
         """Stage 1 with everything that this process has."""
-        return observe(
+        seen = observe(
             services,
             environments=self.config.environments.environments,
             executors=self.executors,
@@ -223,6 +223,9 @@ class Runtime:
             clients=self.clients,
             now=self.clock.now,
         )
+        # They may be others than what references resolve to now, if they do so at all.
+        self.redactor.learn(secrets_seen(services, seen))
+        return seen
 
     def interface(self, services: Mapping[str, Service]) -> UniversalInfrastructureInterface:
         """The universal interface over these services, without a guard."""

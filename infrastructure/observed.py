@@ -63,7 +63,8 @@ class NativeObject:
 class ObservedSpec:
     """The universal fields as they are now. None: the engine does not say.
 
-    `managed_env`: names of the variables that UICI itself set when it made the instance.
+    `managed_env`: names of the variables that UICI itself set when it made the instance;
+    `secret_env`: those of them whose values were references.
     """
 
     image: str | None = None
@@ -73,6 +74,7 @@ class ObservedSpec:
     cpu: Decimal | None = None  # cores; 0 = unlimited
     ports: tuple[str, ...] = ()  # as PortMapping prints them
     managed_env: frozenset[str] = frozenset()
+    secret_env: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ REDACTED = "[redacted]"
 # Shorter values would cut ordinary words out of every text.
 _MIN_VALUE = 4
 # Lines of a secret of several lines (a private key) are cut one by one from this length on.
-_MIN_LINE = 16
+_MIN_LINE = 8
 # From this length on, a value is also found inside of a longer base64 text.
 _MIN_EMBEDDED = 6
 _REFERENCE = re.compile(r"(?:env|file|prefect):\S+")

@@ -71,6 +71,8 @@ def instance_of(wanted: Service, index: int = 0, **changes: Any) -> ObservedInst
         memory=wanted.spec.resources.memory or 0,
         cpu=wanted.spec.resources.cpu or Decimal(0),
         ports=tuple(str(port) for port in wanted.spec.ports),
+        managed_env=frozenset(wanted.spec.env),
+        secret_env=frozenset(k for k, v in wanted.spec.env.items() if isinstance(v, SecretRef)),
     )
     spec = replace(spec, **{k: changes.pop(k) for k in list(changes) if hasattr(spec, k)})
     native = NativeObject("container", f"{index:012x}" + "b" * 52, name)

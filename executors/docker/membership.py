@@ -20,7 +20,8 @@ from infrastructure.sources.names import service_name
 TARGET_LABEL = "uici.target"
 SERVICE_LABEL = "uici.service"
 DIGEST_LABEL = "uici.spec-digest"
-# Names of the variables that desired state declared, with blanks between (docs/adr/0009).
+# Names of the variables that desired state declared, with blanks between, secret ones marked
+# (docs/adr/0009, `executors.env_note`).
 ENV_LABEL = "uici.env"
 # A replaced container keeps this mark until its successor runs; see `replace_container`.
 OLD_MARK = ".uici-old-"

@@ -16,6 +16,7 @@ from typing import Any
 
 from executors.docker.membership import DIGEST_LABEL, ENV_LABEL, SERVICE_LABEL, TARGET_LABEL
 from executors.docker.same_meaning import as_declared
+from executors.env_note import env_words, managed_in, secret_in
 from infrastructure.observed import (
     EngineHealth,
     InstanceState,
@@ -207,13 +208,14 @@ def observed_spec(container: Container) -> ObservedSpec:
         memory=host.get("Memory") or 0,
         cpu=cores(host),
         ports=ports(config.get("ExposedPorts"), host.get("PortBindings")),
-        managed_env=managed_env(container.labels),
+        managed_env=managed_in(noted_env(container.labels)),
+        secret_env=secret_in(noted_env(container.labels)),
     )
 
 
-def managed_env(labels: Mapping[str, str] | None) -> frozenset[str]:
-    """Names of the variables that UICI set when it made the container."""
-    return frozenset((labels or {}).get(ENV_LABEL, "").split())
+def noted_env(labels: Mapping[str, str] | None) -> list[str]:
+    """The variables that UICI set when it made the container, as `executors.env_note` notes."""
+    return (labels or {}).get(ENV_LABEL, "").split()
 
 
 def cores(host_config: Mapping[str, Any]) -> Decimal:
@@ -380,7 +382,8 @@ def overlay(
         body["Cmd"] = list(spec.command)
     values = {**env_map(body.get("Env")), **env}
     # What UICI had set and Git no longer names goes; what people or `native` set stays.
-    gone = managed_env(body.get("Labels")) - env.keys() - env_map(spec.native.get("Env")).keys()
+    managed = managed_in(noted_env(body.get("Labels")))
+    gone = managed - env.keys() - env_map(spec.native.get("Env")).keys()
     values = {key: value for key, value in values.items() if key not in gone}
     if values or gone:
         body["Env"] = [f"{key}={value}" for key, value in values.items()]
@@ -389,7 +392,7 @@ def overlay(
         TARGET_LABEL: service.target,
         SERVICE_LABEL: service.metadata.name,
         DIGEST_LABEL: service.spec_digest,
-        ENV_LABEL: " ".join(sorted(spec.env)),
+        ENV_LABEL: " ".join(env_words(spec.env)),
     }
     _overlay_ports(body, host, spec.ports)
     if spec.resources.memory is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from executors.env_note import managed_in
 from executors.oci.answers import Container, Json
 from executors.oci.membership import (
     DIGEST_TAG,
@@ -20,7 +21,7 @@ from executors.oci.membership import (
     STARTED_TAG,
     TARGET_TAG,
     env_tags,
-    managed_env,
+    noted_env,
 )
 from executors.oci.session import without_nothing
 from executors.oci.settings import ContainerInstanceBinding
@@ -191,7 +192,7 @@ def _overlay_env(container: Json, service: Service, wanted: Mapping[str, str]) -
     """What UICI had set and Git no longer names goes; what people or `native` set stays."""
     tags: dict[str, str] = container.get("freeformTags") or {}
     native_env = (service.spec.native.get("container") or {}).get("environmentVariables") or {}
-    gone = managed_env(tags) - wanted.keys() - native_env.keys()
+    gone = managed_in(noted_env(tags)) - wanted.keys() - native_env.keys()
     kept = container.get("environmentVariables") or {}
     env = {**{k: v for k, v in kept.items() if k not in gone}, **wanted}
     container["environmentVariables"] = env or None

@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from executors.env_note import env_words
 from executors.oci.answers import Resource
 from executors.oci.settings import Selection
 from infrastructure.observed import NativeObject
-from infrastructure.service import target_id
+from infrastructure.service import EnvValue, target_id
 
 TARGET_TAG = "uici-target"
 SERVICE_TAG = "uici-service"
@@ -52,10 +53,10 @@ def native(kind: str, resource: Resource) -> NativeObject:
     return NativeObject(kind, resource.id, resource.name, labels(resource))
 
 
-def env_tags(names: Iterable[str]) -> dict[str, str]:
+def env_tags(env: Mapping[str, EnvValue]) -> dict[str, str]:
     """Tags that note names of variables. Those that find no room are not noted."""
     parts = [""]
-    for name in sorted(names):
+    for name in env_words(env):
         longer = f"{parts[-1]} {name}".strip()
         if len(longer) <= _TAG_LENGTH:
             parts[-1] = longer
@@ -64,10 +65,10 @@ def env_tags(names: Iterable[str]) -> dict[str, str]:
     return {f"{ENV_TAG}{index}": part for index, part in enumerate(parts) if part}
 
 
-def managed_env(tags: Mapping[str, str] | None) -> frozenset[str]:
-    """Names of the variables that UICI set when it made the container."""
+def noted_env(tags: Mapping[str, str] | None) -> list[str]:
+    """The variables that UICI set when it made the container, as `executors.env_note` notes."""
     noted = (value for key, value in (tags or {}).items() if key.startswith(ENV_TAG))
-    return frozenset(name for value in noted for name in value.split())
+    return [word for value in noted for word in value.split()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from executors.env_note import managed_in, secret_in
 from executors.oci.answers import (
     Container,
     ContainerInstance,
@@ -24,8 +25,8 @@ from executors.oci.answers import (
 )
 from executors.oci.membership import (
     STARTED_TAG,
-    managed_env,
     native,
+    noted_env,
 )
 from infrastructure.observed import (
     EngineHealth,
@@ -188,7 +189,8 @@ def container_spec(container: Container, service: Service) -> ObservedSpec:
         memory=round((memory or 0) * GIB),
         cpu=Decimal(str(cpu or 0)).normalize(),
         ports=tuple(str(p) for p in service.spec.ports if p.host in (None, p.container)),
-        managed_env=managed_env(container.freeform_tags),
+        managed_env=managed_in(noted_env(container.freeform_tags)),
+        secret_env=secret_in(noted_env(container.freeform_tags)),
     )
 
 

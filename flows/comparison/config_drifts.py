@@ -18,6 +18,7 @@ from infrastructure.quantities import format_cpu, format_memory
 from infrastructure.service import SecretRef, Service
 
 _HIDDEN = "(secret)"
+_NOT_SHOWN = "another value (not shown)"
 
 
 def config_drifts(
@@ -53,7 +54,7 @@ def config_drifts(
         fields.append(
             ("/resources/cpu", format_cpu(cpu), format_cpu(seen.cpu) if seen.cpu else "unlimited")
         )
-    fields.extend(_env(service, seen.env, secrets))
+    fields.extend(_env(service, seen, secrets))
     fields.extend(_left_env(service, seen))
     missing = sorted({str(port) for port in spec.ports} - set(seen.ports))
     if missing:
@@ -72,16 +73,23 @@ def config_drifts(
 
 
 def _env(
-    service: Service, seen: Mapping[str, str], secrets: Mapping[str, str]
+    service: Service, seen: ObservedSpec, secrets: Mapping[str, str]
 ) -> Iterator[tuple[str, str, str]]:
+    """Variables that differ; what UICI did not set as plain text may be a secret.
+
+    Who declares a plain value in its place, on a branch or in Git, must not be told it.
+    """
+    env = seen.env
+    plain = seen.managed_env - seen.secret_env
     for key, wanted in service.spec.env.items():
         pointer = f"/env/{key}"
         if isinstance(wanted, SecretRef):
             value = secrets.get(wanted.secret)
-            if value is not None and seen.get(key) != value:
-                yield pointer, _HIDDEN, f"{_HIDDEN}, another value" if key in seen else "not set"
-        elif seen.get(key) != wanted:
-            yield pointer, wanted, seen.get(key, "not set")
+            if value is not None and env.get(key) != value:
+                yield pointer, _HIDDEN, f"{_HIDDEN}, another value" if key in env else "not set"
+        elif env.get(key) != wanted:
+            shown = env.get(key, "not set") if key in plain or key not in env else _NOT_SHOWN
+            yield pointer, wanted, shown
 
 
 def _left_env(service: Service, seen: ObservedSpec) -> Iterator[tuple[str, str, str]]:

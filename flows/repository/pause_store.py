@@ -11,11 +11,14 @@ from datetime import datetime
 
 from flows.report import Redactor
 from flows.reporting.as_json import json_bytes
+from flows.reporting.own_data import own_data
 from flows.reporting.status import Reported
 from flows.repository.contract import CommitFiles, CommitResult, Repository
 from flows.repository.memory import read_memory
 from infrastructure.config_models import GitSettings
 from infrastructure.pause import PAUSE_PATH, Pause, pauses_data
+
+_IDS = frozenset({"apiVersion", "kind", "environments"})  # the rest is people's words
 
 
 class PauseStore:
@@ -64,5 +67,6 @@ class PauseStore:
         return [p.pause for p in found.pauses if not p.over(now)]
 
     def _hold(self, pauses: Sequence[Pause], message: str, now: datetime) -> CommitResult | None:
-        content = json_bytes(pauses_data(pauses), self._redactor.data, indent=1)
+        redact = own_data(self._redactor.data, _IDS)
+        content = json_bytes(pauses_data(pauses), redact, indent=1)
         return self._commit({PAUSE_PATH: content}, self._redactor.text(message), now)

@@ -26,7 +26,8 @@ from executors.docker.membership import (
     names_for,
     replica_index,
 )
-from executors.docker.spec import managed_env
+from executors.docker.spec import noted_env
+from executors.env_note import env_words, managed_in, secret_in
 from infrastructure.errors import (
     DeadlineExceededError,
     NotFoundError,
@@ -275,7 +276,7 @@ class FakeEngine:
             labels={
                 TARGET_LABEL: service.target,
                 SERVICE_LABEL: service.metadata.name,
-                ENV_LABEL: " ".join(sorted(spec.env)),
+                ENV_LABEL: " ".join(env_words(spec.env)),
             },
             command=spec.command,
             env={**env, **extra},
@@ -449,7 +450,7 @@ class FakeEngine:
             new = self._make(task.service, old.name, image=image)
         except PermanentError as exc:
             raise PermanentError(f"{exc}; {old.name} is as it was before") from exc
-        gone = managed_env(old.labels) - managed_env(new.labels)
+        gone = managed_in(noted_env(old.labels)) - managed_in(noted_env(new.labels))
         kept = {key: value for key, value in old.env.items() if key not in gone}
         new.env = {**kept, **new.env, **{k: str(v) for k, v in env.items()}}
         new.labels = {**old.labels, **new.labels}
@@ -503,7 +504,8 @@ def _observed(container: FakeContainer, *, keep_native: bool) -> ObservedInstanc
             memory=container.memory,
             cpu=container.cpu,
             ports=container.ports,
-            managed_env=managed_env(container.labels),
+            managed_env=managed_in(noted_env(container.labels)),
+            secret_env=secret_in(noted_env(container.labels)),
         ),
         native_config=container.native if keep_native else {},
         address=container.address,

@@ -175,6 +175,23 @@ def test_a_secret_is_compared_by_value_and_shown_by_none() -> None:
         assert "-value" not in str(comparison)
 
 
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {"managed_env": frozenset({"DSN"}), "secret_env": frozenset({"DSN"})},
+        {"managed_env": frozenset()},  # somebody else has set it
+    ],
+)
+def test_who_declares_plain_text_in_the_place_of_a_secret_is_not_told_it(
+    noted: dict[str, Any],
+) -> None:
+    wanted = service(env={"DSN": "x"})
+    (found,) = judged(wanted, instance_of(wanted, env={"DSN": "db-pass-1"}, **noted)).drifts
+    assert (found.field, found.desired) == ("/env/DSN", "x")
+    assert found.observed == "another value (not shown)"
+    assert "db-pass-1" not in repr(found)
+
+
 def test_a_secret_that_cannot_be_resolved_is_not_compared() -> None:
     wanted = service(env={"API_KEY": {"secret": "env:KEY"}})
     assert judged(wanted, instance_of(wanted, env={"API_KEY": "x"})).drifts == ()

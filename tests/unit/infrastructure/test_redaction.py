@@ -205,6 +205,8 @@ def test_ordinary_log_lines_stay() -> None:
         "connect to postgres://db:5432/x refused",
         "container market-predictor exited (137)",
         "sha256:" + "ab" * 32,
+        'a secret as a value: write {secret: "env:NAME"}, or password: file:/run/secrets/x',
+        '{"SHORT":{"secret":"prefect:block"},"API_KEY": "env:KEY"}',
     ):
         assert redactor.text(line) == line
 
@@ -226,6 +228,11 @@ def test_the_lines_of_a_key_are_cut_one_by_one() -> None:
         "-----BEGIN X-----\nMIIEvQIBADANBgkqhkiG9w0\nAQEFAASCBKcwggSjAgEAAoIBAQ\n-----END X-----\n"
     )
     assert Redactor([], [key]).text("> MIIEvQIBADANBgkqhkiG9w0") == f"> {REDACTED}"
+
+
+def test_short_lines_of_a_secret_of_several_are_cut_too() -> None:
+    login = Redactor([], ["user = shopkeeper\npass = hunter22\n"])
+    assert login.text("read: pass = hunter22") == f"read: {REDACTED}"
 
 
 def test_a_large_log_is_cut_quickly() -> None:

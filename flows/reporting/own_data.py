@@ -1,0 +1,63 @@
+"""Redaction of files that the loop reads back: words for people, and not what it works with.
+
+A secret's value may be an ordinary word, such as a user's name that is a service's, too. Cut
+out of an inventory id, a digest or an enumeration's word it would make the loop lose its
+memory; and these are no secret: they stand in Git, or are UICI's own. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from flows.reporting.incident_result import IncidentResult
+
+# Fields that hold ids, digests, moments and words of an enumeration, in any of these files.
+IDS = frozenset(
+    {
+        *("apiVersion", "kind", "target", "targets", "root", "environment", "type", "status"),
+        *("observedRevision", "specDigest", "syncedDigest", "wellDigest", "sync", "health"),
+        *("runId", "fingerprint", "plan", "planDigest", "remedy", "planner", "runbook"),
+        *("operation", "class", "incidentClass", "executor", "kinds", "fields", "patterns"),
+        *("desired", "revision", "base", "approval", "by"),
+    }
+)
+# A condition's reason is such a word; a person's is a sentence.
+_REASON = re.compile(r"[A-Z][A-Za-z]*")
+_RESULTS = frozenset(IncidentResult)
+_ID = re.compile(r"[A-Za-z0-9/][\w.:/@+-]*")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+
+RedactData = Callable[[Any], Any]
+
+
+def own_data(redact: RedactData, ids: Collection[str] = IDS) -> RedactData:
+    """A redaction that leaves alone what stands in fields of ids and looks like one."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: member(key, item) for key, item in value.items()}
+        return [cut(item) for item in value] if isinstance(value, list | tuple) else redact(value)
+
+    def member(key: Any, value: Any) -> Any:
+        if (key in ids and _are_ids(value)) or isinstance(value, int | float):
+            return value  # of numbers, a secret's can stand in parameters alone
+        if isinstance(value, str) and _is_word(key, value):
+            return value
+        if key == "parameters" or not isinstance(value, Mapping | list | tuple):
+            return redact({key: value})[key]  # a value under a secret's key is cut by that
+        return cut(value)
+
+    return cut
+
+
+def _are_ids(value: Any) -> bool:
+    many = value if isinstance(value, list | tuple) else (value,)
+    return all(isinstance(each, str) and _ID.fullmatch(each) for each in many)
+
+
+def _is_word(key: Any, value: str) -> bool:
+    if key == "reason":
+        return bool(_REASON.fullmatch(value))
+    return bool(_MOMENT.fullmatch(value)) or (key == "result" and value in _RESULTS)

@@ -1,0 +1,58 @@
+"""What the loop reads back is not spoilt by a secret that is an ordinary word."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flows.reporting.own_data import own_data
+from flows.reporting.status import TargetStatus
+from infrastructure.redaction import Redactor
+from tests.unit.report.made import status
+
+STATUS = status().model_dump(mode="json", by_alias=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "market-predictor",
+        "market",
+        "uici",
+        "Ready",
+        "ServiceStatus",
+        "2026",
+        "local-docker",
+        "True",
+    ],
+)
+def test_a_status_is_read_back_whatever_word_is_a_secret(value: str) -> None:
+    cut = own_data(Redactor((), [value]).data)
+    told = TargetStatus.model_validate_json(json.dumps(cut(STATUS)))
+    whole = TargetStatus.model_validate(STATUS)
+    assert told.target == whole.target
+    assert [c.type for c in told.conditions] == [c.type for c in whole.conditions]
+    assert [c.last_transition_time for c in told.conditions] == [
+        c.last_transition_time for c in whole.conditions
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"message": "it says hunter22"},
+        {"target": "hunter22 is no id"},
+        {"reason": "for hunter22, until noon"},
+        {"steps": [{"operation": "exec", "parameters": {"target": "hunter22"}}]},
+        {"result": "recreate: did not help: hunter22"},
+        {"told": ["hunter22"]},
+        {"apiToken": "a value that is no secret that was resolved"},
+    ],
+)
+def test_words_for_people_are_redacted(data: dict[str, Any]) -> None:
+    redactor = Redactor((), ["hunter22"], key_patterns=["(?i)token"])
+    cut = json.dumps(own_data(redactor.data)(data))
+    assert "hunter22" not in cut
+    assert "[redacted]" in cut
