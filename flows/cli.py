@@ -22,6 +22,7 @@ from flows.command_line.commands.notifying import notifications_app
 from flows.command_line.commands.options import ERROR, INTERRUPTED, OK
 from flows.command_line.commands.parsing import Commands, OfTargets, Taught
 from flows.command_line.hints import here, remember
+from flows.command_line.streams import give_up_output, make_ready
 from flows.command_line.terminal import complain, print_json
 
 if TYPE_CHECKING:
@@ -91,9 +92,12 @@ def main() -> None:
     # Configuration and state are many values without cycles: by default the search for
     # cycles is a tenth of what a command on a thousand services costs.
     gc.set_threshold(20_000, 20, 20)
+    make_ready()
     signal.signal(signal.SIGTERM, _interrupt)  # what supervisors send: end as on Ctrl-C
     try:
-        sys.exit(app(standalone_mode=False) or OK)
+        code = app(standalone_mode=False) or OK
+        sys.stdout.flush()  # a full disk is told here, and not by the interpreter's end
+        sys.exit(code)
     except _USAGE_ERROR as exc:
         # The parser's own code for a mistyped word is 2, which here means drift.
         exc.show()
@@ -105,6 +109,12 @@ def main() -> None:
         sys.exit(ERROR)
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
+        sys.exit(ERROR)
+    except OSError as exc:
+        if exc.filename is not None:  # no trouble with the output
+            raise
+        give_up_output()
+        complain(f"error: the output can't be written: {exc.strerror or exc}")
         sys.exit(ERROR)
     finally:
         remember(None, None)  # whoever calls this in a process of their own begins anew

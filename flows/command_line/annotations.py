@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from flows.command_line.terminal import printable
 from infrastructure.errors import Problem
 
 
@@ -37,7 +38,9 @@ def placed(problems: Iterable[Problem], folder: Path | None) -> tuple[Problem, .
 def _from_here(file: str, folder: Path | None) -> str:
     path = Path(file) if folder is None or not (folder / file).is_file() else folder / file
     here = Path.cwd()
-    path = path.resolve() if path.is_absolute() or path.exists() else path
+    # Of a link the name is the mistake's place, and not what it leads to.
+    if path.is_absolute() or path.is_symlink() or path.exists():
+        path = path.parent.resolve() / path.name
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
@@ -48,7 +51,7 @@ def annotated(style: Style, problems: Sequence[Problem], remarks: Sequence[Probl
     """
     if style is Style.GITLAB:
         told = [_issue(p, "major") for p in problems] + [_issue(r, "info") for r in remarks]
-        return json.dumps(told, ensure_ascii=False, indent=1)
+        return json.dumps(told, indent=1)  # in letters that every pipe takes, odd names included
     lines = [_command("error", p) for p in problems] + [_command("warning", r) for r in remarks]
     return "\n".join(lines)
 
@@ -61,7 +64,8 @@ def _command(level: str, problem: Problem) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text)
 
 
 def _property(text: str) -> str:
@@ -72,7 +76,7 @@ def _issue(problem: Problem, severity: str) -> dict[str, Any]:
     return {
         "description": _sentence(problem),
         "check_name": "uici validate",
-        "fingerprint": hashlib.sha256(str(problem).encode()).hexdigest(),
+        "fingerprint": hashlib.sha256(str(problem).encode(errors="surrogateescape")).hexdigest(),
         "severity": severity,
         "location": {"path": problem.file, "lines": {"begin": max(problem.line, 1)}},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -11,13 +12,13 @@ from flows.repository.contract import DesiredState
 from infrastructure.errors import Problem
 
 
-def print_desired(console: Console, desired: DesiredState) -> None:
-    """Its revision, and what is wrong with it."""
+def print_desired(console: Console, desired: DesiredState, redact: Callable[[str], str]) -> None:
+    """Its revision, and what is wrong with it. `redact` cuts secrets out of a commit's words."""
     console.print(f"desired  {desired.revision}")
     if desired.stale:
         console.print(f"[yellow]stale[/]    {escape(desired.stale)}")
     if desired.refused_revision:
-        console.print(f"[red]refused[/]  {desired.refused_revision}")
+        console.print(f"[red]refused[/]  {escape(redact(desired.refused))}")
     for problem in desired.problems:
         console.print(f"         {escape(str(problem))}")
 

@@ -205,7 +205,8 @@ def _git(config: UniversalConfig, services: list[Service]) -> Finding:
             # What is in force instead, the agent's own clone knows, and uici status tells.
             problems = "; ".join(str(problem) for problem in state.problems[:_PROBLEMS])
             refused.append(state.refused_revision)
-            return f"{remote}: {state.refused_revision} is refused: {problems}"
+            said = config.redactor().text(state.refused)
+            return f"{remote}: {said} is refused: {problems}"
         told = f"{remote}: {state.revision}, {len(state.services)} services"
         return told + (f"; stale: {state.stale}" if state.stale else "")
 

@@ -146,7 +146,7 @@ class _Teller:
         if desired.stale:
             yield f"that may be old: {desired.stale}"
         if desired.refused_revision:
-            yield f"that is the last good one: {desired.refused_revision} is refused"
+            yield f"that is the last good one: {desired.refused} is refused"
         drifts = [d for d in self._facts.seen.comparison.drifts if d.target == self._facts.target]
         pending = [d for d in self._facts.seen.comparison.pending if d.target == self._facts.target]
         for drift in (*drifts, *pending)[:_DRIFTS]:

@@ -182,7 +182,7 @@ def _not_empty(folder: Path) -> str:
         return f"{folder} is not empty: name a new folder"
     quoted, aside = shlex.quote(str(folder)), shlex.quote(f"{folder}.old")
     return (
-        f"{folder} is not empty, uici init has written it before: go on with"
+        f"{folder} is not empty, there is a config/platform.yml in it: go on with"
         f" uici doctor --config {shlex.quote(str(folder / 'config'))}, or begin anew in another"
         f" folder, or after mv {quoted} {aside} (desired state and its history are in it)"
     )

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows.command_line.output import escape
+from flows.command_line.output import escape, new_console, new_table
 from flows.learning.learn import Standing, standing
 from flows.learning.shelf import Shelf, knowledge_path
 from flows.reporting.text import plain
@@ -65,7 +65,7 @@ def _class_data(known: Knowledge, trust_after: int) -> dict[str, Any]:
 
 def show(data: Mapping[str, Any], *, one: bool) -> None:
     """For people: a table, or everything about one class."""
-    console = Console()
+    console = new_console()
     for problem in data["problems"]:
         console.print(f"[yellow]ignored[/]  {_shown(problem)}", soft_wrap=True)
     classes = data["classes"]
@@ -79,9 +79,7 @@ def show(data: Mapping[str, Any], *, one: bool) -> None:
 
 
 def _table(classes: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("class", "state", "worked", "in a row", "median", "last used", "steps"):
-        table.add_column(heading, overflow="fold")
+    table = new_table("class", "state", "worked", "in a row", "median", "last used", "steps")
     for each in classes:
         for number, resolution in enumerate(each["resolutions"] or [{}]):
             name = _shown(each["class"]) if number == 0 else ""

@@ -87,6 +87,7 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
     given = runtime.registry.validate(asked.operation, asked.parameters)
     if operation.risk is Risk.READ:
         world = runtime.open_world(request)
+        world.look(world.selected)  # what the engine tells of secrets is cut out of the answer
         call = OperationCall(asked.operation, world.selected[0], given)
         return Done(outcome=world.guarded.read(call, deadline=world.deadline))
     started = runtime.clock.now()

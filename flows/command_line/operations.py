@@ -109,7 +109,7 @@ def show(listed: Listing, console: Console | None = None) -> None:
     for heading in head:
         table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(*(escape("\n".join(cell)) for cell in row))
+        table.add_row(*("\n".join(map(escape, cell)) for cell in row))
     console.print(table)
 
 

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from flows.command_line.hints import here, in_others_words, in_report, outside_fences
 from flows.command_line.sentence import Sentence
+from flows.command_line.terminal import printable
 from infrastructure.operations import OperationOutcome
 
 
@@ -28,8 +29,11 @@ def new_console() -> Console:
 
 
 def escape(text: object) -> str:
-    """Text from outside, fit for a console: no markup, nothing that a terminal acts upon."""
-    return as_text("".join(c if c.isprintable() or c == "\n" else " " for c in str(text)))
+    """Text from outside, fit for a console: no markup, and one line.
+
+    A line of its own could pass for one of ours, or for a command to who reads a pipeline's log.
+    """
+    return as_text(printable(text))
 
 
 def new_table(*headings: str) -> Table:
@@ -73,7 +77,7 @@ def print_outcome(data: Mapping[str, Any]) -> None:
         console.print(f"[red]{data['status']}[/]  {escape(error + remedy)}")
     output = data["output"]
     if isinstance(output, str):
-        console.print(escape(output))
+        console.print("\n".join(map(escape, output.split("\n"))))
     elif output is not None:
         quiet = json.dumps(output, ensure_ascii=False).isprintable()
         console.print_json(data=output, ensure_ascii=not quiet)

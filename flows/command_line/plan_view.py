@@ -25,7 +25,7 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
     """`uici plan`. `redact` cuts secrets out of what containers and files say."""
     seen = _redacted(seen, redact)
     console = new_console()
-    print_desired(console, seen.desired)
+    print_desired(console, seen.desired, redact)
     for failure in seen.failures:
         source = f"{failure.source} of {failure.environment}"
         console.print(f"[yellow]unknown[/]  {source}: {escape(failure.error)}")

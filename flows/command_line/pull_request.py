@@ -11,14 +11,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from flows.cases import Case
 from flows.command_line.plan_view import unseen
 from flows.command_line.preview import Preview
+from flows.comparison.drift import Drift
 from flows.guarding.verdict import Decision, Verdict
 from flows.reporting.text import cell, count
+from flows.reporting.wrong import apart
 from infrastructure.operation_registry import OperationRegistry
 
+Redact = Callable[[str], str]
+
+_CELL = 200  # characters
 MARKER = "<!-- uici plan -->"  # by which a pipeline finds its own comment again
 
 
-def comment(seen: Preview, registry: OperationRegistry, redact: Callable[[str], str]) -> str:
+def comment(seen: Preview, registry: OperationRegistry, redact: Redact) -> str:
     """What a run would find and do if this desired state were in force, as Markdown.
 
     Args:
@@ -27,8 +32,8 @@ def comment(seen: Preview, registry: OperationRegistry, redact: Callable[[str], 
         redact: cuts secrets out of all that is shown.
     """
     lines = [MARKER, f"## {_headline(seen)}", "", f"Desired state: `{seen.desired.revision}`", ""]
-    lines += _trouble(seen)
-    lines += _drifts(seen)
+    lines += _trouble(seen, redact)
+    lines += _drifts(seen, redact)
     for case in seen.cases:
         lines += _case(case, registry)
     lines += [
@@ -40,7 +45,8 @@ def comment(seen: Preview, registry: OperationRegistry, redact: Callable[[str], 
 def _headline(seen: Preview) -> str:
     states = seen.comparison.states
     if seen.desired.refused_revision:
-        return "uici plan: refused: the desired state is not valid, an older one stays in force"
+        left = "an older one stays" if seen.desired.services else "nothing is"
+        return f"uici plan: refused: the desired state is not valid, {left} in force"
     if not states:
         return "uici plan: nothing is declared"
     if not seen.differs:
@@ -55,9 +61,9 @@ def _headline(seen: Preview) -> str:
     return f"uici plan: {count(len(changed & states.keys()), 'target')} would change{people}"
 
 
-def _trouble(seen: Preview) -> Iterator[str]:
+def _trouble(seen: Preview, redact: Redact) -> Iterator[str]:
     if seen.desired.refused_revision:
-        yield f"**Refused**: {cell(seen.desired.refused_revision)} is not valid:"
+        yield f"**Refused**: {cell(redact(seen.desired.refused))} is not valid:"
         yield from (f"- {cell(str(problem))}" for problem in seen.desired.problems)
         yield ""
     if seen.desired.stale:
@@ -67,9 +73,11 @@ def _trouble(seen: Preview) -> Iterator[str]:
         yield f"**Not seen**: {cell(where)}: {cell(failure.error)}\n"
 
 
-def _drifts(seen: Preview) -> Iterator[str]:
+def _drifts(seen: Preview, redact: Redact) -> Iterator[str]:
+    if seen.desired.refused_revision and not seen.desired.services:
+        return  # beside nothing at all, everything that runs would look superfluous
     rows = [
-        (d.target, d.kind.value + grace, d.field, d.observed, d.desired)
+        (d.target, d.kind.value + grace, d.field, *_apart(d, redact))
         for drifts, grace in (
             (seen.comparison.drifts, ""),
             (seen.comparison.pending, " (within its grace)"),
@@ -78,6 +86,11 @@ def _drifts(seen: Preview) -> Iterator[str]:
     ]
     if rows:
         yield from _table(("Target", "Drift", "Field", "Is", "Would be"), rows)
+
+
+def _apart(drift: Drift, redact: Redact) -> tuple[str, str]:
+    """What is and what would be, so cut that they differ where the whole values do."""
+    return apart(redact(drift.observed), redact(drift.desired), _CELL)
 
 
 def _case(case: Case, registry: OperationRegistry) -> Iterator[str]:

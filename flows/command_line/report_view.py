@@ -6,6 +6,7 @@ The report of one run is printed by `flows.command_line.output`.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -21,7 +22,7 @@ from flows.reporting.status import REPORT_FOLDER
 from flows.reporting.text import short_name
 from flows.repository.memory import StoredReport
 from flows.runtime import Runtime
-from infrastructure.errors import InvalidInputError, NotFoundError, Problem
+from infrastructure.errors import InvalidInputError, NotFoundError, PermanentError, Problem
 
 NEWEST = 20
 _SEARCHED = 2_000  # newest reports that are searched for a target
@@ -97,6 +98,18 @@ def say_what_is_newer(found: StoredReport, runtime: Runtime) -> None:
     known = Known(reported.statuses, reported.intents, grace)
     for line in newer_than(found.json_text, known):
         complain(line.shown)
+
+
+def stored_data(found: StoredReport) -> Any:
+    """A report as it was stored; it comes from a branch, and from whoever can push.
+
+    Raises:
+        PermanentError: it is no JSON.
+    """
+    try:
+        return json.loads(found.json_text)
+    except (ValueError, RecursionError) as exc:
+        raise PermanentError(f"the report can't be read: {exc}: uici report --list") from exc
 
 
 def as_data(runs: Sequence[StoredRun]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ def print_status(
     *,
     now: datetime,
     noted: Mapping[str, str] = _NOTHING,
+    redact: Callable[[str], str] = str,
 ) -> None:
     """`uici status`: what needs a look first.
 
@@ -37,9 +38,10 @@ def print_status(
         targets: what is shown; one without a status has not been seen yet.
         now: decides which moments are of today.
         noted: what runs have seen and not told of yet, by target.
+        redact: cuts secrets out of a commit's words.
     """
     console = new_console()
-    print_desired(console, desired)
+    print_desired(console, desired, redact)
     told_at = last_word(statuses.values())
     if told_at is not None:
         console.print(f"as of    {in_full(told_at, now)}: the newest that a run has told; {_QUIET}")

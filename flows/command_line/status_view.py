@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from flows.command_line.freshness import untold
 from flows.command_line.grace import Grace
 from flows.command_line.status_table import print_status, status_data
 from flows.reporting.proposal_note import ProposalNote
-from flows.reporting.status import TargetStatus
+from flows.reporting.status import Reported, TargetStatus, status_path
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
 
@@ -34,6 +34,7 @@ class StatusView:
     approvals: tuple[Shown, ...]
     now: datetime
     noted: Mapping[str, str]
+    redact: Callable[[str], str]
 
     def data(self) -> dict[str, Any]:
         """As JSON."""
@@ -47,7 +48,14 @@ class StatusView:
 
     def show(self) -> None:
         """For people."""
-        print_status(self.desired, self.statuses, self.targets, now=self.now, noted=self.noted)
+        print_status(
+            self.desired,
+            self.statuses,
+            self.targets,
+            now=self.now,
+            noted=self.noted,
+            redact=self.redact,
+        )
         approve.show_unsettled(self.approvals, self.targets, self.now)
         propose.show_notes(self.proposals, self.targets)
 
@@ -73,5 +81,13 @@ def status_view(
         reported.proposals,
         approve.unsettled(runtime, desired, reported.approvals),
         now,
-        untold(statuses, grace),
+        {**untold(statuses, grace), **_unread(desired.services, reported)},
+        runtime.redactor.text,
     )
+
+
+def _unread(targets: Iterable[str], reported: Reported) -> dict[str, str]:
+    """Statuses that are there and can't be read, and why."""
+    found = {place: why for place, _, why in (told.partition(": ") for told in reported.damaged)}
+    paths = {target: status_path(target) for target in targets}
+    return {t: f"{p} can't be read: {found[p]}" for t, p in paths.items() if p in found}

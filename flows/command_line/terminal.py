@@ -6,6 +6,8 @@ import json
 import sys
 from typing import Any
 
+from flows.command_line.streams import writes_all_letters
+
 
 def printable(text: object) -> str:
     """Text from files and servers, on one line."""
@@ -24,7 +26,7 @@ def complain(line: object) -> None:
 
 def print_json(data: Any) -> None:
     """One document on stdout, which means the same however it is spelled."""
-    text = json.dumps(data, ensure_ascii=False, indent=2)
+    text = json.dumps(data, ensure_ascii=not writes_all_letters(), indent=2)
     if not text.replace("\n", "").isprintable():
         # What a terminal would act upon, as JSON spells it.
         kept = (c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

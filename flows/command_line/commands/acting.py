@@ -11,6 +11,7 @@ from flows.command_line.commands.opening import load, new_run_id, opened, reques
 from flows.command_line.commands.options import (
     DRIFT,
     ERROR,
+    INTERRUPTED,
     OK,
     ConfigOption,
     EnvironmentOption,
@@ -47,16 +48,22 @@ def reconcile(
     drift was found but something could not be seen.
     """
     from flows.command_line.run_progress import live_run  # noqa: PLC0415 - see flows.cli
-    from flows.listener import Listeners  # noqa: PLC0415 - as above
+    from flows.command_line.stopping import stopping  # noqa: PLC0415 - as above
+    from flows.listener import RunStoppedError  # noqa: PLC0415 - as above
     from flows.log_listener import LogListener  # noqa: PLC0415 - as above
     from flows.reconcile import reconcile as run  # noqa: PLC0415 - as above
 
     request = requested(environment, target, mode)
     with opened(config, state, verbose=verbose) as session:
-        with live_run(session.runtime.config.platform.verify.deadline) as shown:
-            report = run(request, session.runtime, Listeners(LogListener(), shown))
+        with stopping() as end, live_run(session.runtime.config.platform.verify.deadline) as shown:
+            try:
+                report = run(request, session.runtime, end.listener(LogListener(), shown))
+            except RunStoppedError:
+                if end.report is None:  # nothing was done yet, so there is nothing to report
+                    raise
+                report = end.report
         _show(report, session.runtime.redactor, as_json=as_json)
-    raise typer.Exit(_exit_code(report))
+    raise typer.Exit(INTERRUPTED if report.stopped else _exit_code(report))
 
 
 def run_operation(
@@ -85,18 +92,18 @@ def run_operation(
     """
     from flows.command_line import manual, output  # noqa: PLC0415 - see flows.cli
     from flows.command_line.run_progress import live_run  # noqa: PLC0415 - as above
-    from flows.listener import Listeners  # noqa: PLC0415 - as above
+    from flows.command_line.stopping import stopping  # noqa: PLC0415 - as above
     from flows.log_listener import LogListener  # noqa: PLC0415 - as above
 
     with opened(config, state, verbose=verbose) as session:
         redactor = session.runtime.redactor
         asked = manual.Asked(operation, target, manual.parameters(param or []))
-        with live_run(session.runtime.config.platform.verify.deadline) as shown:
-            told = Listeners(LogListener(), shown)
+        with stopping() as end, live_run(session.runtime.config.platform.verify.deadline) as shown:
+            told = end.listener(LogListener(), shown)
             done = manual.run(asked, session.runtime, told, run_id=new_run_id())
         if done.report is not None:
             _show(done.report, redactor, as_json=as_json)
-            raise typer.Exit(_exit_code(done.report))
+            raise typer.Exit(INTERRUPTED if done.report.stopped else _exit_code(done.report))
         assert done.outcome is not None  # noqa: S101  # without a report there is an answer
         data = redactor.data(output.outcome_data(done.outcome))
         if as_json:

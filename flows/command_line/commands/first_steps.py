@@ -73,7 +73,7 @@ def validate(
         for problem in problems:
             complain(f"error: {problem}")
         if not problems:
-            say(f"valid: configuration and {count} services")
+            say(f"valid: configuration and {count} service{'' if count == 1 else 's'}")
     raise typer.Exit(ERROR if problems else OK)
 
 

@@ -172,7 +172,7 @@ def report(
             else:
                 report_view.show(runs)
         elif as_json:
-            print(found.json_text)  # noqa: T201 - a command line speaks
+            print_json(report_view.stored_data(found))
         else:
             output.print_markdown(found.markdown)
             if not run:

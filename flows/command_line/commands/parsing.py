@@ -40,7 +40,8 @@ class Taught(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Lines to copy."""
-        _teach(ctx.command_path.partition(" ")[2], formatter)
+        # Typer's own name may be several words: `python -m flows.cli`.
+        _teach(ctx.command_path.removeprefix(ctx.find_root().command_path).strip(), formatter)
 
 
 class OfTargets(Taught):

@@ -490,7 +490,7 @@ def test_plan_of_a_refused_commit_is_an_error_and_never_in_sync(
     assert uici("plan", "--config", config).code == 1  # remembers the good commit
     push("kind: [")
     told = uici("plan", "--config", config)
-    assert (told.code, "refused  main@sha1:" in told.out) == (1, True)
+    assert (told.code, "refused  commit " in told.out) == (1, True)
     data = uici("plan", "--config", config, "--json").data
     assert data["inSync"] is None
     doctor = uici("doctor", "--config", config, "--json").data["findings"]

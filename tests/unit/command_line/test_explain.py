@@ -76,7 +76,10 @@ def test_a_fault_tells_of_the_plan_and_leaves_the_world_alone(world: LoopWorld) 
 def test_a_refused_commit_waits_for_who_has_made_it(world: LoopWorld) -> None:
     world.commit(till=service_yaml("till").replace("image:", "imagee:"))
     found = told(world)
-    assert any(line.startswith("that is the last good one: main@sha1:") for line in found.now)
+    assert any(
+        line.startswith("that is the last good one: commit ") and " by ann: " in line
+        for line in found.now
+    )
     (waits,) = found.waiting
     assert waits.startswith("the newest commit of Git is refused, mend it: till.yml:")
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.command_line.annotations import Style, annotated
+from flows.command_line.annotations import Style, annotated, placed
 from flows.command_line.preview import preview
 from flows.command_line.pull_request import MARKER, comment
 from flows.listener import RunRequest
@@ -108,3 +108,37 @@ def test_a_refused_state_is_told_with_its_mistakes(world: LoopWorld) -> None:
     text = told(world)
     assert "**Refused**" in text
     assert "imge" in text
+
+
+def test_where_nothing_was_ever_valid_nothing_is_called_superfluous(tmp_path: Path) -> None:
+    with loop_world(tmp_path, platform=CHECK) as world:
+        world.commit(shop=service_yaml("shop").replace("image:", "imge:"))
+        world.engine.add("somebody", labels={"uici.target": "local-docker/gone"})
+        text = told(world)
+    assert "the desired state is not valid, nothing is in force" in text
+    assert "Orphan" not in text
+    assert "**Refused**: commit " in text
+    assert "by ann" in text
+
+
+def test_a_change_at_the_end_of_a_long_value_is_shown(world: LoopWorld) -> None:
+    long = f"echo {'a' * 230}"
+    world.commit(shop=service_yaml("shop", command=["sh", "-c", long]))
+    for container in world.engine.containers.values():
+        container.command = ("sh", "-c", long)
+    world.run()
+    world.commit(shop=service_yaml("shop", command=["sh", "-c", f"{long} ; wget evil"]))
+    row = next(line for line in told(world).splitlines() if "/command" in line)
+    cells = [each.strip() for each in row.split("|")]
+    assert cells[4] != cells[5]
+    assert "; wget evil" in cells[5]
+
+
+def test_a_link_is_named_and_not_what_it_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "desired").mkdir()
+    (tmp_path / "desired" / "link.yml").symlink_to("/etc/passwd")
+    [found] = placed([Problem("link.yml", 0, 0, "is a link")], tmp_path / "desired")
+    assert found.file == "desired/link.yml"

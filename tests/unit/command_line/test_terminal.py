@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from flows.command_line import output
+from flows.command_line.output import escape, new_console, new_table
 from flows.command_line.propose import show, show_notes
+from flows.command_line.report_view import stored_data
 from flows.command_line.status_table import print_status
 from flows.command_line.terminal import print_json
 from flows.proposals.result import Proposal, Result
@@ -23,6 +25,8 @@ from flows.reporting.status import (
     TargetStatus,
 )
 from flows.repository.contract import DesiredState
+from flows.repository.memory import StoredReport
+from infrastructure.errors import PermanentError
 
 EVIL = "x\x1b[2J\x1b]0;pwn\x07\u202e\x9b31m\u200b\x7f"
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -160,3 +164,23 @@ def test_what_was_learned_is_shown_by_a_command_and_not_by_a_path(
     plain = " ".join(terminal.getvalue().split())
     assert "uici knowledge docker-stopped" in plain
     assert "../" not in plain
+
+
+def test_outside_text_makes_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    console = new_console()
+    table = new_table("is")
+    table.add_row(escape("sleep 1\n::error::forged\nlocal/web in sync"))
+    console.print(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert not any(line.lstrip().startswith(("::", "local/web")) for line in lines)
+
+
+def test_a_stored_report_is_data_and_not_what_a_terminal_acts_upon(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_json(stored_data(StoredReport("", "", '{"title": "\\u001b[2J", "raw": "\u202e"}')))
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert json.loads(out) == {"title": "\x1b[2J", "raw": "\u202e"}
+    with pytest.raises(PermanentError, match="can't be read"):
+        stored_data(StoredReport("", "", "{"))
