@@ -9,7 +9,6 @@ makes lines of it; `flows.plan` holds the result, planners and reports use it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +22,6 @@ from flows.dossier.budget import Section, fit
 from flows.dossier.deeds import ended_by
 from flows.dossier.entries import (
     Scope,
-    TargetLog,
     entries,
     fact_entries,
     log_entries,
@@ -32,7 +30,7 @@ from flows.dossier.entries import (
 )
 from flows.dossier.facts import Fact, Rank
 from flows.dossier.git_news import git_facts, git_news, news_of_git
-from flows.dossier.log_digest import Digest
+from flows.dossier.log_window import LogWindow, TargetLog
 from flows.dossier.past import Learned, nothing_learned
 from flows.dossier.patterns import MATCHED_GROUPS, Line, find_patterns
 from flows.dossier.reads import EVENTS, LOGS, RESOURCES, STATUS, Answer, RunRead, read_all
@@ -168,7 +166,8 @@ def _calls(scope: Scope) -> list[OperationCall]:
         if observed is None or target not in scope.services:
             continue
         if observed.instances:
-            asked.append(OperationCall(LOGS, target, _newest(scope, target)))
+            parameters = _window(scope, target).parameters(scope.limits.log_lines)
+            asked.append(OperationCall(LOGS, target, parameters))
             asked.append(OperationCall(STATUS, target))
         asked.append(OperationCall(EVENTS, target))
         if any(each.state is InstanceState.RUNNING for each in observed.instances):
@@ -176,31 +175,28 @@ def _calls(scope: Scope) -> list[OperationCall]:
     return asked
 
 
-def _newest(scope: Scope, target: str) -> dict[str, Any]:
-    """Parameters of `get_logs`: what was said before all was well is about something else."""
-    parameters: dict[str, Any] = {"lines": scope.limits.log_lines}
-    well = scope.last_well.get(target)
-    if well is not None:
-        age = math.ceil((scope.observation.taken_at - well).total_seconds())
-        parameters["since"] = f"{max(1, age)}s"
-    return parameters
+def _window(scope: Scope, target: str) -> LogWindow:
+    seen = scope.observation.environments.get(scope.incident.environment)
+    observed = facts.observed_of(seen, target) if seen is not None else None
+    instances = observed.instances if observed is not None else ()
+    return LogWindow(scope.last_well.get(target), instances, scope.observation.taken_at)
 
 
 def _logs(scope: Scope, answers: Sequence[Answer], remarks: list[str]) -> list[TargetLog]:
     """The digest of every log that could be read."""
     return [
-        TargetLog(answer.target, _digest(scope, answer, remarks))
+        _log(scope, answer, remarks)
         for answer in answers
         if answer.operation == LOGS and not answer.error
     ]
 
 
-def _digest(scope: Scope, answer: Answer, remarks: list[str]) -> Digest:
+def _log(scope: Scope, answer: Answer, remarks: list[str]) -> TargetLog:
     raw, more = log_digest.newest_lines(_text(answer.output), scope.limits.log_lines)
     if more:
         remarks.append(f"log of {answer.target}: only its newest lines were read")
     text = without_keys(clean(raw), scope.redactor.text)
-    return log_digest.digest(text)
+    return _window(scope, answer.target).of(answer.target, text)
 
 
 def _matchable(
@@ -220,7 +216,7 @@ def _matchable(
             Line(group.line, group.count, group.before)
             for log in logs
             if log.target == target
-            for group in log.digest.telling(MATCHED_GROUPS)
+            for group in log.matchable(MATCHED_GROUPS)
         ]
         made.append((target, lines))
     return made

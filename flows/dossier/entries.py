@@ -14,7 +14,7 @@ from flows.comparison.drift import Incident
 from flows.dossier import dependencies, facts, log_lines
 from flows.dossier.budget import WEIGHTS, Entry, Section, match_text
 from flows.dossier.facts import Fact, Rank
-from flows.dossier.log_digest import Digest
+from flows.dossier.log_window import TargetLog
 from flows.dossier.reads import LOGS, RESOURCES, STATUS, Answer
 from flows.dossier.text import one_line, safe_line
 from flows.observe import Observation
@@ -49,14 +49,6 @@ class Scope:
         return one_line(text, self.redactor.text, self.limits.fact_chars)
 
 
-@dataclass(frozen=True, slots=True)
-class TargetLog:
-    """What is left of one target's log."""
-
-    target: str
-    digest: Digest
-
-
 def match_entries(matches: Sequence[PatternMatch]) -> list[Entry]:
     """Error patterns that were found, in their order."""
     first, each = WEIGHTS[Section.MATCHES]
@@ -73,7 +65,11 @@ def log_entries(scope: Scope, logs: Sequence[TargetLog], remarks: list[str]) -> 
         away = _NOT_ROOT if log.target != scope.incident.root else 0
         room = scope.limits.max_chars
         shown = 0
-        for number, group in enumerate(log.digest.telling(scope.limits.log_groups)):
+        if log.earlier.groups:
+            text = f"{log.gap(scope.observation.taken_at)}; before that:"
+            room -= len(text) + 1
+            yield Entry(Section.LOGS, text, first + away, -log.earlier.lines - 1, log.target)
+        for number, (place, group) in enumerate(log.telling(scope.limits.log_groups)):
             told = safe_line(group.line, group.before, scope.redactor.text)
             told = scope.line(log_lines.shown(told))
             text = f"({group.count}×) {told}" if group.count > 1 else told
@@ -83,13 +79,12 @@ def log_entries(scope: Scope, logs: Sequence[TargetLog], remarks: list[str]) -> 
             shown += 1
             less = 0 if group.level >= log_lines.Level.WARNING else _NO_ERROR
             weight = first + away + number * each + less
-            yield Entry(Section.LOGS, text, weight, group.index, log.target)
-        kinds = len(log.digest.groups)
-        if shown < kinds or log.digest.unread:
+            yield Entry(Section.LOGS, text, weight, place, log.target)
+        if shown < log.kinds or log.digest.unread:
             more = f" and {log.digest.unread} unlike lines" if log.digest.unread else ""
             remarks.append(
-                f"log of {log.target}: {kinds - shown} of {kinds} kinds of lines{more}"
-                f" ({log.digest.lines} lines)"
+                f"log of {log.target}: {log.kinds - shown} of {log.kinds} kinds of lines{more}"
+                f" ({log.earlier.lines + log.digest.lines} lines)"
             )
 
 
@@ -102,8 +97,9 @@ def fact_entries(
 ) -> list[Entry]:
     """Facts, the most telling first, as many as may be."""
     found = [*_facts(scope), *_of_answers(answers), *more]
+    now = scope.observation.taken_at
     found += [
-        Fact(Rank.UNKNOWN, log.target, "logs: empty") for log in logs if not log.digest.groups
+        Fact(Rank.UNKNOWN, log.target, f"logs: {log.gap(now)}") for log in logs if not log.kinds
     ]
     found.sort(key=lambda fact: (fact.rank, fact.target != scope.incident.root))
     told = {scope.line(fact.told): fact.rank for fact in reversed(found)}

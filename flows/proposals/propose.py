@@ -20,6 +20,7 @@ from flows.proposals.advice import AdviceRequest, Adviser
 from flows.proposals.candidate import Candidate, Candidates, commit_of
 from flows.proposals.cause import Cause, find_causes
 from flows.proposals.edit import UneditableError
+from flows.proposals.follow import Following
 from flows.proposals.forge import ForgeClient
 from flows.proposals.result import Proposal, Remembered, Result, Situation, Work, Writing
 from flows.proposals.settle import Forged, Settling
@@ -34,7 +35,7 @@ from infrastructure.service import Service
 _log = structlog.get_logger("uici")
 
 # What is news at the end of a run; the rest is told to a person who asks.
-_NEWS = frozenset({Result.OPENED, Result.CLOSED, Result.REFUSED, Result.FAILED})
+_NEWS = frozenset({Result.OPENED, Result.RENEWED, Result.CLOSED, Result.REFUSED, Result.FAILED})
 
 
 class Proposer:
@@ -73,7 +74,13 @@ class Proposer:
         self._remembered = remembered
         timeout = settings.within if forge is None else forge.timeout
         self._forge = Forged(client, timeout, remembered)
-        self._settling = Settling(store, self._forge, remembered, prefix=settings.branch_prefix)
+        self._settling = Settling(
+            store,
+            self._forge,
+            Following(store, candidates, remembered),
+            remembered,
+            prefix=settings.branch_prefix,
+        )
 
     def consider(
         self, situation: Situation, writing: Writing = Writing.FOR_REAL

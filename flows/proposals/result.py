@@ -18,6 +18,7 @@ class Result(StrEnum):
     OPENED = "opened"
     WOULD_OPEN = "would open"  # a dry run
     OPEN = "open"  # it was there before
+    RENEWED = "made anew"  # the desired branch has changed the same lines
     REFUSED = "refused"  # by a person: not proposed again for this declaration
     CLOSED = "closed"  # moot
     NONE = "no proposal"  # by these rules nothing can be proposed: a person must look
@@ -64,11 +65,13 @@ class Remembered:
 
     `asked`: when the forge was asked about a branch. `hopeless`: the newest incident with
     which nothing could be proposed, by branch. `strangers`: branches that are not ours.
+    `followed`: of each branch the tip, and the commit of desired state that it merges with.
     """
 
     asked: dict[str, datetime] = field(default_factory=dict)
     hopeless: dict[str, datetime] = field(default_factory=dict)
     strangers: set[tuple[str, str]] = field(default_factory=set)
+    followed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

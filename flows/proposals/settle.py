@@ -1,7 +1,8 @@
 """Proposals that are there already: still open, moot, or refused by a person.
 
 A branch whose declaration is no longer what it was made for is moot: it is deleted while all
-on it is ours, and its pull request closed with a sentence. A pull request that a person
+on it is ours, and its pull request closed with a sentence. One that would conflict is made
+anew (`flows.proposals.follow`), or goes, too, where it can't be. A pull request that a person
 closed, or a branch that a person deleted, is a refusal, remembered until the declaration
 changes. Used by `flows.proposals.propose`.
 """
@@ -11,12 +12,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from flows.proposals.candidate import commit_of
+from flows.proposals.edit import UneditableError
+from flows.proposals.follow import Following
 from flows.proposals.forge import ForgeClient, OutOfTimeError, PullState
 from flows.proposals.result import Remembered, Result, Work
 from flows.proposals.text import CLOSING, FIELD, SPEC, TARGET, trailer
 from flows.reporting.proposal_note import ProposalNote, ProposalState
 from flows.repository.proposal_store import ProposalStore
-from infrastructure.errors import UiciError
+from infrastructure.errors import InvalidInputError, UiciError
 
 # A forge that hangs takes a sixtieth of the time, and a person's click is seen in minutes.
 _ASKED_EVERY = 60  # times its time-out
@@ -50,11 +53,18 @@ class Settling:
     """See the module."""
 
     def __init__(
-        self, store: ProposalStore, forge: Forged, remembered: Remembered, *, prefix: str
+        self,
+        store: ProposalStore,
+        forge: Forged,
+        following: Following,
+        remembered: Remembered,
+        *,
+        prefix: str,
     ) -> None:
         self._store = store
         self._prefix = prefix
         self._forge = forge
+        self._following = following
         self._remembered = remembered
 
     def settle(self, work: Work, branch: str) -> None:
@@ -78,9 +88,9 @@ class Settling:
         elif note.state is ProposalState.LEFT:
             return
         elif moot or note.state is ProposalState.REFUSED:
-            self._withdraw(work, note, tip, moot=moot)
-        else:
-            self._look(work, note, tip)
+            self._withdraw(work, note, tip, why="desired state has changed" if moot else "")
+        elif not self._refused(work, note, tip):
+            self._follow(work, work.notes[branch], tip)
 
     def _adopted(self, work: Work, branch: str, tip: str | None) -> ProposalNote | None:
         """A branch of ours without a note: it was lost, or the process ended in between."""
@@ -119,38 +129,45 @@ class Settling:
             told = "its branch was deleted: not proposed again for this declaration"
             work.tell(Result.REFUSED, note.target, note.branch, told)
 
-    def _withdraw(self, work: Work, note: ProposalNote, tip: str, *, moot: bool) -> None:
+    def _withdraw(self, work: Work, note: ProposalNote, tip: str, *, why: str = "") -> None:
+        """Delete its branch if it is ours; with `why` its pull request is closed, too."""
         base = commit_of(work.situation.desired)
         if not self._store.only_ours(tip, base):
             work.keep(note.model_copy(update={"state": ProposalState.LEFT}))
             told = "somebody else has committed to its branch, which is left to them"
             work.tell(Result.CLOSED, note.target, note.branch, told)
             return
-        if moot:
+        if why:
             self._close(work, note)
         error = self._store.delete(note.branch, tip)
         if error:
             told = f"its branch could not be deleted: {error}"
             work.tell(Result.FAILED, note.target, note.branch, told)
             return
-        if moot:
+        if why:
             work.drop(note.branch)
-            told = "desired state has changed: its branch is deleted"
-            work.tell(Result.CLOSED, note.target, note.branch, told)
+            work.tell(Result.CLOSED, note.target, note.branch, f"{why}: its branch is deleted")
 
-    def _look(self, work: Work, note: ProposalNote, tip: str) -> None:
-        """Ask the forge, now and then, whether a person has closed it."""
+    def _follow(self, work: Work, note: ProposalNote, tip: str) -> None:
+        try:
+            self._following.follow(work, note, tip)
+        except (UneditableError, InvalidInputError):  # why is told when it is proposed again
+            self._withdraw(work, note, tip, why="it can't be made on the newest commit")
+
+    def _refused(self, work: Work, note: ProposalNote, tip: str) -> bool:
+        """Whether a person has closed it; the forge is asked now and then."""
         client = self._forge.due(note.branch, work.situation.now) if note.number else None
         if client is None or note.number is None:
-            return
+            return False
         pull = client.get(note.number, note.branch)
         if pull is None or pull.state is not PullState.CLOSED:
-            return
+            return False
         refused = note.model_copy(update={"state": ProposalState.REFUSED})
         work.keep(refused)
         told = "its pull request was closed: not proposed again for this declaration"
         work.tell(Result.REFUSED, note.target, note.branch, told)
-        self._withdraw(work, refused, tip, moot=False)
+        self._withdraw(work, refused, tip)
+        return True
 
     def _close(self, work: Work, note: ProposalNote) -> None:
         """Close its pull request, if it is open still; the note goes with it, or says when again.
@@ -170,3 +187,4 @@ class Settling:
                 raise
         self._remembered.asked.pop(note.branch, None)
         self._remembered.hopeless.pop(note.branch, None)
+        self._remembered.followed.pop(note.branch, None)

@@ -20,6 +20,7 @@ from infrastructure.config_models import ProposalSettings
 from infrastructure.quantities import format_duration
 
 PROPOSAL, TARGET, FIELD, SPEC = "UICI-Proposal", "UICI-Target", "UICI-Field", "UICI-Spec"
+_RUN, _DESIRED = "UICI-Run", "UICI-Desired"
 _INCIDENTS = 10  # newest that are told; the reports branch has all
 _LINE = 300
 
@@ -84,10 +85,20 @@ def trailers(cause: Cause, run_id: str, revision: str) -> str:
         (TARGET, cause.target),
         (FIELD, cause.pointer),
         (SPEC, cause.spec_digest),
-        ("UICI-Run", run_id),
-        ("UICI-Desired", revision),
+        (_RUN, run_id),
+        (_DESIRED, revision),
     )
     return "\n".join(f"{name}: {plain(text)}" for name, text in pairs) + "\n"
+
+
+def renewed(message: str, run_id: str, revision: str) -> str:
+    """The message of a commit that is made again, by another run on another revision."""
+    now = {_RUN: run_id, _DESIRED: revision}
+    lines = (line.partition(": ") for line in message.splitlines())
+    return "".join(
+        f"{name}{mark}{plain(now[name]) if mark and name in now else text}\n"
+        for name, mark, text in lines
+    )
 
 
 def trailer(message: str, name: str) -> str:

@@ -1,9 +1,10 @@
 """Branches of proposals: made on a commit without a work tree, pushed new, deleted when moot.
 
-Every one is this product's own: it is created where no branch of that name is, never moved,
-and deleted only while every commit on it is ours. Commands are `flows.repository.plumbing`'s,
-the network `flows.repository.clone`'s; what stands on them is `flows.proposals`' business.
-Where they stand is brought by the run's usual fetch, so that looking costs nothing.
+Every one is this product's own: it is created where no branch of that name is, and moved or
+deleted only while it stands where every commit on it was seen to be ours. Commands are
+`flows.repository.plumbing`'s, the network `flows.repository.clone`'s; what stands on them is
+`flows.proposals`' business. Where they stand is brought by the run's usual fetch, so that
+looking costs nothing.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ class ProposalBranches:
                 return False
         return True
 
+    def change(self, tip: str) -> tuple[str, tuple[str, ...]]:
+        """What a commit stands on, and the files that it changes."""
+        _, parent = self._plumbing.history(tip, 2)
+        return parent, tuple(edit.path for edit in self._plumbing.edits([tip])[tip])
+
     def message(self, sha: str) -> str:
         """A commit's message."""
         raw = self._plumbing.objects([sha]).get(sha, b"")
@@ -95,6 +101,32 @@ class ProposalBranches:
         Raises:
             TemporaryError: the remote can't be reached.
         """
+        # The lease without a value: only where there is no such branch.
+        return self._pushed(branch, base, files, message=message, at=at, lease="")
+
+    def renew(
+        self,
+        branch: str,
+        base: str,
+        files: Mapping[str, bytes],
+        *,
+        message: str,
+        at: datetime,
+        over: str,
+    ) -> tuple[str, str]:
+        """The same in the place of a branch that still stands at `over`."""
+        return self._pushed(branch, base, files, message=message, at=at, lease=over)
+
+    def _pushed(
+        self,
+        branch: str,
+        base: str,
+        files: Mapping[str, bytes],
+        *,
+        message: str,
+        at: datetime,
+        lease: str,
+    ) -> tuple[str, str]:
         scratch = f"refs/uici/proposing/{branch}"
         if scratch in self._plumbing.refs():
             self._plumbing.move(Move(scratch, None))  # a process was killed half-way
@@ -102,8 +134,7 @@ class ProposalBranches:
         new = authored(message, self._author, at, edits)
         sha = self._plumbing.make(scratch, base, [new])
         try:
-            # The lease without a value: only where there is no such branch.
-            return sha, self._push(f"{sha}:refs/heads/{branch}", f"refs/heads/{branch}:")
+            return sha, self._push(f"{sha}:refs/heads/{branch}", f"refs/heads/{branch}:{lease}")
         finally:
             self._plumbing.move(Move(scratch, None))
 

@@ -6,7 +6,7 @@ used by `flows.proposals.propose`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -73,6 +73,16 @@ class ProposalStore:
         """See `ProposalBranches.only_ours`."""
         return self._branches.only_ours(tip, base)
 
+    def change(self, tip: str) -> tuple[str, tuple[str, ...]]:
+        """See `ProposalBranches.change`."""
+        return self._branches.change(tip)
+
+    def contents(self, sha: str, paths: Sequence[str]) -> Mapping[str, bytes]:
+        """Those of these files that a commit has."""
+        found = self._repository.tree(sha, paths).files
+        contents = self._repository.read(blob.sha for blob in found.values())
+        return {path: contents[blob.sha] for path, blob in found.items()}
+
     def message(self, sha: str) -> str:
         """A commit's message."""
         return self._branches.message(sha)
@@ -82,6 +92,19 @@ class ProposalStore:
     ) -> tuple[str, str]:
         """See `ProposalBranches.create`."""
         return self._branches.create(branch, base, files, message=message, at=at)
+
+    def renew(
+        self,
+        branch: str,
+        base: str,
+        files: Mapping[str, bytes],
+        *,
+        message: str,
+        at: datetime,
+        over: str,
+    ) -> tuple[str, str]:
+        """See `ProposalBranches.renew`."""
+        return self._branches.renew(branch, base, files, message=message, at=at, over=over)
 
     def delete(self, branch: str, tip: str) -> str:
         """See `ProposalBranches.delete`."""

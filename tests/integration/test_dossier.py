@@ -18,6 +18,7 @@ from flows.listener import NullListener, RunRequest
 from flows.local_stack import docker
 from flows.plan import Evidence
 from flows.reconcile import look
+from flows.report import RunResult
 from flows.token_estimate import estimate_tokens
 from tests.fakes.loop import ENVIRONMENT, LoopWorld, loop_world, service_yaml
 
@@ -34,8 +35,8 @@ exit 3
 
 
 @pytest.fixture
-def world(tmp_path: Path, docker_host: str, demo_image: str) -> Iterator[LoopWorld]:
-    """One service whose container fails some seconds after each start."""
+def real(tmp_path: Path, docker_host: str) -> Iterator[LoopWorld]:
+    """The loop with the real engine under it, and nothing declared."""
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(loop_world(tmp_path))
         module = load_executor_module("docker")
@@ -44,36 +45,42 @@ def world(tmp_path: Path, docker_host: str, demo_image: str) -> Iterator[LoopWor
             ExecutorContext(ENVIRONMENT, 4, made.runtime.identity, made.runtime.secrets.resolve),
         )
         stack.callback(executor.close)
-        made.runtime = replace(made.runtime, executors={ENVIRONMENT: executor})
-        made.commit(
-            "raise the limit of the dossier's service",
-            **{
-                NAME: service_yaml(
-                    NAME,
-                    image=demo_image,
-                    resources={"memory": "64Mi"},
-                    dependsOn=["shop-db"],
-                ),
-                "shop-db": service_yaml("shop-db", image=demo_image),
-            },
-        )
         stack.callback(docker, docker_host, "rm", "--force", NAME)
-        label = f"uici.target={ENVIRONMENT}/{NAME}"
-        run = ("run", "--detach", "--restart", "always", "--name", NAME, "--label", label)
-        docker(
-            docker_host,
-            *run,
-            "--memory",
-            "64m",
-            "--entrypoint",
-            "/bin/busybox",
-            demo_image,
-            "sh",
-            "-c",
-            SCRIPT,
-        )
-        _until_restarted(docker_host, 3)
+        made.runtime = replace(made.runtime, executors={ENVIRONMENT: executor})
         yield made
+
+
+@pytest.fixture
+def world(real: LoopWorld, docker_host: str, demo_image: str) -> LoopWorld:
+    """One service whose container fails some seconds after each start."""
+    real.commit(
+        "raise the limit of the dossier's service",
+        **{
+            NAME: service_yaml(
+                NAME,
+                image=demo_image,
+                resources={"memory": "64Mi"},
+                dependsOn=["shop-db"],
+            ),
+            "shop-db": service_yaml("shop-db", image=demo_image),
+        },
+    )
+    label = f"uici.target={ENVIRONMENT}/{NAME}"
+    run = ("run", "--detach", "--restart", "always", "--name", NAME, "--label", label)
+    docker(
+        docker_host,
+        *run,
+        "--memory",
+        "64m",
+        "--entrypoint",
+        "/bin/busybox",
+        demo_image,
+        "sh",
+        "-c",
+        SCRIPT,
+    )
+    _until_restarted(docker_host, 3)
+    return real
 
 
 def _until_restarted(host: str, times: int) -> None:
@@ -122,3 +129,26 @@ def test_the_dossier_of_a_crash_loop(world: LoopWorld) -> None:
     assert any("commit" in c and "raise the limit" in c for c in evidence.changes)
     assert any("engine: die" in c and "exitCode=3" in c for c in evidence.changes)
     assert f"{target} needs {ENVIRONMENT}/shop-db: missing" in evidence.dependencies
+
+
+LAST_WORD = "FATAL cannot connect to db.example:5432: connection refused, giving up in 4 s"
+
+
+def test_the_last_words_of_a_process_that_was_seen_well_after_them(
+    real: LoopWorld, docker_host: str, demo_image: str
+) -> None:
+    script = f"echo '{LAST_WORD}'; /bin/busybox sleep 4; exit 3"
+    told = service_yaml(
+        NAME,
+        image=demo_image,
+        command=["sh", "-c", script],
+        native={"Entrypoint": ["/bin/busybox"]},
+    )
+    real.commit(**{NAME: told})
+    assert real.run().result is RunResult.CONVERGED
+    docker(docker_host, "wait", NAME)
+    evidence = _dossier(real)
+    assert "connection-refused" in {match.name for match in evidence.matches}
+    first, said = evidence.logs[f"{ENVIRONMENT}/{NAME}"].split("\n")
+    assert first.startswith("nothing since ")
+    assert said.endswith(LAST_WORD)

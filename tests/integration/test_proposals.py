@@ -207,6 +207,73 @@ def test_another_declaration_makes_it_moot(world: LoopWorld) -> None:
     assert tip(world) == ""
 
 
+TIGHTER = FILE.replace("# tight", "# very tight")
+
+
+def test_an_open_proposal_that_would_conflict_is_made_anew_on_the_same_branch(
+    world: LoopWorld,
+) -> None:
+    remembered(world)
+    world.run()
+    first = tip(world)
+    world.commit(shop=TIGHTER)
+    world.run()
+    main = git(world.remote, "rev-parse", "main")
+    assert git(world.remote, "rev-parse", f"{BRANCH}~1") == main
+    assert edit_of(world) == [line.replace("tight", "very tight") for line in EDIT]
+    assert note(world)["commit"] == tip(world) != first
+    message = git(world.remote, "log", "-1", "--format=%B", BRANCH)
+    assert message.startswith("propose: shop: memory 256Mi → 320Mi\n")
+    assert (message.count("UICI-Desired: "), main in message) == (1, True)
+    merge(world)
+    world.run()
+    assert tip(world) == ""
+
+
+def test_one_that_merges_stays_as_it_is(world: LoopWorld) -> None:
+    remembered(world)
+    world.run()
+    first = tip(world)
+    world.commit(shop=FILE.replace("Ask Ann", "Ask Bob"))
+    world.run()
+    assert tip(world) == first
+
+
+def test_one_whose_file_is_elsewhere_now_is_made_anew_there(world: LoopWorld) -> None:
+    remembered(world)
+    world.run()
+    (world.root / "work" / "shop.yml").unlink()
+    world.commit(store=FILE)
+    world.run()
+    assert git(world.remote, "diff", "--name-only", "main", BRANCH).split() == ["store.yml"]
+
+
+def test_one_that_can_no_longer_be_made_goes(world: LoopWorld) -> None:
+    remembered(world)
+    world.run()
+    world.commit(shop=FILE.replace("256Mi     # tight", "&small 256Mi"))
+    (told, *_) = [p for p in asked(world) if p.result is Result.CLOSED]
+    assert "can't be made on the newest commit" in told.told
+    assert tip(world) == ""
+    (again,) = asked(world)
+    assert "not one plain scalar" in again.told
+
+
+def test_commits_of_others_are_never_overwritten(world: LoopWorld) -> None:
+    remembered(world)
+    world.run()
+    work = world.root / "work"
+    git(work, "fetch", "-q", "origin")
+    git(work, "checkout", "-q", BRANCH)
+    git(work, "commit", "-q", "--allow-empty", "-m", "mine")
+    git(work, "push", "-q", "origin", BRANCH)
+    git(work, "checkout", "-q", "main")
+    theirs = tip(world)
+    world.commit(shop=TIGHTER)
+    world.run()
+    assert tip(world) == theirs
+
+
 def test_a_branch_that_a_person_has_committed_to_is_left_to_them(world: LoopWorld) -> None:
     remembered(world)
     world.run()
