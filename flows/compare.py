@@ -60,7 +60,8 @@ class CompareInput:
     `services` is the whole desired state, `selected` the targets of this run. `covers`
     is Alertmanager's matching of a silence against labels. `first_seen`: when earlier
     runs first saw a drift that nobody dates, by `Drift.key`. `repaired`: when a target was
-    last verified as repaired, by an earlier run.
+    last verified as repaired, by an earlier run. `carried_out`: whether a target was in sync
+    with its present spec before: then another value came after it, and is no secret of before.
     """
 
     services: Mapping[str, Service]
@@ -71,6 +72,7 @@ class CompareInput:
     covers: Callable[[Silence, Mapping[str, str]], bool]
     first_seen: Mapping[str, datetime] = field(default_factory=empty)
     repaired: Mapping[str, datetime] = field(default_factory=empty)
+    carried_out: Callable[[str], bool] = lambda _: False
 
 
 def compare(given: CompareInput, observation: Observation, *, now: datetime) -> Comparison:
@@ -85,6 +87,7 @@ def compare(given: CompareInput, observation: Observation, *, now: datetime) -> 
             now=now,
             first_seen=given.first_seen,
             repaired=given.repaired.get(target),
+            carried_out=given.carried_out,
         )
         for target in sorted(given.selected)
     }

@@ -270,6 +270,12 @@ class Runtime:
         selected: tuple[str, ...],
         statuses: Mapping[str, TargetStatus],
     ) -> CompareInput:
+        def carried_out(target: str) -> bool:
+            status, service = statuses.get(target), desired.services.get(target)
+            if status is None or service is None:
+                return False
+            return status.last_synced_digest == service.spec_digest
+
         return CompareInput(
             services=desired.services,
             selected=selected,
@@ -280,6 +286,7 @@ class Runtime:
             covers=silence_covers,
             first_seen=self.first_seen.read(self.clock.now()),
             repaired=repaired_at(statuses),
+            carried_out=carried_out,
         )
 
     @property

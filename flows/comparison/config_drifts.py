@@ -7,7 +7,7 @@ Only what is declared is looked at. Part of stage 2, pure; used by
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flows.comparison.drift import Drift
@@ -22,7 +22,10 @@ _NOT_SHOWN = "another value (not shown)"
 
 
 def config_drifts(
-    service: Service, holder: ObservedInstance | Workload, secrets: Mapping[str, str]
+    service: Service,
+    holder: ObservedInstance | Workload,
+    secrets: Mapping[str, str],
+    carried_out: Callable[[str], bool],
 ) -> Iterator[Drift]:
     """Every declared field that an instance, or what instances are made from, has otherwise.
 
@@ -31,6 +34,7 @@ def config_drifts(
         holder: what has the configuration.
         secrets: secret reference → value; one that is absent is not compared. A value is
             never shown.
+        carried_out: whether a target was in sync with its present spec before.
     """
     spec, seen = service.spec, holder.spec
     fields: list[tuple[str, str, str]] = []
@@ -54,7 +58,7 @@ def config_drifts(
         fields.append(
             ("/resources/cpu", format_cpu(cpu), format_cpu(seen.cpu) if seen.cpu else "unlimited")
         )
-    fields.extend(_env(service, seen, secrets))
+    fields.extend(_env(service, seen, secrets, carried_out))
     fields.extend(_left_env(service, seen))
     missing = sorted({str(port) for port in spec.ports} - set(seen.ports))
     if missing:
@@ -73,11 +77,15 @@ def config_drifts(
 
 
 def _env(
-    service: Service, seen: ObservedSpec, secrets: Mapping[str, str]
+    service: Service,
+    seen: ObservedSpec,
+    secrets: Mapping[str, str],
+    carried_out: Callable[[str], bool],
 ) -> Iterator[tuple[str, str, str]]:
     """Variables that differ; what UICI did not set as plain text may be a secret.
 
-    Who declares a plain value in its place, on a branch or in Git, must not be told it.
+    Who declares a plain value in its place, on a branch or in Git, must not be told it. What
+    came after that value was carried out, somebody has set in its place.
     """
     env = seen.env
     plain = seen.managed_env - seen.secret_env
@@ -88,8 +96,9 @@ def _env(
             if value is not None and env.get(key) != value:
                 yield pointer, _HIDDEN, f"{_HIDDEN}, another value" if key in env else "not set"
         elif env.get(key) != wanted:
-            shown = env.get(key, "not set") if key in plain or key not in env else _NOT_SHOWN
-            yield pointer, wanted, shown
+            told = key not in env or key in plain
+            told = told or (key not in seen.secret_env and carried_out(service.target))
+            yield pointer, wanted, env.get(key, "not set") if told else _NOT_SHOWN
 
 
 def _left_env(service: Service, seen: ObservedSpec) -> Iterator[tuple[str, str, str]]:

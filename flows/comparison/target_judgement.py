@@ -6,7 +6,7 @@ can tell (breaker, incidents, strays).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -76,6 +76,7 @@ def judge_target(
     now: datetime,
     first_seen: Mapping[str, datetime] = _NEVER,
     repaired: datetime | None = None,
+    carried_out: Callable[[str], bool] = lambda _: False,
 ) -> TargetJudgement:
     """Judge one target.
 
@@ -90,6 +91,7 @@ def judge_target(
             one that is absent is seen now for the first time.
         repaired: when it was last verified as repaired: what let it go on without a start
             (a container that was paused) leaves signals of before, too.
+        carried_out: whether a target was in sync with its present spec before.
     """
     if facts.engine is None:
         state = TargetState(
@@ -102,7 +104,7 @@ def judge_target(
             held=_held(service, facts, now),
         )
         return TargetJudgement(state, (), ())
-    look = _Look(service, facts.engine, facts, settings, now)
+    look = _Look(service, facts.engine, facts, settings, now, carried_out)
     found = [d for d in _all_drifts(look, secrets) if not _ignored(service, d)]
     starting = _is_starting(facts.engine, settings, now) or (
         repaired is not None and timedelta(0) <= now - repaired < settings.grace.starting
@@ -128,6 +130,7 @@ class _Look:
     facts: TargetFacts
     settings: CompareSettings
     now: datetime
+    carried_out: Callable[[str], bool]
 
 
 def waiting(judged: TargetJudgement, cause: str) -> TargetJudgement:
@@ -154,14 +157,14 @@ def _all_drifts(look: _Look, secrets: Mapping[str, str]) -> Iterator[Drift]:
     yield from roll_out_drifts(service, workload)
     if workload is not None:
         # What instances are made from: those that are left of before are being replaced.
-        yield from config_drifts(service, workload, secrets)
+        yield from config_drifts(service, workload, secrets, look.carried_out)
     for instance in look.engine.instances:
         if not is_on_its_way(workload, instance):
             yield from lifecycle_drifts(
                 service, instance, loop=look.settings.crash_loop, now=look.now
             )
         if workload is None:
-            yield from config_drifts(service, instance, secrets)
+            yield from config_drifts(service, instance, secrets, look.carried_out)
     for probe in look.facts.probes:
         if probe.reading is Reading.FAILED:
             yield Drift(

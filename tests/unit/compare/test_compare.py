@@ -192,6 +192,17 @@ def test_who_declares_plain_text_in_the_place_of_a_secret_is_not_told_it(
     assert "db-pass-1" not in repr(found)
 
 
+@pytest.mark.parametrize(("secret", "shown"), [(set(), True), ({"LEVEL"}, False)])
+def test_what_was_set_after_git_was_carried_out_is_shown(secret: set[str], shown: bool) -> None:
+    wanted = service(env={"LEVEL": "info"})
+    noted: dict[str, Any] = {"managed_env": frozenset(secret), "secret_env": frozenset(secret)}
+    instance = instance_of(wanted, env={"LEVEL": "debug"}, **noted)
+    given_before = replace(comparing(services(wanted)), carried_out=wanted.target.__eq__)
+    seen = observation([ObservedService(wanted.target, (instance,))])
+    (found,) = compare(given_before, seen, now=NOW).drifts
+    assert found.observed == ("debug" if shown else "another value (not shown)")
+
+
 def test_a_secret_that_cannot_be_resolved_is_not_compared() -> None:
     wanted = service(env={"API_KEY": {"secret": "env:KEY"}})
     assert judged(wanted, instance_of(wanted, env={"API_KEY": "x"})).drifts == ()
