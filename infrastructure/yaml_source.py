@@ -163,7 +163,7 @@ def _line_column(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-def _scalar(text: str) -> Any:
+def plain_scalar(text: str) -> Any:
     """Value of an unquoted scalar by the core schema of YAML 1.2 (§10.3.2)."""
     if text in _WORDS:
         return _WORDS[text]
@@ -254,7 +254,7 @@ class _Reader:
         mark = event.start_mark
         place = Place(mark.line + 1, mark.column + 1)
         place.text = text = event.value
-        return (_scalar(text) if event.implicit[0] else text), place
+        return (plain_scalar(text) if event.implicit[0] else text), place
 
     def _collection(self, event: Any) -> tuple[Any, Place]:
         self._nodes += 1

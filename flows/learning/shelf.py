@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from flows.learning.incident_class import class_name
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.knowledge import ClassConditions, Knowledge, LearnedResolution
 from infrastructure.model_problems import validate
 from infrastructure.observed import empty
 from infrastructure.yaml_source import parse_yaml
+from infrastructure.yaml_text import to_yaml
 
 KNOWLEDGE_FOLDER = "knowledge"
 _ENDING = ".yml"
@@ -122,8 +121,7 @@ def knowledge_text(known: Knowledge, redact: Callable[[Any], Any] = lambda data:
     data = known.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     counts = dict.fromkeys(("successes", "failures", "inARow"), 0)
     data["resolutions"] = [_in_order(counts | each) for each in data["resolutions"]]
-    text = yaml.safe_dump(redact(data), sort_keys=False, allow_unicode=True, width=100)
-    return (_HEAD + text).encode()
+    return (_HEAD + to_yaml(redact(data), width=100)).encode()
 
 
 def _in_order(resolution: dict[str, Any]) -> dict[str, Any]:
