@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from flows.compare import CompareInput, compare
 from flows.comparison.drift import Drift, Incident
+from flows.comparison.lifecycle_drifts import how_it_ended
 from flows.observe import EnvironmentObservation, Observation
 from infrastructure.config_models import VerifySettings
 from infrastructure.drift_kinds import DriftKind
@@ -164,7 +165,6 @@ def assess(given: VerifyInput, seen: Observation, *, now: datetime) -> Iterator[
 
 def _engine(service: Service, observed: ObservedService) -> Check:
     target, instances, workload = service.target, observed.instances, observed.workload
-    states = ", ".join(sorted({i.state.value for i in instances})) or "none"
     wanted = _wanted(service, observed)
     if wanted is not None and len(instances) != wanted:
         detail = f"{len(instances)} of {wanted} instances"
@@ -174,7 +174,11 @@ def _engine(service: Service, observed: ObservedService) -> Check:
         told = f"{detail}: {workload.reason}" if workload.reason else detail
         return Check(target, "engine", CheckState.FAILED, told)
     if any(i.state is not InstanceState.RUNNING for i in instances):
-        return Check(target, "engine", CheckState.FAILED, states)
+        ended = dict.fromkeys(
+            how_it_ended(i) if i.state is InstanceState.STOPPED else i.state.value
+            for i in instances
+        )
+        return Check(target, "engine", CheckState.FAILED, ", ".join(sorted(ended)))
     health = {i.health for i in instances}
     if EngineHealth.UNHEALTHY in health or EngineHealth.STARTING in health:
         detail = "running, " + ", ".join(sorted(h.value for h in health))

@@ -99,7 +99,12 @@ def print_markdown(text: str) -> None:
 
 def _as_typed(line: str) -> str:
     """Markdown that means the same, and that a person reads more easily than an entity."""
-    return line.replace("&#96;", "\\`")
+    for entity, typed in _ENTITIES.items():
+        line = line.replace(entity, typed)
+    return line
+
+
+_ENTITIES = {"&#96;": "\\`", "&#124;": "\\|", "&gt;": "\\>", "&lt;": "\\<", "&amp;": "\\&"}
 
 
 # Outside the reports branch its paths lead nowhere: a command says the same.

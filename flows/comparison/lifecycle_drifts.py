@@ -57,6 +57,11 @@ def lifecycle_drifts(
             return
 
 
+def how_it_ended(instance: ObservedInstance) -> str:
+    """`stopped: killed for using too much memory`, `stopped, exit code 3`."""
+    return instance.state.value + _because(instance)
+
+
 def _running(
     service: Service, instance: ObservedInstance, *, loop: CrashLoopSettings, now: datetime
 ) -> Iterator[Drift]:

@@ -39,8 +39,7 @@ def top_lines(report: IncidentReport, put: Put) -> Iterator[str]:
     if said and not any(match.line and match.line in said for match in matches):
         yield f"It said: {put(said, 300)}"
     yield from (f"Known error: {put(_match(match, root), 400)}" for match in matches)
-    commits = [found for line in evidence.changes if (found := _COMMIT.fullmatch(line))]
-    for found in commits[:_TOP]:
+    for found in _telling(evidence)[0]:
         at, touched, what = found.groups()
         of = "" if touched == root else f"{touched}: "
         yield f"Changed lately: {put(f'{of}{what} ({at} UTC)', 300)}"
@@ -50,6 +49,21 @@ def top_lines(report: IncidentReport, put: Put) -> Iterator[str]:
     yield from (f"Before: {put(line, 300)}" for line in past[:_TOP])
     if evidence.left_out:
         yield f"Left out of the dossier: {put('; '.join(evidence.left_out), 300)}"
+
+
+def _telling(evidence: Evidence) -> tuple[list[re.Match[str]], list[str]]:
+    """Commits that may be behind the fault, and the lines of all changes but these.
+
+    Where one is known to be, the others were there while all was well.
+    """
+    found = [each for line in evidence.changes if (each := _COMMIT.fullmatch(line))]
+    change = evidence.git_change
+    if change is not None and change.commit:
+        known = (change.commit, *change.accepted_with)
+        found = [each for each in found if each[3].startswith(known)]
+    top = found[:_TOP]
+    told = {each[0] for each in top}
+    return top, [line for line in evidence.changes if line not in told]
 
 
 def _match(match: PatternMatch, root: str) -> str:
@@ -82,9 +96,7 @@ def _details(report: IncidentReport, put: Put) -> Iterator[str]:
     yield from (f"- {claimed}{put(fact, 300)}" for fact in fresh)
     yield from (f"- {put(fact, 300)}" for fact in evidence.facts[:_FOLDED])
     yield from (f"- {put(line, 300)}" for line in evidence.dependencies[:_FOLDED])
-    told = [line for line in evidence.changes if _COMMIT.fullmatch(line)][:_TOP]
-    rest = [line for line in evidence.changes[:_FOLDED] if line not in told]
-    yield from (f"- {put(line, 300)}" for line in rest)
+    yield from (f"- {put(line, 300)}" for line in _telling(evidence)[1][:_FOLDED])
     yield from (f"- {put(line, 300)}" for line in evidence.past[_TOP:_FOLDED])
     for target, log in evidence.logs.items():
         yield from (f"- {put(target)} said: {put(line, 300)}" for line in _tail(log))

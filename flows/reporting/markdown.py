@@ -60,7 +60,7 @@ _ERROR = 140  # of an error in the title
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b")
 
 # How what is left begins, and stands in bold.
-_LEFT = ("Still broken", "Still not as Git says", "Not done", "Left alone")
+_LEFT = ("Still broken", "Broken now", "Still not as Git says", "Not done", "Left alone")
 
 Put = Callable[..., str]
 

@@ -276,10 +276,17 @@ def remains(report: IncidentReport) -> str:
 
 
 def _still(report: IncidentReport) -> str:
-    """What runs with another configuration is not broken by that."""
+    """What runs with another configuration is not broken by that; by its repair it may be."""
     kinds = {drift.kind for drift in report.incident.drifts}
     differs = kinds <= {DriftKind.CONFIG_DRIFT, DriftKind.ORPHAN}
-    return "still not as Git says" if kinds and differs else "still broken"
+    if not kinds or not differs:
+        return "still broken"
+    checks = report.verification.checks if report.verification else ()
+    sick = any(c.state is CheckState.FAILED and c.name not in _OF_GIT for c in checks)
+    return "broken now" if sick else "still not as Git says"
+
+
+_OF_GIT = ("spec", "effect", "dependent")  # checks that do not tell whether it works
 
 
 def planner(plan: Plan) -> str:

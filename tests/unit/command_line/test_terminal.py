@@ -24,6 +24,7 @@ from flows.reporting.status import (
     LastIncident,
     TargetStatus,
 )
+from flows.reporting.text import cell
 from flows.repository.contract import DesiredState
 from flows.repository.memory import StoredReport
 from infrastructure.errors import PermanentError
@@ -184,3 +185,10 @@ def test_a_stored_report_is_data_and_not_what_a_terminal_acts_upon(
     assert json.loads(out) == {"title": "\x1b[2J", "raw": "\u202e"}
     with pytest.raises(PermanentError, match="can't be read"):
         stored_data(StoredReport("", "", "{"))
+
+
+def test_a_piped_report_has_no_entities(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_markdown(cell("a 2>&1 | b <c> `d`") + "\n")
+    out = capsys.readouterr().out
+    assert "&" not in out.replace("\\&", "")
+    assert "2\\>\\&1 \\| b" in out

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flows.command_line.preview import preview
-from flows.listener import RunRequest
+from flows.listener import NullListener, RunRequest
 from flows.plan import News
 from flows.report import IncidentReport
 from flows.reporting.markdown import render_markdown
@@ -341,3 +341,26 @@ def test_a_refused_commit_that_changed_only_comments_is_not_drawn_in(world: Loop
     assert found.evidence.git_change is not None
     assert found.evidence.git_change.commit == first[:10]
     assert found.evidence.git_change.accepted_with == (second[:10],)
+
+
+class Crashes(NullListener):
+    """What the operation has made ends at once."""
+
+    def __init__(self, world: LoopWorld) -> None:
+        self._world = world
+
+    def operation_finished(self, incident: object, outcome: object) -> None:  # noqa: ARG002 - the protocol's
+        shop = self._world.engine.named("shop")
+        shop.end(137)
+        shop.oom_killed = True
+
+
+def test_what_a_roll_out_has_broken_is_called_broken_and_how_it_ended(world: LoopWorld) -> None:
+    world.commit("more cache", shop=service_yaml("shop", env={"CACHE": "200M"}))
+    report = world.run(listener=Crashes(world))
+    [found] = report.incidents
+    ended = "engine: stopped: killed for using too much memory"
+    assert f"→ recreate → not recovered: {ended}" in told(found)
+    page = unmarked(render_markdown(report))
+    assert "Broken now" in page
+    assert "not as Git says" not in page

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flows.plan import Evidence, PatternMatch
+from flows.plan import Evidence, GitChange, News, PatternMatch
 from flows.reporting.as_json import report_to_dict
+from flows.reporting.dossier import folded_lines, top_lines
 from flows.reporting.markdown import render_markdown
+from flows.reporting.text import cell
 from infrastructure.cause_kinds import CauseKind
 from tests.unit.report.made import TARGET, incident_report, run_report
 
@@ -107,3 +109,20 @@ def test_json_of_a_dossier_is_bounded() -> None:
     )
     report = run_report("r", incidents=[incident_report(evidence=huge)])
     assert len(json.dumps(report_to_dict(report))) < 250_000
+
+
+def test_where_a_commit_is_known_to_be_behind_the_fault_the_others_are_folded() -> None:
+    lines = (
+        f"2026-11-22 11:50 {TARGET}: commit 9ab01cd311 by Bob: mend the typo",
+        f"2026-11-22 11:45 {TARGET}: commit f8375ee444 by Ann: shop-web 9",
+        f"2026-11-20 10:00 {TARGET}: commit 1111111111 by Eve: an older one",
+    )
+    change = GitChange("f8375ee444", "Ann", "shop-web 9", News.BROKE, ("9ab01cd311",))
+    told = incident_report(evidence=Evidence(changes=lines, git_change=change))
+    top = "\n".join(top_lines(told, cell))
+    assert "mend the typo" in top
+    assert "shop-web 9" in top
+    assert "an older one" not in top
+    assert "an older one" in "\n".join(folded_lines(told, cell))
+    unknown = incident_report(evidence=Evidence(changes=lines[2:]))
+    assert "an older one" in "\n".join(top_lines(unknown, cell))
