@@ -12,7 +12,7 @@ PYTEST ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench evals chaos schemas docs clean setup servers browser
+.PHONY: help demo test lint fmt bench evals chaos schemas docs clean setup servers testing
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ COVER := --cov --cov-branch --cov-report=term-missing:skip-covered \
 
 # Tests start many Python processes: compiled modules are kept, whatever the environment says.
 test: export PYTHONDONTWRITEBYTECODE :=
-test: $(STAMP) servers browser ## Run every test, real servers included; with COVERED=yes or CI set, what they cover
+test: $(STAMP) servers testing ## Run every test, real servers included; with COVERED=yes or CI set, what they cover
 	@mkdir -p $(COVERAGE)
 	$(PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadscope $(if $(COVERED),$(COVER)) $(PYTEST)
 
@@ -80,5 +80,5 @@ servers:
 	@deploy/setup.sh servers
 
 # No part of the product: where it can't be had, the tests of the pages are skipped.
-browser:
-	@deploy/setup.sh browser || echo "setup: no Chromium: the tests of Prefect's pages are skipped"
+testing:
+	@deploy/setup.sh testing

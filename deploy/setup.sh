@@ -3,7 +3,7 @@
 #
 #   deploy/setup.sh python    .venv from the hashed lock file
 #   deploy/setup.sh servers   Docker Engine, Prometheus, Alertmanager, busybox
-#   deploy/setup.sh browser   Chromium, for the tests of Prefect's pages
+#   deploy/setup.sh testing   what only tests need: Chromium, HAProxy; in CI an SSH server, too
 #
 # As root on Debian or Ubuntu, missing system packages come from the distribution.
 # Anywhere else it prints the command that installs them and stops with exit code 1.
@@ -156,14 +156,21 @@ setup_servers() {
     say "servers are ready"
 }
 
-setup_browser() {
+# Each by itself: without one, its own tests are skipped, and say so.
+setup_testing() {
     has chromium || has chromium-browser || has google-chrome ||
-        install_packages "the browser that tests Prefect's pages" chromium
+        (install_packages "the browser that tests Prefect's pages" chromium) || true
+    if ! has haproxy; then
+        (install_packages "the proxy that filters the Docker socket" haproxy) || true
+        leave_stopped haproxy
+    fi
+    # Where it is installed Debian starts it, for everybody: not on a machine of a person's.
+    [ -z "${CI:-}" ] || has sshd || (install_packages "the SSH server of tests" openssh-server) || true
 }
 
 case "${1:-}" in
 python) setup_python ;;
 servers) setup_servers ;;
-browser) setup_browser ;;
-*) stop "say what to set up: python, servers or browser" ;;
+testing) setup_testing ;;
+*) stop "say what to set up: python, servers or testing" ;;
 esac
