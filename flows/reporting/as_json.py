@@ -14,7 +14,7 @@ from typing import Any
 
 from flows.comparison.drift import Drift, Incident
 from flows.guard import Verdict
-from flows.plan import Evidence, Plan, PlanStep
+from flows.plan import Evidence, Plan, PlannerKind, PlanStep
 from flows.reporting.asked import Exact, ReportTexts
 from flows.reporting.outputs import answer_data, answers
 from flows.reporting.text import begins_known, fault_seconds, plain
@@ -175,7 +175,7 @@ def _incident(report: IncidentReport, told: ReportTexts, redact: RedactData) -> 
         "summary": report.summary,
         "notSent": report.not_sent if report.result is not IncidentResult.RECOVERED else "",
         "asked": report.asked and {"request": report.asked.request, "until": report.asked.until},
-        "seenAt": report.seen_at,
+        "seenAt": None if begins_known(report) else report.seen_at,  # else it counts from there
         "faultToRecoverySeconds": _milliseconds(fault_seconds(report))
         if begins_known(report)
         else None,
@@ -243,14 +243,16 @@ def _drift(drift: Drift) -> dict[str, Any]:
 
 
 def _plan(plan: Plan, verdicts: Sequence[Verdict], told: ReportTexts) -> dict[str, Any]:
+    by_rule = plan.planner is PlannerKind.RUNBOOK
     return {
         "digest": plan.digest,
         "planner": plan.planner,
         "reason": plan.planner_reason,
         "runbook": plan.runbook,
         "diagnosis": plan.diagnosis,
-        "confidence": plan.confidence,
-        "evidence": plan.evidence[:_FACTS],
+        "confidence": None if by_rule else plan.confidence,
+        # A runbook's evidence is the drifts, and these are told beside it.
+        "evidence": () if by_rule else plan.evidence[:_FACTS],
         "steps": [_step(verdict.step, verdict) for verdict in verdicts]
         or [_step(step, None) for step in plan.steps],
         "rollback": [_step(step, None) for step in plan.rollback],

@@ -79,6 +79,10 @@ class ReportTexts:
                     "exchanges": [self.exchange(exchange) for exchange in declined.exchanges],
                 }
                 for declined in plan.declined
+                # What cost nothing, and stands in the plan's reason, is told.
+                if declined.usage
+                or declined.exchanges
+                or declined.reason not in plan.planner_reason
             ],
         }
 
