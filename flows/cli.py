@@ -87,26 +87,15 @@ app.add_typer(notifications_app)
 
 def main() -> None:
     """The console script."""
-    from infrastructure.errors import UiciError  # noqa: PLC0415 - see the module
-
     # Configuration and state are many values without cycles: by default the search for
     # cycles is a tenth of what a command on a thousand services costs.
     gc.set_threshold(20_000, 20, 20)
     make_ready()
     signal.signal(signal.SIGTERM, _interrupt)  # what supervisors send: end as on Ctrl-C
     try:
-        code = app(standalone_mode=False) or OK
+        code = _called()
         sys.stdout.flush()  # a full disk is told here, and not by the interpreter's end
         sys.exit(code)
-    except _USAGE_ERROR as exc:
-        # The parser's own code for a mistyped word is 2, which here means drift.
-        exc.show()
-        sys.exit(ERROR)
-    except (typer.Abort, KeyboardInterrupt):
-        sys.exit(INTERRUPTED)
-    except UiciError as exc:
-        _tell(exc)
-        sys.exit(ERROR)
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(ERROR)
@@ -118,6 +107,23 @@ def main() -> None:
         sys.exit(ERROR)
     finally:
         remember(None, None)  # whoever calls this in a process of their own begins anew
+
+
+def _called() -> int:
+    """The exit code; an error is told by then, as JSON on stdout where that was asked for."""
+    from infrastructure.errors import UiciError  # noqa: PLC0415 - see the module
+
+    try:
+        return app(standalone_mode=False) or OK
+    except _USAGE_ERROR as exc:
+        # The parser's own code for a mistyped word is 2, which here means drift.
+        exc.show()
+        return ERROR
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except UiciError as exc:
+        _tell(exc)
+        return ERROR
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

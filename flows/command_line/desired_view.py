@@ -14,7 +14,7 @@ from infrastructure.errors import Problem
 
 def print_desired(console: Console, desired: DesiredState, redact: Callable[[str], str]) -> None:
     """Its revision, and what is wrong with it. `redact` cuts secrets out of a commit's words."""
-    console.print(f"desired  {desired.revision}")
+    console.print(f"desired  {escape(desired.revision)}")
     if desired.stale:
         console.print(f"[yellow]stale[/]    {escape(desired.stale)}")
     if desired.refused_revision:

@@ -9,9 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
 from executors.contract import Authorised, Selective, SelfAware
 from executors.translator import CommandTranslator
 from flows.command_line.desired import desired_state, those_in
@@ -21,6 +18,7 @@ from flows.command_line.doctor_llm import llm_findings
 from flows.command_line.doctor_logs import log_findings
 from flows.command_line.finding import Finding, Level
 from flows.command_line.hints import here
+from flows.command_line.output import escape, new_console
 from flows.open_executors import open_executors
 from flows.platform_operations import PlatformOperations
 from flows.prefect_edge.secret_block import read_prefect_block
@@ -230,7 +228,7 @@ def as_data(findings: Iterable[Finding]) -> dict[str, Any]:
 
 def show(findings: Iterable[Finding]) -> None:
     """Print the findings."""
-    console = Console(highlight=False)
+    console = new_console()
     colours = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
     for finding in findings:
         colour = colours[finding.level]

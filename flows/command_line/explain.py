@@ -15,6 +15,7 @@ from flows.command_line import output
 from flows.command_line.choosing import chosen
 from flows.command_line.explain_facts import Facts, mode_denial
 from flows.command_line.explain_waiting import waiting
+from flows.command_line.freshness import unread
 from flows.command_line.moments import age
 from flows.command_line.preview import preview
 from flows.command_line.said_once import Said, said_once
@@ -176,7 +177,10 @@ class _Teller:
         for at, words in sorted(told, key=lambda each: each[0], reverse=True):
             yield f"{age(self._facts.now - at)} ago {words}"
         if status is None:
-            yield "no run has told of it yet"
+            reported = self._facts.runtime.git.reported()
+            yield unread([self._facts.target], reported).get(
+                self._facts.target, "no run has told of it yet"
+            )
             return
         if failed := self._facts.last_try:
             yield f"the last try: {failed}"
@@ -241,7 +245,8 @@ def _past_words(past: PastIncident) -> str:
     steps = ", ".join(step.operation for step in past.steps) or "nothing done"
     took = f", {past.seconds:.0f} s after its run began" if past.seconds is not None else ""
     by = f", approved by {past.approved_by}" if past.approved_by else ""
-    return f"{'/'.join(past.kinds)}: {steps} ({past.planner}{by}): {past.result}{took}"
+    kinds = f"{'/'.join(past.kinds)}: " if past.kinds else ""  # a person may ask where all is well
+    return f"{kinds}{steps} ({past.planner}{by}): {past.result}{took}"
 
 
 def _planned(case: Case) -> str:

@@ -16,7 +16,7 @@ from flows.command_line.grace import Grace
 from flows.command_line.moments import at_a_glance, in_full
 from flows.command_line.sentence import Command, Sentence, sentence
 from flows.comparison.drift import HealthStatus, Sync
-from flows.reporting.status import OpenIntent, TargetStatus
+from flows.reporting.status import OpenIntent, Reported, TargetStatus, status_path
 
 _SHOWN = 5
 _WRITTEN = timedelta(milliseconds=1)
@@ -57,6 +57,13 @@ def untold(statuses: Mapping[str, TargetStatus], grace: Grace) -> dict[str, str]
         if told_at is None or told_at < noted.since:
             found.setdefault(noted.target, []).append(grace.noted_words(noted))
     return {target: "; ".join(dict.fromkeys(words)) for target, words in found.items()}
+
+
+def unread(targets: Iterable[str], reported: Reported) -> dict[str, str]:
+    """Statuses that are there and can't be read, and why, by target."""
+    found = {place: why for place, _, why in (told.partition(": ") for told in reported.damaged)}
+    paths = {target: status_path(target) for target in targets}
+    return {t: f"{p} can't be read: {found[p]}" for t, p in paths.items() if p in found}
 
 
 def newer_than(report: str, known: Known) -> Iterator[Sentence]:

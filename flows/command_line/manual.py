@@ -72,6 +72,15 @@ def parameters(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def changes(asked: Asked, runtime: Runtime) -> bool:
+    """Whether it may change something; a read can be broken off anywhere.
+
+    Raises:
+        UnsupportedOperationError: no such operation.
+    """
+    return runtime.registry.get(asked.operation).risk is not Risk.READ
+
+
 def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> Done:
     """Carry it out.
 
@@ -85,7 +94,7 @@ def run(asked: Asked, runtime: Runtime, listener: Listener, *, run_id: str) -> D
     _require(operation, asked)
     _require_lists(operation, asked)
     given = runtime.registry.validate(asked.operation, asked.parameters)
-    if operation.risk is Risk.READ:
+    if not changes(asked, runtime):
         world = runtime.open_world(request)
         world.look(world.selected)  # what the engine tells of secrets is cut out of the answer
         call = OperationCall(asked.operation, world.selected[0], given)

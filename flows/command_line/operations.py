@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from executors.translator import CommandTranslator
+from flows.command_line.output import escape
 from flows.llm.menu import menu_of, offered
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import TranslationStep

@@ -28,9 +28,12 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
     print_desired(console, seen.desired, redact)
     for failure in seen.failures:
         source = f"{failure.source} of {failure.environment}"
-        console.print(f"[yellow]unknown[/]  {source}: {escape(failure.error)}")
+        console.print(f"[yellow]unknown[/]  {escape(source)}: {escape(failure.error)}")
     _print_unknown(console, seen)
     _print_settling(console, seen)
+    if seen.nothing_in_force:
+        console.print("[yellow]nothing[/]  is in force, so nothing was compared")
+        return
     drifts = (*seen.comparison.drifts, *seen.comparison.pending)
     if not drifts:
         _print_in_sync(console, seen)

@@ -48,6 +48,14 @@ class Preview:
         return any(drift.kind is not DriftKind.ORPHAN for drift in drifts)
 
     @property
+    def nothing_in_force(self) -> bool:
+        """Whether the newest commit is refused and none before it is known to be valid.
+
+        Beside nothing at all, everything that runs would look superfluous.
+        """
+        return self.desired.refused_revision is not None and not self.desired.services
+
+    @property
     def of_newest(self) -> bool:
         """Whether this is about what Git says now, and not about an older commit in its place."""
         return self.desired.refused_revision is None and self.desired.stale is None

@@ -80,8 +80,9 @@ def _lines(proposal: Proposal) -> Iterable[str]:
     if proposal.pull_request:
         yield f"  {proposal.pull_request}"
     if proposal.result is Result.WOULD_OPEN:
-        yield from ("", proposal.title, "", *proposal.body.splitlines(), "")
-    yield from proposal.diff.splitlines()
+        yield from ("", proposal.title, "", *proposal.body.rstrip("\n").split("\n"), "")
+    if proposal.diff:  # other separators of lines than this one are its values' own
+        yield from proposal.diff.rstrip("\n").split("\n")
 
 
 def _print(lines: Iterable[str]) -> None:

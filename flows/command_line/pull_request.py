@@ -31,21 +31,26 @@ def comment(seen: Preview, registry: OperationRegistry, redact: Redact) -> str:
         registry: knows each operation's risk.
         redact: cuts secrets out of all that is shown.
     """
-    lines = [MARKER, f"## {_headline(seen)}", "", f"Desired state: `{seen.desired.revision}`", ""]
-    lines += _trouble(seen, redact)
-    lines += _drifts(seen, redact)
-    for case in seen.cases:
-        lines += _case(case, registry)
-    lines += [
-        f"- {cell(left.incident.root)}: nothing now: {cell(left.reason)}" for left in seen.left
-    ]
+
+    def put(text: str) -> str:
+        return cell(redact(text))  # redacted before it is cut
+
+    lines = [MARKER, f"## {_headline(seen)}", ""]
+    if not seen.nothing_in_force:
+        lines += [f"Desired state: {put(seen.desired.revision)}", ""]
+    lines += _trouble(seen, put)
+    if not seen.nothing_in_force:
+        lines += _drifts(seen, redact)
+        for case in seen.cases:
+            lines += _case(case, registry, redact)
+        lines += [f"- {put(a.incident.root)}: nothing now: {put(a.reason)}" for a in seen.left]
     return redact("\n".join(lines).rstrip() + "\n")
 
 
 def _headline(seen: Preview) -> str:
     states = seen.comparison.states
     if seen.desired.refused_revision:
-        left = "an older one stays" if seen.desired.services else "nothing is"
+        left = "nothing is" if seen.nothing_in_force else "an older one stays"
         return f"uici plan: refused: the desired state is not valid, {left} in force"
     if not states:
         return "uici plan: nothing is declared"
@@ -61,21 +66,19 @@ def _headline(seen: Preview) -> str:
     return f"uici plan: {count(len(changed & states.keys()), 'target')} would change{people}"
 
 
-def _trouble(seen: Preview, redact: Redact) -> Iterator[str]:
+def _trouble(seen: Preview, put: Redact) -> Iterator[str]:
     if seen.desired.refused_revision:
-        yield f"**Refused**: {cell(redact(seen.desired.refused))} is not valid:"
-        yield from (f"- {cell(str(problem))}" for problem in seen.desired.problems)
+        yield f"**Refused**: {put(seen.desired.refused)} is not valid:"
+        yield from (f"- {put(str(problem))}" for problem in seen.desired.problems)
         yield ""
     if seen.desired.stale:
-        yield f"**May be old**: {cell(seen.desired.stale)}\n"
+        yield f"**May be old**: {put(seen.desired.stale)}\n"
     for failure in seen.failures:
         where = f"{failure.source} of {failure.environment}"
-        yield f"**Not seen**: {cell(where)}: {cell(failure.error)}\n"
+        yield f"**Not seen**: {put(where)}: {put(failure.error)}\n"
 
 
 def _drifts(seen: Preview, redact: Redact) -> Iterator[str]:
-    if seen.desired.refused_revision and not seen.desired.services:
-        return  # beside nothing at all, everything that runs would look superfluous
     rows = [
         (d.target, d.kind.value + grace, d.field, *_apart(d, redact))
         for drifts, grace in (
@@ -93,12 +96,11 @@ def _apart(drift: Drift, redact: Redact) -> tuple[str, str]:
     return apart(redact(drift.observed), redact(drift.desired), _CELL)
 
 
-def _case(case: Case, registry: OperationRegistry) -> Iterator[str]:
+def _case(case: Case, registry: OperationRegistry, redact: Redact) -> Iterator[str]:
     yield f"**{cell(case.incident.root)}**, planned by {case.plan.planner.value}:"
     yield ""
-    yield from _table(
-        ("Operation", "Risk", "Verdict", "Because"), [_step(v, registry) for v in case.verdicts]
-    )
+    rows = [[redact(text) for text in _step(v, registry)] for v in case.verdicts]
+    yield from _table(("Operation", "Risk", "Verdict", "Because"), rows)
 
 
 def _step(verdict: Verdict, registry: OperationRegistry) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from flows.command_line.freshness import Known, newer_than
 from flows.command_line.grace import Grace
 from flows.command_line.hints import here
 from flows.command_line.output import escape, new_console, new_table
-from flows.command_line.terminal import complain
+from flows.command_line.terminal import complain, print_json
 from flows.git_state import GitState
 from flows.reporting.pages.stored import StoredRun
 from flows.reporting.status import REPORT_FOLDER
@@ -100,14 +100,14 @@ def say_what_is_newer(found: StoredReport, runtime: Runtime) -> None:
         complain(line.shown)
 
 
-def stored_data(found: StoredReport) -> Any:
-    """A report as it was stored; it comes from a branch, and from whoever can push.
+def print_stored(found: StoredReport) -> None:
+    """A report's JSON; it comes from a branch, and from whoever can push.
 
     Raises:
-        PermanentError: it is no JSON.
+        PermanentError: it is no JSON, or nested too deeply to be printed.
     """
     try:
-        return json.loads(found.json_text)
+        print_json(json.loads(found.json_text))
     except (ValueError, RecursionError) as exc:
         raise PermanentError(f"the report can't be read: {exc}: uici report --list") from exc
 

@@ -28,6 +28,7 @@ def print_status(
     *,
     now: datetime,
     noted: Mapping[str, str] = _NOTHING,
+    unread: Mapping[str, str] = _NOTHING,
     redact: Callable[[str], str] = str,
 ) -> None:
     """`uici status`: what needs a look first.
@@ -38,6 +39,7 @@ def print_status(
         targets: what is shown; one without a status has not been seen yet.
         now: decides which moments are of today.
         noted: what runs have seen and not told of yet, by target.
+        unread: why a status that is there can't be read, by target.
         redact: cuts secrets out of a commit's words.
     """
     console = new_console()
@@ -50,8 +52,10 @@ def print_status(
     for target in sorted(targets, key=lambda t: (_rank(statuses.get(t)), t)):
         status = statuses.get(target)
         if status is None:
-            told = escape(noted.get(target, "no run has told of it"))
-            table.add_row(escape(target), "", "[yellow]not seen yet[/]", "", "", told)
+            why = noted.get(target, "no run has told of it")
+            word = "unreadable" if target in unread else "not seen yet"
+            told = escape(unread.get(target, why))
+            table.add_row(escape(target), "", f"[yellow]{word}[/]", "", "", told)
             continue
         ready = next(c for c in status.conditions if c.type is ConditionType.READY)
         colour = _COLOURS.get(status.health, "yellow") if target not in noted else "yellow"

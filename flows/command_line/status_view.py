@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from flows.approvals.desk import Shown
 from flows.command_line import approve, propose
 from flows.command_line.choosing import chosen
-from flows.command_line.freshness import untold
+from flows.command_line.freshness import unread, untold
 from flows.command_line.grace import Grace
 from flows.command_line.status_table import print_status, status_data
 from flows.reporting.proposal_note import ProposalNote
-from flows.reporting.status import Reported, TargetStatus, status_path
+from flows.reporting.status import TargetStatus
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
 
@@ -24,7 +24,7 @@ class StatusView:
     """What is shown.
 
     `targets` are those that were asked for, `now` when it was looked at, `noted` what runs have
-    seen and not told of yet, by target.
+    seen and not told of yet, `unread` the statuses that can't be read and why, both by target.
     """
 
     desired: DesiredState
@@ -35,13 +35,15 @@ class StatusView:
     now: datetime
     noted: Mapping[str, str]
     redact: Callable[[str], str]
+    unread: Mapping[str, str]
 
     def data(self) -> dict[str, Any]:
         """As JSON."""
+        noted = {**self.noted, **self.unread}
         found = {name: self.statuses[name] for name in self.targets if name in self.statuses}
         return {
             **status_data(self.desired, found),
-            "noted": {name: self.noted[name] for name in self.targets if name in self.noted},
+            "noted": {name: noted[name] for name in self.targets if name in noted},
             "proposals": propose.notes_data(self.proposals),
             "approvals": approve.unsettled_data(self.approvals),
         }
@@ -54,6 +56,7 @@ class StatusView:
             self.targets,
             now=self.now,
             noted=self.noted,
+            unread=self.unread,
             redact=self.redact,
         )
         approve.show_unsettled(self.approvals, self.targets, self.now)
@@ -81,13 +84,7 @@ def status_view(
         reported.proposals,
         approve.unsettled(runtime, desired, reported.approvals),
         now,
-        {**untold(statuses, grace), **_unread(desired.services, reported)},
+        untold(statuses, grace),
         runtime.redactor.text,
+        unread(desired.services, reported),
     )
-
-
-def _unread(targets: Iterable[str], reported: Reported) -> dict[str, str]:
-    """Statuses that are there and can't be read, and why."""
-    found = {place: why for place, _, why in (told.partition(": ") for told in reported.damaged)}
-    paths = {target: status_path(target) for target in targets}
-    return {t: f"{p} can't be read: {found[p]}" for t, p in paths.items() if p in found}

@@ -9,12 +9,17 @@ import sys
 
 
 def make_ready() -> None:
-    """Give every stream a place to write to, and each character a way to be written."""
-    for name, number in (("stdout", 1), ("stderr", 2)):
+    """Keep files of ours out of closed streams' places, and give each character a way out.
+
+    What is written to a closed stdout fails, as on a full disk; of a closed stderr nothing can
+    be told.
+    """
+    for name, number, flags in (("stdout", 1, os.O_RDONLY), ("stderr", 2, os.O_WRONLY)):
         stream = getattr(sys, name)
-        if stream is None:  # closed by who called: no file of ours may take its number
+        if stream is None:  # closed by who called; programs that we start may write there
             _hold(number)
-            setattr(sys, name, pathlib.Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays open
+            place = os.open(os.devnull, flags)
+            setattr(sys, name, os.fdopen(place, "w", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 

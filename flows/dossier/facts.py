@@ -194,7 +194,11 @@ def _limits(service: Service, instance: ObservedInstance) -> str:
         "" if wanted.memory is None else f" (declared {format_memory(wanted.memory)})",
         "" if wanted.cpu is None else f" (declared {format_cpu(wanted.cpu)})",
     )
-    return f"limits: memory {now[0]}{declared[0]}, cpu {now[1]}{declared[1]}"
+    told = f"limits: memory {now[0]}{declared[0]}, cpu {now[1]}{declared[1]}"
+    return "no limits" if told == _UNLIMITED else told
+
+
+_UNLIMITED = "limits: memory unlimited, cpu unlimited"
 
 
 def _limit(value: Any, text: str | None) -> str:

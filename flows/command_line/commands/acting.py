@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,7 +64,7 @@ def reconcile(
                     raise
                 report = end.report
         _show(report, session.runtime.redactor, as_json=as_json)
-    raise typer.Exit(INTERRUPTED if report.stopped else _exit_code(report))
+    raise typer.Exit(INTERRUPTED if end.asked.is_set() else _exit_code(report))
 
 
 def run_operation(
@@ -92,18 +93,20 @@ def run_operation(
     """
     from flows.command_line import manual, output  # noqa: PLC0415 - see flows.cli
     from flows.command_line.run_progress import live_run  # noqa: PLC0415 - as above
-    from flows.command_line.stopping import stopping  # noqa: PLC0415 - as above
+    from flows.command_line.stopping import Stopping, stopping  # noqa: PLC0415 - as above
     from flows.log_listener import LogListener  # noqa: PLC0415 - as above
 
     with opened(config, state, verbose=verbose) as session:
         redactor = session.runtime.redactor
         asked = manual.Asked(operation, target, manual.parameters(param or []))
-        with stopping() as end, live_run(session.runtime.config.platform.verify.deadline) as shown:
+        deadline = session.runtime.config.platform.verify.deadline
+        ends = stopping() if manual.changes(asked, session.runtime) else nullcontext(Stopping())
+        with ends as end, live_run(deadline) as shown:
             told = end.listener(LogListener(), shown)
             done = manual.run(asked, session.runtime, told, run_id=new_run_id())
         if done.report is not None:
             _show(done.report, redactor, as_json=as_json)
-            raise typer.Exit(INTERRUPTED if done.report.stopped else _exit_code(done.report))
+            raise typer.Exit(INTERRUPTED if end.asked.is_set() else _exit_code(done.report))
         assert done.outcome is not None  # noqa: S101  # without a report there is an answer
         data = redactor.data(output.outcome_data(done.outcome))
         if as_json:

@@ -172,7 +172,7 @@ def report(
             else:
                 report_view.show(runs)
         elif as_json:
-            print_json(report_view.stored_data(found))
+            report_view.print_stored(found)
         else:
             output.print_markdown(found.markdown)
             if not run:
