@@ -107,7 +107,7 @@ def show(listed: Listing, console: Console | None = None) -> None:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in head:
-        table.add_column(heading, no_wrap=True)
+        table.add_column(escape(heading), no_wrap=True)
     for row in rows:
         table.add_row(*("\n".join(map(escape, cell)) for cell in row))
     console.print(table)

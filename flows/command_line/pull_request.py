@@ -13,7 +13,7 @@ from flows.command_line.plan_view import unseen
 from flows.command_line.preview import Preview
 from flows.comparison.drift import Drift
 from flows.guarding.verdict import Decision, Verdict
-from flows.reporting.text import cell, count
+from flows.reporting.text import cell, count, plain
 from flows.reporting.wrong import apart
 from infrastructure.operation_registry import OperationRegistry
 
@@ -37,7 +37,8 @@ def comment(seen: Preview, registry: OperationRegistry, redact: Redact) -> str:
 
     lines = [MARKER, f"## {_headline(seen)}", ""]
     if not seen.nothing_in_force:
-        lines += [f"Desired state: {put(seen.desired.revision)}", ""]
+        revision = plain(redact(seen.desired.revision)).replace("`", "'")  # a branch's name
+        lines += [f"Desired state: `{revision}`", ""]
     lines += _trouble(seen, put)
     if not seen.nothing_in_force:
         lines += _drifts(seen, redact)
@@ -66,7 +67,7 @@ def _headline(seen: Preview) -> str:
     return f"uici plan: {count(len(changed & states.keys()), 'target')} would change{people}"
 
 
-def _trouble(seen: Preview, put: Redact) -> Iterator[str]:
+def _trouble(seen: Preview, put: Callable[[str], str]) -> Iterator[str]:
     if seen.desired.refused_revision:
         yield f"**Refused**: {put(seen.desired.refused)} is not valid:"
         yield from (f"- {put(str(problem))}" for problem in seen.desired.problems)

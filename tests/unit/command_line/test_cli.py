@@ -513,7 +513,7 @@ def test_plan_without_any_service_does_not_say_in_sync(
     told = uici("plan", "--config", config)
     assert told.code == 1
     assert "in sync" not in told.out
-    assert "no service is declared" in told.out
+    assert "nothing  is in force, so nothing was compared" in told.out
     assert uici("plan", "--config", config, "--json").data["inSync"] is None
     assert "as declared" not in uici("plan", "--config", config, "--markdown").out
 

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
+from flows.command_line import manual
 from flows.command_line.explain import as_data, explain, headline, show
 from flows.command_line.explain_facts import Facts
 from flows.command_line.hints import remember
 from flows.command_line.moments import age, at_a_glance
 from flows.command_line.preview import preview
-from flows.listener import RunRequest
-from flows.reporting.status import ConditionType
+from flows.command_line.status_view import status_view
+from flows.listener import NullListener, RunRequest
+from flows.reporting.status import ConditionType, status_path
 from infrastructure.errors import PermanentError, TemporaryError
-from tests.fakes.loop import LoopWorld, loop_world, service_yaml
+from tests.fakes.loop import LoopWorld, git, loop_world, service_yaml
 
 NO_GRACE: dict[str, Any] = {"compare": {"grace": {"confirmAfter": "0s"}}}
 
@@ -177,6 +179,27 @@ def test_the_past_is_told_newest_first_and_the_commit_is_what_to_revert(tmp_path
             f"{way}; recreate was tried on this spec without success, so only when the cause is"
             " mended: uici run recreate local-docker/shop"
         )
+
+
+def test_what_a_person_asked_for_has_no_kind_of_fault(world: LoopWorld) -> None:
+    asked = manual.Asked("restart", "shop", {})
+    manual.run(asked, world.runtime, NullListener(), run_id="by-hand")
+    assert any(line.partition(" ago ")[2].startswith("restart (") for line in told(world).before)
+
+
+def test_a_status_that_can_not_be_read_is_not_called_untold(
+    world: LoopWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = status_path("local-docker/shop")
+    git(world.root, "clone", "-q", "--template=", "-b", "uici/reports", "remote.git", "reports")
+    (world.root / "reports" / path).write_text("[1, 2]")
+    git(world.root / "reports", "commit", "-qam", "damage")
+    git(world.root / "reports", "push", "-q")
+    [line] = told(world).before[-1:]
+    assert line.startswith(f"{path} can't be read: ")
+    status_view(world.runtime, None, None).show()
+    [row] = [each for each in capsys.readouterr().out.splitlines() if f"{path} can't" in each]
+    assert "unreadable" in row
 
 
 def test_a_suspended_target_is_left_alone(world: LoopWorld) -> None:

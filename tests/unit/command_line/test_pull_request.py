@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.command_line.annotations import Style, annotated, placed
+from flows.command_line.plan_view import print_preview
 from flows.command_line.preview import preview
 from flows.command_line.pull_request import MARKER, comment
 from flows.listener import RunRequest
@@ -117,8 +119,40 @@ def test_where_nothing_was_ever_valid_nothing_is_called_superfluous(tmp_path: Pa
         text = told(world)
     assert "the desired state is not valid, nothing is in force" in text
     assert "Orphan" not in text
+    assert "@none" not in text
     assert "**Refused**: commit " in text
     assert "by ann" in text
+
+
+def test_in_a_terminal_nothing_is_called_superfluous_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with loop_world(tmp_path, platform=CHECK) as world:
+        world.commit(shop=service_yaml("shop").replace("image:", "imge:"))
+        world.engine.add("somebody", labels={"uici.target": "local-docker/gone"})
+        seen = preview(ASKED, world.runtime, unasked="a test")
+        print_preview(seen, world.runtime.redactor.text)
+    shown = capsys.readouterr().out
+    assert "nothing  is in force" in shown
+    assert "Orphan" not in shown
+
+
+def test_a_branch_s_name_ends_no_code_in_the_comment(world: LoopWorld) -> None:
+    seen = preview(ASKED, world.runtime, unasked="a test")
+    named = replace(seen.desired, revision="a`<img>@everyone`@sha1:1")
+    text = comment(replace(seen, desired=named), world.runtime.registry, str)
+    assert "Desired state: `a'<img>@everyone'@sha1:1`" in text
+
+
+def test_a_secret_is_cut_out_before_a_reason_is_cut_short(world: LoopWorld) -> None:
+    world.commit(shop=service_yaml("shop", image="shop:2"))
+    seen = preview(ASKED, world.runtime, unasked="a test")
+    [case] = seen.cases
+    long = tuple(replace(v, reason="a" * 190 + "hunter2-and-more") for v in case.verdicts)
+    asked = replace(seen, cases=(replace(case, verdicts=long),))
+    text = comment(asked, world.runtime.registry, lambda t: t.replace("hunter2-and-more", "?"))
+    assert "aaa?" in text
+    assert "hunter2" not in text
 
 
 def test_a_change_at_the_end_of_a_long_value_is_shown(world: LoopWorld) -> None:

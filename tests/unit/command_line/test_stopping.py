@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import typer
 
 from flows.command_line import manual
+from flows.command_line.commands import acting
+from flows.command_line.commands.options import INTERRUPTED
+from flows.command_line.session import Session
 from flows.command_line.stopping import stopping
 from flows.listener import NullListener, RunRequest, RunStoppedError
 from flows.report import IncidentResult
@@ -55,6 +60,34 @@ def test_what_is_under_way_is_verified_reported_and_committed(
     assert [i.result for i in done.report.incidents] == [IncidentResult.RECOVERED]
     assert len(world.reports()) > 1
     assert "stopping before the next step" in capsys.readouterr().err
+
+
+@pytest.fixture
+def opened(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What commands open is that world."""
+    session = nullcontext(Session(world.runtime))
+    monkeypatch.setattr(acting, "opened", lambda *_, **__: session)
+
+
+@pytest.mark.usefixtures("opened")
+def test_the_exit_code_tells_of_it_where_nothing_was_left_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("flows.log_listener.LogListener", lambda: Interrupts("operation"))
+    with pytest.raises(typer.Exit) as ended:
+        acting.run_operation("create", "shop")
+    assert ended.value.exit_code == INTERRUPTED
+    assert "create → recovered" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_read_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow_read(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(manual, "run", slow_read)
+    with pytest.raises(KeyboardInterrupt):
+        acting.run_operation("get_logs", "shop")
 
 
 def test_before_anything_was_done_there_is_nothing_to_report(world: LoopWorld) -> None:

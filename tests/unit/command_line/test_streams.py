@@ -31,9 +31,24 @@ def test_an_output_that_can_not_be_written_is_told_in_a_line(place: str) -> None
     done = shell(f"{sys.executable} -m flows.cli operations --json >{place}")
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
-    if place == "/dev/full":
-        assert done.returncode == 1
-        assert done.stderr == "error: the output can't be written: No space left on device\n"
+    why = "No space left on device" if place == "/dev/full" else "Bad file descriptor"
+    assert done.returncode == 1
+    assert done.stderr == f"error: the output can't be written: {why}\n"
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "&-"])
+def test_an_error_as_json_that_can_not_be_written_is_told_in_lines(place: str) -> None:
+    done = shell(f"{sys.executable} -m flows.cli operations -e nowhere --json >{place}")
+    assert done.returncode == 1
+    assert "error: the output can't be written: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_program_that_is_started_has_a_place_to_write_to() -> None:
+    starts = "import os; from flows.command_line.streams import make_ready; make_ready();"
+    code = f"{starts} raise SystemExit(os.system('echo told'))"
+    assert shell(f'{sys.executable} -c "{code}" >&-').returncode == 0
 
 
 def test_a_narrow_encoding_loses_letters_and_no_data() -> None:

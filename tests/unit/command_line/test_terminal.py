@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.command_line import output
+from flows.command_line import doctor, operations, output, report_view
+from flows.command_line.finding import Finding, Level
 from flows.command_line.output import escape, new_console, new_table
 from flows.command_line.propose import show, show_notes
-from flows.command_line.report_view import stored_data
+from flows.command_line.report_view import print_stored
 from flows.command_line.status_table import print_status
 from flows.command_line.terminal import print_json
 from flows.proposals.result import Proposal, Result
@@ -179,12 +180,58 @@ def test_outside_text_makes_no_line_of_its_own(capsys: pytest.CaptureFixture[str
 def test_a_stored_report_is_data_and_not_what_a_terminal_acts_upon(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    print_json(stored_data(StoredReport("", "", '{"title": "\\u001b[2J", "raw": "\u202e"}')))
+    print_stored(StoredReport("", "", '{"title": "\\u001b[2J", "raw": "\u202e"}'))
     out = capsys.readouterr().out
     assert out.replace("\n", "").isprintable()
     assert json.loads(out) == {"title": "\x1b[2J", "raw": "\u202e"}
+    for odd in ("{", "[" * 99_999 + "]" * 99_999):
+        with pytest.raises(PermanentError, match="can't be read"):
+            print_stored(StoredReport("", "", odd))
+
+
+def test_a_report_that_can_be_read_and_is_too_deep_to_be_printed_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_deep(_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(report_view, "print_json", too_deep)
     with pytest.raises(PermanentError, match="can't be read"):
-        stored_data(StoredReport("", "", "{"))
+        print_stored(StoredReport("", "", "[]"))
+
+
+def test_a_doctors_finding_is_one_line_and_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.show([Finding("state repository", Level.WARNING, f"{EVIL}\n::error::forged [bold]")])
+    told = quiet(capsys)
+    assert len(told.splitlines()) == 1
+    assert "[bold]" in told
+
+
+def test_an_operation_of_a_configuration_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"name": EVIL, "risk": EVIL, "parameters": {}, "environments": {EVIL: [EVIL]}}
+    operations.show(operations.Listing((EVIL,), {"operations": [entry]}))
+    quiet(capsys)
+
+
+def test_the_revision_of_an_odd_branch_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_status(DesiredState(f"{EVIL}[/bold]@none", {}), {}, [], now=AT)
+    assert "[/bold]" in quiet(capsys)
+
+
+def test_a_value_makes_no_line_of_a_proposals_diff(capsys: pytest.CaptureFixture[str]) -> None:
+    diff = "-a: 1\n+a: x\u2028::error::forged\x85::error::too\n"
+    show([Proposal("t", "b", Result.WOULD_OPEN, "x", "x", "x\x0c::error::body\n", diff, "", "")])
+    assert not any(line.startswith("::") for line in quiet(capsys).split("\n"))
+
+
+def test_a_status_that_can_not_be_read_is_not_called_unseen(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    why = {"local/web": "status/local/web.yml can't be read: it is no mapping"}
+    print_status(DesiredState("main@none", {}), {}, ["local/web"], now=AT, unread=why)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "local/web unreadable status/local/web.yml can't be read: it is no mapping" in told
+    assert "not seen yet" not in told
 
 
 def test_a_piped_report_has_no_entities(capsys: pytest.CaptureFixture[str]) -> None:
