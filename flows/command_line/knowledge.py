@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.command_line.output import escape, new_console, new_table
+from flows.learning.binding import mistakes
 from flows.learning.learn import Standing, standing
 from flows.learning.shelf import Shelf, knowledge_path
 from flows.reporting.text import plain
 from infrastructure.errors import NotFoundError
-from infrastructure.knowledge import Knowledge
+from infrastructure.knowledge import Knowledge, LearnedResolution
+from infrastructure.operation_registry import OperationRegistry
 
 _EMPTY = (
     "Nothing was learned yet. A class of incidents appears here once a plan was carried out\n"
@@ -30,8 +32,12 @@ def _shown(text: object) -> str:
     return escape(plain(line, len(line) or 1))
 
 
-def knowledge_data(shelf: Shelf, wanted: str, trust_after: int) -> dict[str, Any]:
+def knowledge_data(
+    shelf: Shelf, wanted: str, trust_after: int, registry: OperationRegistry
+) -> dict[str, Any]:
     """The JSON document: every class, or the one that is wanted.
+
+    Of a resolution that no target could be mended by, `neverUsed` says why.
 
     Raises:
         NotFoundError: there is no such class; names the closest.
@@ -46,21 +52,27 @@ def knowledge_data(shelf: Shelf, wanted: str, trust_after: int) -> dict[str, Any
         "apiVersion": "uici/v1",
         "kind": "KnowledgeList",
         "trustAfter": trust_after,
-        "classes": [_class_data(each, trust_after) for each in shown.values()],
+        "classes": [_class_data(each, trust_after, registry) for each in shown.values()],
         "problems": [str(p) for p in shelf.problems() if not wanted or wanted in p.file],
     }
 
 
-def _class_data(known: Knowledge, trust_after: int) -> dict[str, Any]:
+def _class_data(known: Knowledge, trust_after: int, registry: OperationRegistry) -> dict[str, Any]:
     data = known.model_dump(mode="json", by_alias=True, exclude={"resolutions"})
     resolutions = [
         {
             "state": standing(known, resolution, trust_after).value,
+            **_never_used(resolution, registry),
             **resolution.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         for resolution in known.resolutions
     ]
     return {**data, "path": knowledge_path(known.class_), "resolutions": resolutions}
+
+
+def _never_used(resolution: LearnedResolution, registry: OperationRegistry) -> dict[str, str]:
+    wrong = next(mistakes(resolution, registry), None)
+    return {} if wrong is None else {"neverUsed": wrong}
 
 
 def show(data: Mapping[str, Any], *, one: bool) -> None:
@@ -90,8 +102,9 @@ def _table(classes: Sequence[Mapping[str, Any]]) -> Table:
 def _cells(resolution: Mapping[str, Any]) -> list[str]:
     state = Standing(resolution["state"])
     tries = resolution["successes"] + resolution["failures"]
+    wrong = resolution.get("neverUsed")
     return [
-        f"[{_COLOURS[state]}]{state.value}[/]",
+        f"[{_COLOURS[state]}]{state.value}[/]" if wrong is None else f"never used: {_shown(wrong)}",
         f"{resolution['successes']} of {tries}",
         str(resolution["inARow"]),
         _seconds(resolution),

@@ -6,18 +6,22 @@ ends at once; then the next run finds out what had been begun.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from flows.command_line.commands.options import INTERRUPTED
 from flows.command_line.terminal import complain
 from flows.listener import Listener, Listeners, NullListener, StopListener
 from flows.report import RunReport
 
 _HEARD = "stopping before the next step, the one under way is verified; once more: end now"
+_CURSOR = b"\x1b[?25h\n"  # shown again: the line of what is under way hides it
 
 
 @dataclass(slots=True)
@@ -36,6 +40,13 @@ class Stopping(NullListener):
         return Listeners(*others, self, StopListener(self.asked.is_set))
 
 
+def _end_now() -> None:
+    """Without a look back: an exception would wait for the threads that operations run in."""
+    if sys.stderr.isatty():
+        os.write(2, _CURSOR)
+    os._exit(INTERRUPTED)
+
+
 @contextmanager
 def stopping() -> Iterator[Stopping]:
     """From now on the first SIGINT or SIGTERM only asks for the end; outside, it is one again."""
@@ -44,7 +55,7 @@ def stopping() -> Iterator[Stopping]:
 
     def heard(_number: int, _frame: FrameType | None) -> None:
         if wanted.asked.is_set():
-            raise KeyboardInterrupt
+            _end_now()
         wanted.asked.set()
         complain(_HEARD)
 

@@ -194,8 +194,12 @@ def knowledge(
     with opened(config, state) as session:
         runtime = session.runtime
         runtime.git.desired()  # brings the newest knowledge along
-        files, settings = runtime.git.reported().knowledge, runtime.config.platform.learning
-        data = runtime.redactor.data(learned.knowledge_data(files, name, settings.trust_after))
+        files, trust = (
+            runtime.git.reported().knowledge,
+            runtime.config.platform.learning.trust_after,
+        )
+        told = learned.knowledge_data(files, name, trust, runtime.registry)
+        data = runtime.redactor.data(told)
         if as_json:
             print_json(data)
         else:

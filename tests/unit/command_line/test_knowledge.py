@@ -13,8 +13,12 @@ from flows.cli import main
 from flows.command_line.knowledge import knowledge_data, show
 from flows.learning.shelf import Shelf
 from infrastructure.errors import NotFoundError
+from infrastructure.operation_registry import OperationRegistry
 from tests.fakes.loop import loop_world, service_yaml
 from tests.unit.learning.made import after_three, lesson, shelf_of, taught
+from tests.unit.operations import shipped
+
+REGISTRY = OperationRegistry(shipped.operations())
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +27,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(shelf: Shelf, capsys: pytest.CaptureFixture[str], name: str = "") -> str:
-    show(knowledge_data(shelf, name, 3), one=bool(name))
+    show(knowledge_data(shelf, name, 3, REGISTRY), one=bool(name))
     return capsys.readouterr().out
 
 
@@ -54,6 +58,17 @@ def test_one_class_is_told_with_its_evidence(capsys: pytest.CaptureFixture[str])
     assert "knowledge/docker-stopped.yml" in told
     assert "worked 3 of 4, 0 in a row" in told
     assert "2026-11-22T12:04 local/shop did not help (run r4)" in told
+
+
+def test_steps_that_nothing_can_carry_out_are_not_called_trusted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shelf = shelf_of({"steps": [{"operation": "explode"}], "trusted": True, "reason": "by hand"})
+    for name in ("", "docker-stopped"):
+        told = shown(shelf, capsys, name)
+        assert "never used: " in told
+        assert "explode" in told
+        assert "trusted" not in told
 
 
 def test_what_is_ignored_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +104,7 @@ resolutions:
 
 def test_a_class_that_is_not_there_is_refused_with_the_closest() -> None:
     with pytest.raises(NotFoundError, match="did you mean docker-stopped"):
-        knowledge_data(after_three(), "docker-stoped", 3)
+        knowledge_data(after_three(), "docker-stoped", 3, REGISTRY)
 
 
 def test_the_command_reads_the_reports_branch(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -97,11 +99,28 @@ def test_before_anything_was_done_there_is_nothing_to_report(world: LoopWorld) -
     assert [call.primitive for _, call in world.engine.calls] == []
 
 
-def test_the_second_one_ends_at_once_and_afterwards_it_is_as_before() -> None:
+def test_the_first_one_only_asks_and_afterwards_it_is_as_before() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stopping() as end:
         os.kill(os.getpid(), signal.SIGINT)
         assert end.asked.is_set()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+SLOW = """
+import os, signal, time
+from concurrent.futures import ThreadPoolExecutor
+from flows.command_line.stopping import stopping
+with stopping(), ThreadPoolExecutor() as pool:
+    pool.submit(time.sleep, 60)
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_the_second_one_waits_for_no_operation() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == INTERRUPTED
+    assert done.stderr.count("\n") == 1

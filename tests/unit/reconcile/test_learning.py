@@ -95,7 +95,8 @@ def test_after_so_many_recoveries_the_class_is_planned_without_the_model(tmp_pat
         assert told.plan.usage is None
         assert len(server.requests) == asked
         assert known(world)["restart"].successes == 4
-        listed = knowledge_data(world.runtime.git.reported().knowledge, "", 3)
+        runtime = world.runtime
+        listed = knowledge_data(runtime.git.reported().knowledge, "", 3, runtime.registry)
         assert listed["classes"][0]["resolutions"][0]["state"] == "trusted"
 
 
