@@ -67,7 +67,7 @@ Files = dict[str, bytes | None]  # None: the file goes
 _SUBJECT_LIMIT = 120
 # In a report stand engines' values, too.
 _REPORT_IDS = frozenset({"apiVersion", "kind", "runId", "root", "targets", "environment"})
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*(?:(?:h|m|s|ms)(?=\d)\d+(?:\.\d+)?)*")
 
 
 class Redactor(Protocol):

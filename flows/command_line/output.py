@@ -104,7 +104,14 @@ def _as_typed(line: str) -> str:
     return line
 
 
-_ENTITIES = {"&#96;": "\\`", "&#124;": "\\|", "&gt;": "\\>", "&lt;": "\\<", "&amp;": "\\&"}
+_ENTITIES = {
+    "&#96;": "\\`",
+    "&#124;": "\\|",
+    "&gt;": "\\>",
+    "&lt;": "\\<",
+    "&amp;": "\\&",
+    "&#92;": "\\\\",
+}
 
 
 # Outside the reports branch its paths lead nowhere: a command says the same.

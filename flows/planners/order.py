@@ -103,6 +103,9 @@ def _with_triage(
     return (decision.record, *phases)
 
 
+_NO_LLM = "no LLM configured"
+
+
 def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan]) -> Plan:
     kinds = ", ".join(sorted({drift.kind.value for drift in incident.drifts})) or "an incident"
     if tried:
@@ -117,7 +120,9 @@ def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[Tried
     else:
         reason = _joined(passed) or "no planner is configured"
         known = "No planner knows what to do about this incident."
-        summary = f"{incident.root}: {kinds}, and no planner has a plan: {reason}"
+        # That no model is configured is no fault of the service's.
+        why = _joined(each for each in passed if not each.startswith(_NO_LLM)) or reason
+        summary = f"{incident.root}: {kinds}, and no planner has a plan: {why}"
     return escalation(
         incident,
         reason,

@@ -360,7 +360,7 @@ def _problems(report: RunReport, put: Put) -> list[str]:
     desired = report.desired
     lines = [f"- {put(problem, 500)}" for problem in desired.problems[:_ROWS]]
     if desired.refused_revision:
-        refused, force = put(desired.refused_revision), put(desired.revision)
+        refused, force = put(desired.refused), put(desired.revision)
         lines.insert(0, f"- {refused} is refused; in force: {force}")
     if len(desired.problems) > _ROWS:
         lines.append(f"- and {len(desired.problems) - _ROWS} more")

@@ -239,3 +239,5 @@ def test_a_piped_report_has_no_entities(capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert "&" not in out.replace("\\&", "")
     assert "2\\>\\&1 \\| b" in out
+    output.print_markdown(cell("C:\\data") + "\n")
+    assert capsys.readouterr().out == "C:\\\\data\n"

@@ -35,7 +35,7 @@ from flows.reporting.sentences import came_of_it, planner, waits
 from flows.reporting.status import Attempts, OpenIntent, Reported
 from flows.reporting.text import fault_seconds, unmarked
 from flows.reporting.values import AskedPeople
-from flows.repository.contract import DesiredState
+from flows.repository.contract import DesiredChange, DesiredState
 from flows.verify import Check, CheckState
 from infrastructure.cause_kinds import CauseKind
 from infrastructure.drift_kinds import DriftKind
@@ -644,3 +644,18 @@ def test_a_fleet_wide_fault_makes_no_endless_page() -> None:
     assert len(page) < 20_000
     assert "and 450 more" in page
     assert "s0 (also hit: s1, s2, s3 +496 more)" in page.splitlines()[0]
+
+
+def test_who_made_a_refused_commit_stands_on_the_page() -> None:
+    change = DesiredChange("b" * 40, NOW, "Ann", "memory 64Xi | <b>")
+    page = render_markdown(run_report("r", desired=replace(REFUSED, refused_change=change)))
+    assert "- commit bbbbbbbbbb by Ann: memory 64Xi" in page
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("now", "same"), [("1m20s", True), ("40.5s", True), ("1h2m3s", True), ("40 MB", False)]
+)
+def test_a_time_in_other_units_is_no_news(now: str, same: bool) -> None:
+    before = status(message="back-off 40s restarting")
+    assert same_news(before, status(message=f"back-off {now} restarting")) is same
