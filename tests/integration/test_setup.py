@@ -195,5 +195,5 @@ def test_an_unchanged_lock_costs_nothing(machine: Machine) -> None:
 def test_what_to_set_up_has_to_be_said(machine: Machine) -> None:
     assert machine.setup("everything") == (
         1,
-        "setup: say what to set up: python, servers or browser\n",
+        "setup: say what to set up: python, servers or testing\n",
     )

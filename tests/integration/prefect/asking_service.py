@@ -52,7 +52,15 @@ class Asking(Service):
 
     def form(self) -> Any:
         """The run that waits for a person, once there is one."""
-        return wait_for(lambda: self.forms("PAUSED"), what="the form")[0]
+        run = wait_for(lambda: self.forms("PAUSED"), what="the form")[0]
+        keys = run["state"]["state_details"]["run_input_keyset"]
+
+        def kept() -> bool:  # Prefect suspends a run a moment before it keeps its form
+            path = f"/flow_runs/{run['id']}/input/{keys['description']}"
+            return self.api.try_get(path).is_success
+
+        wait_for(kept, what="the form's text")
+        return run
 
     def answer(self, run: Any, **form: str) -> Any:
         return self.api.try_post(f"/flow_runs/{run['id']}/resume", run_input=form)

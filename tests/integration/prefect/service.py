@@ -39,7 +39,10 @@ class Api:
         self._http.close()
 
     def get(self, path: str) -> Any:
-        return self._ask("GET", path).raise_for_status().json()
+        return self.try_get(path).raise_for_status().json()
+
+    def try_get(self, path: str) -> httpx.Response:
+        return self._ask("GET", path)
 
     def post(self, path: str, **body: Any) -> Any:
         return self.try_post(path, **body).raise_for_status().json()
