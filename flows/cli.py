@@ -8,6 +8,7 @@ step; never a traceback.
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import sys
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # Typer exports only this child of its parser's UsageError.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 app = typer.Typer(
     name="uici",
@@ -100,7 +103,7 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(ERROR)
     except OSError as exc:
-        if exc.filename is not None:  # no trouble with the output
+        if exc.filename is not None or exc.errno not in _UNWRITABLE:  # no trouble with the output
             raise
         give_up_output()
         complain(f"error: the output can't be written: {exc.strerror or exc}")

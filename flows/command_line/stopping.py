@@ -11,16 +11,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
 from flows.command_line.commands.options import INTERRUPTED
-from flows.command_line.terminal import complain
 from flows.listener import Listener, Listeners, NullListener, StopListener
 from flows.report import RunReport
 
-_HEARD = "stopping before the next step, the one under way is verified; once more: end now"
+_HEARD = b"stopping before the next step, the one under way is verified; once more: end now\n"
 _CURSOR = b"\x1b[?25h\n"  # shown again: the line of what is under way hides it
 
 
@@ -57,7 +56,9 @@ def stopping() -> Iterator[Stopping]:
         if wanted.asked.is_set():
             _end_now()
         wanted.asked.set()
-        complain(_HEARD)
+        # Past Python's buffers: whoever was interrupted may be writing to them.
+        with suppress(OSError):
+            os.write(2, _HEARD)
 
     for number in before:
         signal.signal(number, heard)

@@ -128,9 +128,9 @@ class LogWindow:
         at, instance = None, None
         for line in lines:
             found = _MOMENT.match(line)
-            if found is not None:
-                at = datetime.fromisoformat(found[1])
-                instance = self._speaker(line[found.end() :])
+            stamped = _moment(found[1]) if found is not None else None
+            if found is not None and stamped is not None:
+                at, instance = stamped, self._speaker(line[found.end() :])
             yield line, instance, at
 
     def _speaker(self, said: str) -> ObservedInstance | None:
@@ -139,6 +139,14 @@ class LogWindow:
             return next(iter(self._ended.values()))
         name, mark, _ = said.removeprefix("[").partition("] ")
         return self._ended.get(name) if mark else None
+
+
+def _moment(text: str) -> datetime | None:
+    """None: there is no such moment. Not every store stamps lines: a service may have said it."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _ended_after(instance: ObservedInstance, well: datetime) -> bool:

@@ -52,7 +52,7 @@ def world(tmp_path: Path) -> Iterator[LoopWorld]:
 
 
 def test_what_is_under_way_is_verified_reported_and_committed(
-    world: LoopWorld, capsys: pytest.CaptureFixture[str]
+    world: LoopWorld, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked = manual.Asked("create", "shop", {})
     with stopping() as end:
@@ -61,7 +61,7 @@ def test_what_is_under_way_is_verified_reported_and_committed(
     assert done.report is not None
     assert [i.result for i in done.report.incidents] == [IncidentResult.RECOVERED]
     assert len(world.reports()) > 1
-    assert "stopping before the next step" in capsys.readouterr().err
+    assert "stopping before the next step" in capfd.readouterr().err
 
 
 @pytest.fixture
@@ -124,3 +124,26 @@ def test_the_second_one_waits_for_no_operation() -> None:
     )
     assert done.returncode == INTERRUPTED
     assert done.stderr.count("\n") == 1
+
+
+WRITING = """
+import os, signal, sys
+from flows.command_line.stopping import stopping
+class Slow:
+    def write(self, text):
+        os.kill(os.getpid(), signal.SIGINT)  # in the middle of a line
+        raise RuntimeError("reentrant call")
+with stopping():
+    real, sys.stderr = sys.stderr, Slow()
+    os.kill(os.getpid(), signal.SIGINT)
+    sys.stderr = real
+    print("goes on")
+"""
+
+
+def test_it_is_said_past_what_is_being_written() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WRITING], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "goes on\n")
+    assert done.stderr.startswith("stopping before the next step")

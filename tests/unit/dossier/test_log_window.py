@@ -120,3 +120,9 @@ def test_last_words_are_few() -> None:
 def test_a_well_moment_of_days_ago_is_told_with_its_day() -> None:
     evidence, _ = told("", minutes=3000)
     assert f"{SHOP.target}: logs: nothing since 2025-12-29 22:00:00" in evidence.facts
+
+
+@pytest.mark.parametrize("stamp", ["2026-99-99T99:99:99Z", "2026-01-01T00:00:00+99:99"])
+def test_a_moment_that_does_not_exist_is_a_line_like_others(stamp: str) -> None:
+    evidence, _ = told(f"{at(STARTED, 'ready')}\n{stamp} {FATAL}")
+    assert FATAL in evidence.logs[SHOP.target]
