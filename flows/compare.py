@@ -57,7 +57,8 @@ class Comparison:
 class CompareInput:
     """What the stage works on, beside the observation.
 
-    `services` is the whole desired state, `selected` the targets of this run. `covers`
+    `services` is the whole desired state, `selected` the targets of this run. `secrets`:
+    reference → value; `lacking`: reference → why it has none. `covers`
     is Alertmanager's matching of a silence against labels. `first_seen`: when earlier
     runs first saw a drift that nobody dates, by `Drift.key`. `repaired`: when a target was
     last verified as repaired, by an earlier run. `carried_out`: whether a target was in sync
@@ -73,6 +74,7 @@ class CompareInput:
     first_seen: Mapping[str, datetime] = field(default_factory=empty)
     repaired: Mapping[str, datetime] = field(default_factory=empty)
     carried_out: Callable[[str], bool] = lambda _: False
+    lacking: Mapping[str, str] = field(default_factory=empty)
 
 
 def compare(given: CompareInput, observation: Observation, *, now: datetime) -> Comparison:
@@ -88,6 +90,7 @@ def compare(given: CompareInput, observation: Observation, *, now: datetime) -> 
             first_seen=given.first_seen,
             repaired=given.repaired.get(target),
             carried_out=given.carried_out,
+            lacking=given.lacking,
         )
         for target in sorted(given.selected)
     }
@@ -102,7 +105,7 @@ def compare(given: CompareInput, observation: Observation, *, now: datetime) -> 
         states=states,
         drifts=tuple(drifts),
         pending=tuple(pending),
-        incidents=group(actionable, given.services),
+        incidents=group(actionable, given.services, given.lacking),
         own_alerts=tuple(_own_alerts(given.identity, observation)),
         breaker=breaker,
     )

@@ -104,13 +104,17 @@ class LlmUsage:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """A planner has no plan: why, in one line, and what its asking has cost."""
+    """A planner has no plan: why, in one line, and what its asking has cost.
+
+    `hindered`: why the target can't do now what it would have planned, as a sentence.
+    """
 
     planner: PlannerKind
     reason: str
     usage: LlmUsage | None = None
     phases: tuple[PhaseRecord, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    hindered: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ from infrastructure.operation_registry import OperationRegistry
 from infrastructure.pause import PauseFile, pauses_in
 from infrastructure.redaction import Redactor
 from infrastructure.secret_references import SecretResolver
-from infrastructure.service import SecretRef, Service
+from infrastructure.service import Service
 from infrastructure.universal_interface import EngineProvider, UniversalInfrastructureInterface
 from monitoring.alertmanager import silence_covers
 from monitoring.http_source import MonitoringClients
@@ -276,13 +276,15 @@ class Runtime:
                 return False
             return status.last_synced_digest == service.spec_digest
 
+        # Of all services: what another one's secret is must be cut from this one's logs.
+        secrets, lacking = self._resolved(desired.services.values())
         return CompareInput(
             services=desired.services,
             selected=selected,
             settings=self.config.platform.compare,
             identity=self.identity,
-            # Of all services: what another one's secret is must be cut from this one's logs.
-            secrets=self._resolved(desired.services.values()),
+            secrets=secrets,
+            lacking=lacking,
             covers=silence_covers,
             first_seen=self.first_seen.read(self.clock.now()),
             repaired=repaired_at(statuses),
@@ -303,15 +305,16 @@ class Runtime:
         """The memory behind grace periods."""
         return FirstSeen(self.config.data_directory, self.config.platform.compare.grace)
 
-    def _resolved(self, services: Iterable[Service]) -> dict[str, str]:
-        """Values of the secrets in use; one that can't be resolved is not compared."""
+    def _resolved(self, services: Iterable[Service]) -> tuple[dict[str, str], dict[str, str]]:
+        """The secrets in use: reference → value, and reference → why it has none."""
         values: dict[str, str] = {}
-        for service in services:
-            for value in service.spec.env.values():
-                if isinstance(value, SecretRef) and value.secret not in values:
-                    with contextlib.suppress(PermanentError):
-                        values[value.secret] = self.secrets.resolve(value.secret)
-        return values
+        lacking: dict[str, str] = {}
+        for reference in {each for service in services for each in service.secrets.values()}:
+            try:
+                values[reference] = self.secrets.resolve(reference)
+            except PermanentError as exc:
+                lacking[reference] = str(exc)
+        return values, lacking
 
 
 @contextlib.contextmanager

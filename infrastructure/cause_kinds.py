@@ -16,6 +16,7 @@ class CauseKind(StrEnum):
     OVERLOADED = "Overloaded"  # more work than its resources allow
     DEPENDENCY_DOWN = "DependencyDown"
     BAD_CONFIGURATION = "BadConfiguration"
+    SECRET_DIFFERS = "SecretDiffers"  # noqa: S105 - a name, too; rotated, or wrong on one side
     MISSING_SECRET = "MissingSecret"  # noqa: S105 - the name of a cause
     PERMISSION_DENIED = "PermissionDenied"
     DISK_FULL = "DiskFull"

@@ -1,8 +1,8 @@
 """Secret references of desired state (`env:X`, `file:/x`, `prefect:block`) → values.
 
-A value is resolved when it is needed, kept for the run, and never printed. Every value
-that was ever resolved is told to `infrastructure.redaction`. Between two runs of one
-process `forget` makes the next one see rotated secrets.
+A value is resolved when it is needed, kept for the run, and never printed; that there is none
+is kept, too. Every value that was ever resolved is told to `infrastructure.redaction`. Between
+two runs of one process `forget` makes the next one see rotated secrets.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class SecretResolver:
         self._read_block = read_block
         self._on_resolved = on_resolved
         self._known: dict[str, str] = {}
+        self._lacking: dict[str, str] = {}  # reference → why it has no value
         self._ever: set[str] = set()
         self._lock = threading.Lock()
 
@@ -63,6 +64,7 @@ class SecretResolver:
         """Look every reference up again from now on; `values` still has the old ones."""
         with self._lock:
             self._known.clear()
+            self._lacking.clear()
 
     def resolve(self, reference: str) -> str:
         """The value behind a reference.
@@ -71,14 +73,23 @@ class SecretResolver:
             PermanentError: names the reference and what to do; never a value.
         """
         with self._lock:
+            if reference in self._lacking:
+                raise PermanentError(self._lacking[reference])
             if reference not in self._known:
-                value = self._look_up(reference)
+                value = self._looked_up(reference)
                 self._on_resolved([value])
                 self._ever.add(value)
                 self._known[reference] = value
             return self._known[reference]
 
     __call__ = resolve
+
+    def _looked_up(self, reference: str) -> str:
+        try:
+            return self._look_up(reference)
+        except PermanentError as exc:  # asked for at every step of a plan: looked up once
+            self._lacking[reference] = str(exc)
+            raise
 
     def _look_up(self, reference: str) -> str:
         scheme, _, name = reference.partition(":")
@@ -99,6 +110,7 @@ class SecretResolver:
         if value is None:
             raise PermanentError(
                 f"the secret env:{name} is not there: set the environment variable {name}"
+                " where UICI runs"
             )
         return value
 

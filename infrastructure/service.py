@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -515,6 +516,12 @@ class Service(Document):
     def dependencies(self) -> tuple[str, ...]:
         """Inventory ids of what this service needs; same environment."""
         return tuple(target_id(self.metadata.environment, n) for n in self.spec.depends_on)
+
+    @cached_property
+    def secrets(self) -> Mapping[str, str]:
+        """Variable → the secret reference that gives its value."""
+        env = self.spec.env.items()
+        return {name: value.secret for name, value in env if isinstance(value, SecretRef)}
 
 
 def target_id(environment: str, name: str) -> str:

@@ -54,12 +54,16 @@ class EngineProvider(PrimitiveProvider, Protocol):
 
 @runtime_checkable
 class Choosy(Protocol):
-    """An engine in which not every target can do everything: a pool is not a machine."""
+    """An engine in which not every target can do everything: a pool is not a machine.
+
+    Nor can it be made what refers to a secret that is not there.
+    """
 
     def refusal(self, service: Service, primitive: str) -> str | None:
-        """Why what the service is bound to has no such primitive; None: it may have it.
+        """Why what the service is bound to can't have such a primitive now; None: it may.
 
-        Rests on desired state alone: nothing is asked, nothing raised.
+        Rests on desired state and on the secrets that it refers to: no engine is asked, nothing
+        raised.
         """
         ...
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from executors import secret_env
 from executors.docker.lifecycle import fitting_grace, halt
 from executors.docker.membership import TARGET_LABEL, names_for, replica_index
 from executors.docker.same_meaning import at_creation
@@ -15,7 +16,6 @@ from infrastructure.errors import OutcomeUnknownError, PermanentError, UiciError
 from infrastructure.observed import InstanceState
 from infrastructure.operations import PrimitiveResult
 from infrastructure.quantities import parse_cpu, parse_memory
-from infrastructure.service import SecretRef
 
 _CPU_PERIOD = 100_000  # microseconds; the engine's default
 
@@ -85,11 +85,8 @@ def desired_env(job: Job, extra: Mapping[str, Any] | None = None) -> dict[str, s
     Raises:
         PermanentError: a secret can't be resolved.
     """
-    resolved = {
-        key: job.tools.resolve_secret(value.secret) if isinstance(value, SecretRef) else value
-        for key, value in job.service.spec.env.items()
-    }
-    return {**resolved, **{str(k): str(v) for k, v in (extra or {}).items()}}
+    declared = secret_env.resolved(job.service, job.tools.resolve_secret)
+    return {**declared, **{str(k): str(v) for k, v in (extra or {}).items()}}
 
 
 def require_image(job: Job, session: DockerSession, reference: str) -> str:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import structlog
 
+from executors import secret_env
 from executors.contract import ExecutorContext, Primitive
 from executors.deadline import Deadline
 from executors.docker import capacity, evidence, lifecycle, replace_container, shape
@@ -72,6 +73,8 @@ _TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
 PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
     {name: Primitive(name, mutates, args) for name, (_, mutates, args) in _TABLE.items()}
 )
+# Primitives that can't do without the declared environment; `scale` can, downwards.
+_NEEDING_ENV = frozenset({"create", "recreate", "rollback"})
 # Primitives that give names to new containers.
 _NAMING = frozenset({"create", "scale"})
 _INSPECT = "inspect a container"
@@ -278,6 +281,10 @@ class DockerExecutor:
     def primitives(self) -> Mapping[str, Primitive]:
         """The verbs of Docker."""
         return PRIMITIVES
+
+    def refusal(self, service: Service, primitive: str) -> str | None:
+        """For want of a secret: see `infrastructure.universal_interface.Choosy`."""
+        return secret_env.refusal(service, primitive, _NEEDING_ENV, self._context.resolve_secret)
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         """Look up, refuse what is protected, then act."""

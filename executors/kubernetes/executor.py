@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import structlog
 
+from executors import secret_env
 from executors.contract import ExecutorContext, Primitive
 from executors.deadline import Deadline
 from executors.kubernetes import evidence, lifecycle, permissions, protection, rollout
@@ -100,6 +101,8 @@ _TABLE: Mapping[str, tuple[Handler, bool, tuple[str, ...]]] = MappingProxyType(
 PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
     {name: Primitive(name, mutates, args) for name, (_, mutates, args) in _TABLE.items()}
 )
+# Primitives that can't do without the declared environment.
+_NEEDING_ENV = frozenset({"create", "recreate"})
 # For so few targets, asking for each is less than listing everything.
 _FEW = 2
 
@@ -376,7 +379,15 @@ class KubernetesExecutor:
             place = place_of(service, self._namespaces)
         except PermanentError as exc:
             return str(exc)
-        return _refusal(place, primitive)
+        if (reason := _refusal(place, primitive)) is not None:
+            return reason
+        return secret_env.refusal(
+            service,
+            primitive,
+            _NEEDING_ENV,
+            self._context.resolve_secret,
+            but=rollout.left_to_others(service),
+        )
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         """Look up, refuse what is protected, then act."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from executors import secret_env
 from executors.kubernetes import apply, secrets
 from executors.kubernetes.binding import Json, WorkloadKind, core_path
 from executors.kubernetes.errors import FieldConflictError
@@ -32,7 +33,7 @@ from infrastructure.errors import (
 )
 from infrastructure.operations import PrimitiveResult
 from infrastructure.quantities import parse_cpu, parse_memory
-from infrastructure.service import SecretRef
+from infrastructure.service import SecretRef, Service
 
 ROLLED_BACK = "uici.rolled-back-to"  # revision from which a second rollback would swing forward
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML, too
@@ -346,12 +347,14 @@ def desired_env(job: Job) -> dict[str, str]:
     Raises:
         PermanentError: a secret can't be resolved.
     """
-    theirs = () if job.workload is None else job.service.spec.ignore_differences
-    return {
-        name: job.resolve_secret(value.secret) if isinstance(value, SecretRef) else value
-        for name, value in job.service.spec.env.items()
-        if not {"/env", f"/env/{name}"} & set(theirs)
-    }
+    but = () if job.workload is None else left_to_others(job.service)
+    return secret_env.resolved(job.service, job.resolve_secret, but=but)
+
+
+def left_to_others(service: Service) -> frozenset[str]:
+    """Names of variables that desired state speaks of and leaves to others all the same."""
+    theirs = set(service.spec.ignore_differences)
+    return frozenset(n for n in service.spec.env if {"/env", f"/env/{n}"} & theirs)
 
 
 def _hidden(job: Job, values: Mapping[str, str]) -> dict[str, str]:

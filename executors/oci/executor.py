@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 
+from executors import secret_env
 from executors.contract import ExecutorContext, Primitive
 from executors.deadline import Deadline
 from executors.oci import containers, evidence, machines
@@ -65,6 +66,9 @@ _SHAPES: Mapping[str, tuple[bool, tuple[str, ...]]] = {
 PRIMITIVES: Mapping[str, Primitive] = MappingProxyType(
     {name: Primitive(name, mutates, args) for name, (mutates, args) in _SHAPES.items()}
 )
+# What a container instance is made from, its environment included; `scale` can do without,
+# downwards.
+_NEEDING_ENV = frozenset({"create", "recreate", "update_resources", "rollback"})
 _READS: Mapping[str, Handler] = {
     "inspect": evidence.inspect,
     "logs": evidence.logs,
@@ -200,7 +204,10 @@ class OCIExecutor:
             binding = binding_of(service)
         except PermanentError as exc:
             return str(exc)
-        return _refusal(binding, primitive)
+        if (reason := _refusal(binding, primitive)) is not None:
+            return reason
+        needing = _NEEDING_ENV if isinstance(binding, ContainerInstanceBinding) else ()
+        return secret_env.refusal(service, primitive, needing, self._context.resolve_secret)
 
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         """Look up, refuse what is protected, then act."""

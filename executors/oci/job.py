@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from executors import secret_env
 from executors.deadline import Deadline
 from executors.oci.answers import ContainerInstance, Instance, Pool
 from executors.oci.observe import Lists, Observer
@@ -18,7 +19,7 @@ from infrastructure.errors import NotFoundError, PermanentError
 from infrastructure.observed import NativeObject
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from infrastructure.quantities import parse_cpu, parse_memory
-from infrastructure.service import SecretRef, Service
+from infrastructure.service import Service
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -137,10 +138,7 @@ class Job:
 
     def desired_env(self) -> dict[str, str]:
         """The declared environment with secrets resolved."""
-        return {
-            key: self.tools.resolve_secret(value.secret) if isinstance(value, SecretRef) else value
-            for key, value in self.service.spec.env.items()
-        }
+        return secret_env.resolved(self.service, self.tools.resolve_secret)
 
 
 Handler = Callable[[Job], PrimitiveResult]

@@ -16,6 +16,7 @@ from flows.command_line.doctor_git import signature_findings
 from flows.command_line.doctor_http import answers, prefect_finding
 from flows.command_line.doctor_llm import llm_findings
 from flows.command_line.doctor_logs import log_findings
+from flows.command_line.doctor_secrets import secret_findings
 from flows.command_line.finding import Finding, Level
 from flows.command_line.hints import here
 from flows.command_line.output import escape, new_console
@@ -48,7 +49,9 @@ def examine(config: UniversalConfig) -> list[Finding]:
     ]
     services: list[Service] = []
     repository = _git(config, services)
-    findings += _engines(config, services)
+    secrets = SecretResolver(read_block=read_prefect_block)
+    findings += _engines(config, services, secrets)
+    findings += secret_findings(services, secrets)
     clients = MonitoringClients()
     try:
         for name, environment in config.environments.environments.items():
@@ -71,12 +74,14 @@ def _try(name: str, look: Callable[[], str], *, otherwise: Level = Level.ERROR) 
         return Finding(name, otherwise, str(exc))
 
 
-def _engines(config: UniversalConfig, services: Sequence[Service] = ()) -> Iterator[Finding]:
+def _engines(
+    config: UniversalConfig, services: Sequence[Service], secrets: SecretResolver
+) -> Iterator[Finding]:
     identity = agent_identity(config, runtime_ids=runtime_native_ids())
     translator = CommandTranslator(config.translations)
     for message in translator.check("platform", PlatformOperations.primitives()):
         yield Finding("translations of platform", Level.ERROR, message)
-    executors = open_executors(config, identity, SecretResolver(read_block=read_prefect_block))
+    executors = open_executors(config, identity, secrets)
     found = {d.environment: d for d in detect(config.environments.environments, answers=answers)}
     for name, executor in executors.items():
         environment = config.environments.environments[name]

@@ -107,7 +107,8 @@ def headline(facts: Facts) -> tuple[str, str]:
     if found is None:
         return f"{facts.target} is not in desired state any more", ""
     stands = [f"{found.health.value}{_health_age(facts, found.health)}"]
-    if found.sync is not Sync.SYNCED and found.sync.value != found.health.value:
+    said = found.health is HealthStatus.MISSING or found.sync.value == found.health.value
+    if found.sync is not Sync.SYNCED and not said:
         stands.append(f"{found.sync.value}{_sync_age(facts, found.sync)}")
     return f"{facts.target} is {', '.join(stands)}", found.message
 
@@ -121,6 +122,8 @@ def _health_age(facts: Facts, health: HealthStatus) -> str:
         return ""
     # What Git dates is that it is not well: it may have been another way of that before.
     unwell = health in (HealthStatus.DEGRADED, HealthStatus.MISSING)
+    if unwell:  # and its engine may know of an earlier moment than the run that saw it
+        since = min((since, *(d.since for d in facts.drifts if d.since is not None)))
     return f"{', not well' if unwell else ''} for {age(facts.now - since)}"
 
 
@@ -148,15 +151,20 @@ class _Teller:
             yield f"that may be old: {desired.stale}"
         if desired.refused_revision:
             yield f"that is the last good one: {desired.refused} is refused"
-        drifts = [d for d in self._facts.seen.comparison.drifts if d.target == self._facts.target]
+        drifts = self._facts.drifts
         pending = [d for d in self._facts.seen.comparison.pending if d.target == self._facts.target]
         for drift in (*drifts, *pending)[:_DRIFTS]:
             yield f"{_words(drift)}{self._grace(drift) if drift in pending else ''}"
         if not drifts and not pending:
             dark = self._facts.unseen
             yield "what differs from Git can't be known" if dark else "nothing differs from Git"
+        yield from self._uncompared()
         for failure in self._facts.seen.failures:
             yield f"not seen: {failure.source} of {failure.environment}: {failure.error}"
+
+    def _uncompared(self) -> tuple[str, ...]:
+        state = self._facts.seen.comparison.states.get(self._facts.target)
+        return () if state is None else state.uncompared
 
     def _grace(self, drift: Drift) -> str:
         words = self._facts.seen.grace.words(

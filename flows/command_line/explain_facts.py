@@ -11,7 +11,7 @@ from datetime import datetime
 
 from flows.cases import Case
 from flows.command_line.preview import Preview
-from flows.comparison.drift import HealthStatus
+from flows.comparison.drift import Drift, HealthStatus
 from flows.guarding.verdict import Verdict
 from flows.reporting.status import Condition, ConditionType, TargetStatus
 from flows.repository.contract import DesiredChange
@@ -50,6 +50,11 @@ class Facts:
         git = self.runtime.git
         mine = [self.target]
         return git.changes(self.seen.desired, mine, limit=_CHANGES, since=since, judged=mine)
+
+    @property
+    def drifts(self) -> tuple[Drift, ...]:
+        """What differs from Git, and is past its grace."""
+        return tuple(d for d in self.seen.comparison.drifts if d.target == self.target)
 
     @property
     def unseen(self) -> bool:

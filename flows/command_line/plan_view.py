@@ -31,6 +31,7 @@ def print_preview(seen: Preview, redact: Callable[[str], str]) -> None:
         console.print(f"[yellow]unknown[/]  {escape(source)}: {escape(failure.error)}")
     _print_unknown(console, seen)
     _print_settling(console, seen)
+    _print_uncompared(console, seen)
     if seen.nothing_in_force:
         console.print("[yellow]nothing[/]  is in force, so nothing was compared")
         return
@@ -124,6 +125,12 @@ def _print_settling(console: Console, seen: Preview) -> None:
         )
 
 
+def _print_uncompared(console: Console, seen: Preview) -> None:
+    for target, state in seen.comparison.states.items():
+        for told in state.uncompared:
+            console.print(f"[yellow]UNKNOWN[/]  {escape(target)}: {escape(told)}")
+
+
 def _print_grace(console: Console, seen: Preview) -> None:
     """What fails and is not acted upon yet, and until when: the exit code tells of it, too."""
     for drift in seen.comparison.pending:
@@ -175,6 +182,7 @@ def preview_data(seen: Preview) -> dict[str, Any]:
                 "reason": state.reason,
                 "message": state.message,
                 "held": state.held,
+                "uncompared": list(state.uncompared),
             }
             for target, state in seen.comparison.states.items()
         },

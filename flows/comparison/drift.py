@@ -63,7 +63,10 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class TargetState:
-    """One target's place on the two axes, and why."""
+    """One target's place on the two axes, and why.
+
+    `uncompared`: a sentence for each variable that could not be compared.
+    """
 
     target: str
     spec_digest: str
@@ -72,6 +75,7 @@ class TargetState:
     reason: str  # CamelCase, for conditions
     message: str
     held: str | None = None  # suspended, silenced …: seen, but nothing is done
+    uncompared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from flows.comparison.drift import Drift, Incident
 from flows.comparison.target_judgement import TargetJudgement
@@ -59,12 +59,15 @@ def unsettled_cause(
     return None
 
 
-def group(drifts: Iterable[Drift], services: Mapping[str, Service]) -> tuple[Incident, ...]:
+def group(
+    drifts: Iterable[Drift], services: Mapping[str, Service], lacking: Collection[str] = ()
+) -> tuple[Incident, ...]:
     """Incidents in dependency order: what others need comes first.
 
     Args:
         drifts: those that are to be acted upon; orphans are left out.
         services: the whole desired state (dependencies may be outside the selection).
+        lacking: secret references that have no value now.
     """
     by_target: dict[str, list[Drift]] = {}
     for drift in drifts:
@@ -80,7 +83,7 @@ def group(drifts: Iterable[Drift], services: Mapping[str, Service]) -> tuple[Inc
         parts = tuple(drift for target in targets for drift in by_target[target])
         incidents.append(
             Incident(
-                fingerprint=fingerprint(parts, services),
+                fingerprint=fingerprint(parts, services, lacking),
                 environment=services[root].metadata.environment,
                 root=root,
                 targets=tuple(targets),
@@ -160,8 +163,16 @@ def _transitive(target: str, services: Mapping[str, Service]) -> set[str]:
     return found
 
 
-def fingerprint(drifts: Iterable[Drift], services: Mapping[str, Service]) -> str:
-    """Identity of a fault: targets, kinds, fields and spec digests; never texts or values."""
+def fingerprint(
+    drifts: Iterable[Drift], services: Mapping[str, Service], lacking: Collection[str] = ()
+) -> str:
+    """Identity of a fault: targets, kinds, fields and spec digests; never texts or values.
+
+    A secret that was not there and now is makes it another fault: what could not be tried can.
+    """
     facts = sorted({(d.target, d.kind.value, d.field) for d in drifts})
-    digests = sorted({(t, services[t].spec_digest) for t, _, _ in facts if t in services})
-    return hashlib.sha256(json.dumps([facts, digests]).encode()).hexdigest()[:16]
+    own = sorted({target for target, _, _ in facts if target in services})
+    digests = [(target, services[target].spec_digest) for target in own]
+    lacks = sorted({r for t in own for r in services[t].secrets.values() if r in lacking})
+    identity = [facts, digests, lacks] if lacks else [facts, digests]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

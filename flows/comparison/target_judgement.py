@@ -39,6 +39,7 @@ WELL = ("Healthy", "every instance and every health check is well")
 # Kinds with a grace period of which nobody tells when they began.
 UNDATED = frozenset({DriftKind.MISSING, DriftKind.UNHEALTHY, DriftKind.METRIC_BREACH})
 _NEVER: Mapping[str, datetime] = {}
+_NOTHING_LACKS: Mapping[str, str] = {}
 _CONFIG_KINDS = frozenset({DriftKind.MISSING, DriftKind.CONFIG_DRIFT, DriftKind.SCALE_DRIFT})
 
 
@@ -77,6 +78,7 @@ def judge_target(
     first_seen: Mapping[str, datetime] = _NEVER,
     repaired: datetime | None = None,
     carried_out: Callable[[str], bool] = lambda _: False,
+    lacking: Mapping[str, str] = _NOTHING_LACKS,
 ) -> TargetJudgement:
     """Judge one target.
 
@@ -92,6 +94,7 @@ def judge_target(
         repaired: when it was last verified as repaired: what let it go on without a start
             (a container that was paused) leaves signals of before, too.
         carried_out: whether a target was in sync with its present spec before.
+        lacking: secret reference → why it could not be resolved.
     """
     if facts.engine is None:
         state = TargetState(
@@ -118,7 +121,15 @@ def judge_target(
         waits = _within_grace(drift.kind, since, settings, starting=starting, now=now)
         (pending if waits else drifts).append(drift)
     state = _state(look, tuple(drifts), tuple(pending))
+    if lacking and (uncompared := tuple(_uncompared(service, lacking))):
+        state = replace(state, uncompared=uncompared)
     return TargetJudgement(state, tuple(drifts), tuple(pending), starting)
+
+
+def _uncompared(service: Service, lacking: Mapping[str, str]) -> Iterator[str]:
+    for name, reference in service.secrets.items():
+        if reference in lacking:
+            yield f"{name} can't be compared, nor given to a new instance: {lacking[reference]}"
 
 
 @dataclass(frozen=True, slots=True)

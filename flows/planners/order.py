@@ -64,7 +64,8 @@ def plan_incident(
             phases = _with_triage(result.phases, decision)
             return replace(result, planner_reason=reason, phases=phases, declined=tuple(passed))
         passed.append(result)
-    plan = _escalation(incident, _reasons(passed), tried.of(incident.root))
+    hindered = next((each.hindered for each in passed if each.hindered), "")
+    plan = _escalation(incident, _reasons(passed), tried.of(incident.root), hindered)
     return replace(plan, phases=_with_triage((), decision), declined=tuple(passed))
 
 
@@ -106,7 +107,9 @@ def _with_triage(
 _NO_LLM = "no LLM configured"
 
 
-def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan]) -> Plan:
+def _escalation(
+    incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan], hindered: str
+) -> Plan:
     kinds = ", ".join(sorted({drift.kind.value for drift in incident.drifts})) or "an incident"
     if tried:
         done = ", ".join(dict.fromkeys(told(past) for past in tried))
@@ -117,6 +120,10 @@ def _escalation(incident: Incident, passed: Sequence[str], tried: Sequence[Tried
         known = _outcome(tried[-1])
         summary = f"{incident.root}: {kinds}; {known}; {reason}"
         reason = _joined([reason, *passed])
+    elif hindered:
+        told_of = (each for each in passed if hindered.partition(": ")[2] not in each)
+        reason, known = _joined(told_of) or "no planner has another plan", f"{hindered}."
+        summary = f"{incident.root}: {kinds}; {hindered}"
     else:
         reason = _joined(passed) or "no planner is configured"
         known = "No planner knows what to do about this incident."

@@ -86,8 +86,7 @@ class RunbookPlanner:
 
     def plan(self, incident: Incident, evidence: Evidence) -> Plan | Declined:
         """A Plan, or why there is none. Never raises."""
-        made = self._plan(incident, evidence)
-        return made if isinstance(made, Plan) else Declined(self.kind, made)
+        return self._plan(incident, evidence)
 
     def sufficing(self, incident: Incident, evidence: Evidence) -> Plan | None:
         """The plan to which a model could add nothing; None: it may know better.
@@ -105,22 +104,27 @@ class RunbookPlanner:
                 return made if runbook.suffices and kinds <= named else None
         return None
 
-    def _plan(self, incident: Incident, evidence: Evidence) -> Plan | str:
+    def _plan(self, incident: Incident, evidence: Evidence) -> Plan | Declined:
         service = self._services.get(incident.root)
         if service is None:
-            return f"{incident.root} is not in desired state"
+            return Declined(self.kind, f"{incident.root} is not in desired state")
         drifts = [drift for drift in incident.drifts if drift.target == incident.root]
         if not drifts:
-            return f"no runbook looks at {incident.root}: the drifts are of other targets"
+            elsewhere = "the drifts are of other targets"
+            return Declined(self.kind, f"no runbook looks at {incident.root}: {elsewhere}")
         able = self._capabilities(incident.environment)
         # What another target logs is about itself.
         matches = [match for match in evidence.matches if match.target == incident.root]
         found = frozenset(match.name for match in matches)
         probed = service.spec.health.http is not None
+        only_secrets = _only_secrets(service, drifts)
         tried = self._tried.about(incident, evidence)
         skipped: list[str] = []
+        hindered: list[str] = []
         for runbook in self._runbooks:
-            if not condition_holds(runbook.when, drifts, found, probed=probed):
+            if not condition_holds(
+                runbook.when, drifts, found, probed=probed, only_secrets=only_secrets
+            ):
                 continue
             lacking = [step.operation for step in runbook.steps if step.operation not in able]
             if lacking:
@@ -132,9 +136,13 @@ class RunbookPlanner:
                 steps = _steps(runbook, service, drifts, telling)
             except PermanentError as exc:
                 # Another could fit less well: a mistake of this one is a person's to mend.
-                return f"runbook {runbook.name} can't be used: {exc}"
+                return Declined(self.kind, f"runbook {runbook.name} can't be used: {exc}")
             if (refusal := self._refused(steps)) is not None:
-                skipped.append(f"{runbook.name} skipped: {refusal}")
+                operation, why = refusal
+                skipped.append(
+                    f"{runbook.name} skipped: {service.target} can't do {operation}: {why}"
+                )
+                hindered.append(f"{operation} can't be done now: {why}")
                 continue
             known = _Known(
                 _cause(runbook, incident, service, telling, evidence.git_change),
@@ -146,14 +154,16 @@ class RunbookPlanner:
                 return plan
             skipped.append(f"{runbook.name} skipped: {told(past)} did not help")
         kinds = ", ".join(_kinds(drifts))
-        return "; ".join((f"no runbook fits {kinds} on {incident.root}", *skipped))
+        none = f"no runbook fits {kinds} on {incident.root}"
+        reason = "; ".join((none, *skipped))
+        return Declined(self.kind, reason, hindered=next(iter(hindered), ""))
 
-    def _refused(self, steps: Sequence[PlanStep]) -> str | None:
-        """Why the target can't do one of the steps."""
+    def _refused(self, steps: Sequence[PlanStep]) -> tuple[str, str] | None:
+        """The operation that the target can't do, and why."""
         for step in steps:
             call = OperationCall(step.operation, step.target, step.parameters)
             if (reason := self._refusal(call)) is not None:
-                return f"{step.target} can't do {step.operation}: {reason}"
+                return step.operation, reason
         return None
 
     def _by(
@@ -196,6 +206,7 @@ def condition_holds(
     patterns: frozenset[str],
     *,
     probed: bool = False,
+    only_secrets: bool = False,
 ) -> bool:
     """Whether everything that the condition gives is so; see RunbookCondition."""
     kinds = {drift.kind for drift in drifts}
@@ -208,7 +219,14 @@ def condition_holds(
         and (not condition.only_fields or fields <= set(condition.only_fields))
         and (not condition.patterns or not patterns.isdisjoint(condition.patterns))
         and condition.probed in (None, probed)
+        and condition.only_secrets in (None, only_secrets)
     )
+
+
+def _only_secrets(service: Service, drifts: Iterable[Drift]) -> bool:
+    """Whether its configuration differs in values of secrets alone."""
+    fields = {drift.field for drift in drifts if drift.kind is DriftKind.CONFIG_DRIFT}
+    return bool(fields) and fields <= {f"/env/{name}" for name in service.secrets}
 
 
 def _telling(runbook: Runbook, matches: Sequence[PatternMatch]) -> PatternMatch | None:

@@ -53,6 +53,8 @@ class RunbookCondition(Document):
             said of it.
         probed: whether desired state has an HTTP probe for it, which passes where Unhealthy is
             not among the kinds.
+        only_secrets: whether every ConfigDrift is about a variable whose value is a secret
+            reference.
     """
 
     kinds: tuple[DriftKind, ...] = ()
@@ -62,6 +64,7 @@ class RunbookCondition(Document):
     only_fields: tuple[str, ...] = ()
     patterns: tuple[Name, ...] = ()
     probed: bool | None = None
+    only_secrets: bool | None = None
 
 
 class RunbookStep(Document):

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from executors import secret_env
 from executors.contract import Primitive
 from executors.docker.executor import PRIMITIVES
 from executors.docker.membership import (
@@ -46,7 +47,7 @@ from infrastructure.observed import (
 )
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
 from infrastructure.quantities import parse_cpu, parse_memory
-from infrastructure.service import SecretRef, Service
+from infrastructure.service import Service
 
 NOBODY = AgentIdentity(agent="nobody", names=frozenset({"nobody-agent"}))
 # A container with this command can't be started, as with a program that does not exist.
@@ -211,6 +212,9 @@ class FakeEngine:
     def primitives(self) -> Mapping[str, Primitive]:
         return PRIMITIVES
 
+    def refusal(self, service: Service, primitive: str) -> str | None:
+        return secret_env.refusal(service, primitive, {"create", "recreate"}, self.resolve_secret)
+
     def call(self, service: Service, call: PrimitiveCall, *, timeout: float) -> PrimitiveResult:
         primitive = PRIMITIVES.get(call.primitive)
         if primitive is None:
@@ -266,10 +270,7 @@ class FakeEngine:
         self, service: Service, name: str, *, image: str | None = None, **extra: str
     ) -> FakeContainer:
         spec = service.spec
-        env = {
-            k: self.resolve_secret(v.secret) if isinstance(v, SecretRef) else v
-            for k, v in spec.env.items()
-        }
+        env = secret_env.resolved(service, self.resolve_secret)
         container = self.add(
             name,
             image=image or spec.image,

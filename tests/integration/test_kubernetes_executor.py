@@ -36,6 +36,7 @@ from infrastructure.errors import (
 from infrastructure.identity import UNKNOWN_POD, AgentIdentity, place_id
 from infrastructure.observed import InstanceState, ObservedService
 from infrastructure.operations import PrimitiveCall, PrimitiveResult
+from infrastructure.secret_references import SecretResolver
 from infrastructure.service import Service
 from tests.builders import service
 from tests.fakes.engine import NOBODY
@@ -632,7 +633,9 @@ def test_the_doctor_names_missing_rights(
     config = folder.load()
 
     def told() -> Finding:
-        (found,) = (f for f in _engines(config) if f.name == "cluster: permissions")
+        (found,) = (
+            f for f in _engines(config, (), SecretResolver()) if f.name == "cluster: permissions"
+        )
         return found
 
     assert told().level is Level.OK

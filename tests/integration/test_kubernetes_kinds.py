@@ -21,6 +21,7 @@ from flows.command_line.rbac import manifest
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.errors import PermanentError, TemporaryError
 from infrastructure.operations import PrimitiveCall
+from infrastructure.secret_references import SecretResolver
 from infrastructure.service import Service
 from tests.builders import service
 from tests.fakes.engine import NOBODY
@@ -128,7 +129,9 @@ def test_the_doctor_asks_about_the_kinds_that_services_are_bound_to(
 ) -> None:
     def told(name: str, *services: Service) -> Finding:
         here = [in_cluster(each) for each in services]
-        (found,) = (f for f in _engines(config, here) if f.name == f"cluster: {name}")
+        (found,) = (
+            f for f in _engines(config, here, SecretResolver()) if f.name == f"cluster: {name}"
+        )
         return found
 
     assert told("permissions", *EVERY).level is Level.OK

@@ -88,6 +88,18 @@ def test_the_fingerprint_changes_with_kind_field_target_and_spec() -> None:
     assert len(prints) == 5
 
 
+def test_a_secret_that_appears_makes_it_another_fault() -> None:
+    needing = services(service("api", env={"KEY": {"secret": "env:KEY"}}), service("db"))
+    (api, database) = (needing[s.target] for s in (API, DATABASE))
+    found, lacking = [drift(api)], {"env:KEY": "it is not there"}
+    assert fingerprint(found, needing, lacking) != fingerprint(found, needing)
+    assert fingerprint(found, needing, {"env:OTHER": ""}) == fingerprint(found, needing)
+    other = [drift(database)]
+    assert fingerprint(other, needing, lacking) == fingerprint(other, needing)
+    (incident,) = group(found, needing, lacking)
+    assert incident.fingerprint == fingerprint(found, needing, lacking)
+
+
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, Service]:
     """Services that depend only on earlier ones: no cycles."""

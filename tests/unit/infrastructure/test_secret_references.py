@@ -60,6 +60,24 @@ def test_a_value_is_kept_until_it_is_forgotten(tmp_path: Path) -> None:
     assert resolver.values == {"first-value", "second-value"}
 
 
+def test_that_there_is_none_is_kept_until_it_is_forgotten() -> None:
+    asked: list[str] = []
+
+    def read(name: str) -> str:
+        asked.append(name)
+        if len(asked) == 1:
+            raise PermanentError("no such block")
+        return "third-value"
+
+    resolver = SecretResolver({}, read_block=read)
+    for _ in range(2):
+        with pytest.raises(PermanentError, match="no such block"):
+            resolver.resolve("prefect:x")
+    assert asked == ["x"]
+    resolver.forget()
+    assert resolver.resolve("prefect:x") == "third-value"
+
+
 def test_redaction_knows_a_value_before_anybody_has_it() -> None:
     redactor = Redactor([])
     resolver = SecretResolver({"X": "hunter22"}, on_resolved=redactor.learn)

@@ -22,6 +22,7 @@ from flows.plan import (
     PlannerKind,
     RootCause,
 )
+from flows.planners.order import plan_incident
 from flows.planners.runbook import RunbookPlanner, condition_holds
 from flows.planners.tried import TriedPlans
 from flows.reporting.status import Step, TriedPlan
@@ -457,6 +458,34 @@ def test_the_plan_records_cause_and_resolution() -> None:
     assert [record.phase for record in plan.phases] == [Phase.ROOT_CAUSE, Phase.RESOLUTION]
 
 
+def test_what_differs_in_secrets_alone_is_laid_to_nobody() -> None:
+    """An engine keeps no history of values: rotated, wrong on this side, or changed there."""
+    shop = shipped.service("shop", env={"KEY": {"secret": "env:KEY"}, "LEVEL": "info"})
+    asked = RunbookPlanner(shipped.runbooks(), {shop.target: shop}, lambda _: ALL)
+    own, other = drift(K.CONFIG_DRIFT, "/env/KEY"), drift(K.CONFIG_DRIFT, "/env/LEVEL")
+    plan = asked.plan(incident(own), Evidence())
+    assert isinstance(plan, Plan)
+    assert plan.cause == RootCause(CauseKind.SECRET_DIFFERS, shop.target)
+    assert "it is wrong where UICI runs" in plan.diagnosis
+    assert [step.operation for step in plan.steps] == ["recreate"]
+    both = asked.plan(incident(own, other), Evidence())
+    assert isinstance(both, Plan)
+    assert both.cause == RootCause(CauseKind.CHANGED_BY_HAND, shop.target)
+    assert asked.sufficing(incident(own), Evidence()) is not None
+
+
+def test_what_the_target_can_not_do_now_is_the_reason_that_people_read() -> None:
+    def refusal(call: OperationCall) -> str | None:
+        return "the secret env:KEY is not there" if call.operation == "create" else None
+
+    hindered = RunbookPlanner(shipped.runbooks(), SERVICES, lambda _: ALL, refusal)
+    plan = plan_incident(incident(drift(K.MISSING)), Evidence(), [hindered], None)
+    why = "create can't be done now: the secret env:KEY is not there"
+    assert plan.diagnosis == f"{why}."
+    assert plan.steps[0].parameters["summary"] == f"local/shop: Missing; {why}"
+    assert plan.planner_reason == "no planner has another plan"  # not the same once more
+
+
 @pytest.mark.parametrize(
     ("condition", "holds"),
     [
@@ -475,6 +504,8 @@ def test_the_plan_records_cause_and_resolution() -> None:
         ({"patterns": ["disk-full", "out-of-memory"]}, True),
         ({"probed": True}, True),
         ({"probed": False}, False),
+        ({"onlySecrets": True}, False),
+        ({"onlySecrets": False}, True),
         ({"kinds": ["AlertFiring"], "fields": ["image"]}, False),
     ],
 )

@@ -88,3 +88,32 @@ def test_a_secret_that_git_no_longer_refers_to_reaches_nobody(
     report = world.run()
     assert [d.field for i in report.incidents for d in i.incident.drifts] == ["/env/DSN"]
     assert "left-behind-33" not in everything_in_git(world)
+
+
+def test_a_secret_that_is_not_there_costs_no_attempt_and_is_tried_as_soon_as_it_is(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHOP_DSN", raising=False)
+    world.commit(shop=service_yaml("shop", env={"DSN": {"secret": "env:SHOP_DSN"}}))
+    report = world.run()
+    why = "create can't be done now: the secret env:SHOP_DSN is not there"
+    assert [i.result.value for i in report.incidents] == ["escalated"]
+    assert why in report.incidents[0].summary
+    assert world.engine.calls == []
+    assert world.remembered().statuses[TARGET].attempts is None
+    assert world.run().incidents == ()  # told once
+    monkeypatch.setenv("SHOP_DSN", "some-value-00")
+    assert [i.result.value for i in world.run().incidents] == ["recovered"]
+    assert world.engine.named("shop").env["DSN"] == "some-value-00"
+
+
+def test_what_runs_is_started_although_it_could_not_be_made_anew(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DSN", "some-value-00")
+    declared(world, "env:SHOP_DSN")
+    monkeypatch.delenv("SHOP_DSN")
+    world.engine.named("shop").end(1)
+    report = world.run()
+    assert [call.primitive for _, call in world.engine.calls] == ["start"]
+    assert [i.result.value for i in report.incidents] == ["recovered"]
