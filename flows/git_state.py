@@ -243,13 +243,7 @@ class GitState:
 
     def pausing(self) -> PauseStore:
         """What `uici pause` needs of the clone."""
-        return PauseStore(
-            self._repository,
-            self._settings,
-            self._commit_files,
-            reported=self.reported,
-            redactor=self._redactor,
-        )
+        return PauseStore(self._on_what_stands, redactor=self._redactor)
 
     # ── memory ──────────────────────────────────────────────────────────────────
 

@@ -35,7 +35,7 @@ def pause(asked: Asked, runtime: Runtime) -> str:
 
     Raises:
         InvalidInputError: no reason, no such environment, or no moment ahead.
-        UiciError: it could not be committed: nothing is paused.
+        UiciError: it could not be committed: nothing is paused by it.
     """
     now = runtime.clock.now()
     wanted = Pause(
@@ -76,8 +76,11 @@ def resume(runtime: Runtime, environments: Sequence[str] = ()) -> str:
     now = runtime.clock.now()
     if environments:
         return _resume_in(environments, runtime, now)
-    done = runtime.git.pausing().resume(now)
+    seen = runtime.git.reported().pauses
+    done = runtime.git.pausing().resume(now, [each.pause for each in seen])
     left = [p for p in runtime.pauses() if not p.over(now)]
+    if (new := next((p for p in left if p.file == PAUSE_PATH), None)) is not None:
+        raise PermanentError(f"somebody has paused meanwhile, which stands: {new}")
     if left:
         files = ", ".join(p.file for p in left)
         begun = "the pause by command is over; " if done is not None else ""
@@ -103,7 +106,7 @@ def _resume_in(environments: Sequence[str], runtime: Runtime, now: datetime) -> 
     where = ", ".join(environments)
     if left == [each.pause for each in held]:
         raise PermanentError(f"nothing is paused by command in {where}")
-    done = runtime.git.pausing().resume(now, left)
+    done = runtime.git.pausing().resume(now, [each.pause for each in held], left)
     still = [p for p in runtime.pauses() if any(p.holds(e, now) for e in environments)]
     if still:
         raise PermanentError(f"the pause by command is over; {still[0].file} pauses still")

@@ -1,8 +1,8 @@
 """The reports branch between us and the remote: many writers, nothing lost, never by force.
 
 Ours stand on a commit of the remote (`base`); when the remote has moved, ours are made
-again on its tip, commit by commit, and the push is tried again; files of knowledge are
-merged then. Neighbours: commands are
+again on its tip, commit by commit, and the push is tried again; files of knowledge and
+pauses are merged then. Neighbours: commands are
 `flows.repository.plumbing`'s, the network `flows.repository.clone`'s.
 
 Refs of the clone for a branch B: `refs/remotes/origin/B` is the remote's as last seen,
@@ -31,10 +31,12 @@ from flows.reporting.incident_result import IncidentResult
 from flows.reporting.status import status_path
 from flows.repository.contract import Commit
 from flows.repository.fast_import import Edit, NewCommit
+from flows.repository.pause_merge import merged_pauses
 from flows.repository.plumbing import ABSENT, Move, Plumbing, blob_id
 from flows.repository.remote import reason_line
 from infrastructure.config_models import Retry
 from infrastructure.errors import TemporaryError
+from infrastructure.pause import PAUSE_PATH
 
 _log = structlog.get_logger("uici")
 
@@ -211,9 +213,9 @@ class ReportsBranch:
 class _Learned:
     """Files that others may have written meanwhile, in a replay: they have their say.
 
-    Knowledge is merged. A status that another has written stands, unless ours tells what this
-    very run has done there: what was only looked at, or never begun, was overtaken. So does one
-    that another's intent has counted an attempt upon: what we saw was before that attempt.
+    Knowledge and pauses are merged. A status that another has written stands, unless ours tells
+    what this very run has done there: what was only looked at, or never begun, was overtaken. So
+    does one that another's intent has counted an attempt upon: what we saw was before that attempt.
     """
 
     def __init__(self, plumbing: Plumbing, base: str | None, known: Mapping[str, str]) -> None:
@@ -225,6 +227,7 @@ class _Learned:
         self._made: dict[str, bytes] = {}  # by identity; not in the repository yet
         self._ours: set[str] = set()  # statuses that an earlier commit of the replay has made
         self._before: Mapping[str, str] | None = None
+        self._paused: list[str | None] = []  # pauses by our commits that are made again
 
     def merged(self, edit: Edit, run: str) -> Edit | None:
         """The edit as it is to be made on the newer tip; None: not at all.
@@ -233,6 +236,8 @@ class _Learned:
         """
         if edit.path.startswith(_STATUSES):
             return None if self._overtaken(edit, run) else edit
+        if edit.path == PAUSE_PATH:
+            return self._with_their_pauses(edit)
         if edit.blob is None or not is_knowledge(edit.path):
             return edit
         theirs = self._known.get(edit.path)
@@ -245,6 +250,21 @@ class _Learned:
         content = merged_file(edit.path, self._read(edit.blob), self._read(theirs), before)
         self._made[blob_id(content)] = content
         return Edit(edit.path, content=content)
+
+    def _with_their_pauses(self, edit: Edit) -> Edit:
+        before = self._paused[-1] if self._paused else self._stood_before().get(PAUSE_PATH)
+        self._paused.append(edit.blob)
+        theirs = self._known.get(PAUSE_PATH) or None
+        if theirs in (before, edit.blob):
+            return edit
+        ours, known, stood = (
+            self._read(sha) if sha is not None else None for sha in (edit.blob, theirs, before)
+        )
+        content = merged_pauses(ours, known, stood)
+        if content is None:
+            return Edit(PAUSE_PATH)
+        self._made[blob_id(content)] = content
+        return Edit(PAUSE_PATH, content=content)
 
     def _overtaken(self, edit: Edit, run: str) -> bool:
         theirs, stood = self._known.get(edit.path), self._stood_before().get(edit.path)
@@ -272,7 +292,7 @@ class _Learned:
 
     def _stood_before(self) -> Mapping[str, str]:
         if self._before is None:
-            folders = (KNOWLEDGE_FOLDER, _STATUSES.rstrip("/"), _INTENTS.rstrip("/"))
+            folders = (KNOWLEDGE_FOLDER, _STATUSES.rstrip("/"), _INTENTS.rstrip("/"), PAUSE_PATH)
             files = self._plumbing.tree(self._base, folders).files if self._base else {}
             self._before = {path: blob.sha for path, blob in files.items()}
         return self._before

@@ -270,7 +270,7 @@ def test_resume_in_one_environment_leaves_the_others_paused(world: LoopWorld) ->
         switch.resume(world.runtime, ["x"])  # y is no environment here: it pauses everything
     (left,) = world.runtime.git.pauses()
     assert (left.pause.reason, left.pause.environments) == ("both", ("y",))
-    world.runtime.git.pausing().resume(world.runtime.clock.now())
+    world.runtime.git.pausing().resume(world.runtime.clock.now(), [left.pause])
     switch.pause(asked(ENVIRONMENT), world.runtime)
     assert f"resumed in {ENVIRONMENT}" in switch.resume(world.runtime, [ENVIRONMENT])
     assert world.runtime.git.pauses() == ()
