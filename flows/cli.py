@@ -113,7 +113,10 @@ def main() -> None:
 
 
 def _called() -> int:
-    """The exit code; an error is told by then, as JSON on stdout where that was asked for."""
+    """The exit code; an error is told by then, as JSON on stdout where that was asked for.
+
+    A line that can't be taken is told on stderr alone: what it asks for is not known.
+    """
     from infrastructure.errors import UiciError  # noqa: PLC0415 - see the module
 
     try:

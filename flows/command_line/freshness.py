@@ -12,12 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pydantic import TypeAdapter
+
 from flows.command_line.grace import Grace
 from flows.command_line.moments import at_a_glance, in_full
 from flows.command_line.sentence import Command, Sentence, sentence
 from flows.comparison.drift import HealthStatus, Sync
 from flows.reporting.status import OpenIntent, Reported, TargetStatus, status_path
+from infrastructure.service import Moment
 
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 _SHOWN = 5
 _WRITTEN = timedelta(milliseconds=1)
 _TOLD = frozenset({HealthStatus.MISSING.value, HealthStatus.DEGRADED.value})
@@ -114,9 +118,9 @@ def _end_of(report: str) -> tuple[datetime | None, str]:
     """When its run had ended, and its id. It comes from a branch: it may hold anything."""
     try:
         data = json.loads(report)
-        ended = datetime.fromisoformat(data["finishedAt"])
+        ended = _MOMENT.validate_python(data["finishedAt"])
         run_id = str(data["runId"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return None, ""
     # It is written to the millisecond, what statuses tell more exactly.
-    return (ended + _WRITTEN, run_id) if ended.tzinfo is not None else (None, "")
+    return ended + _WRITTEN, run_id

@@ -97,6 +97,9 @@ def show(listed: Listing, console: Console | None = None) -> None:
     width = None if sys.stdout.isatty() else _UNWATCHED
     console = console or Console(highlight=False, width=width)
     rows = [_row(entry, listed.environments) for entry in listed.data["operations"]]
+    if not rows:
+        console.print("no operation: none of operations.yml has a translation for it")
+        return
     head = ("operation", "risk", "parameters", *listed.environments)
     widths = [
         max(len(line) for cell in column for line in cell) for column in zip(*rows, strict=True)

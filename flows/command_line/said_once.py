@@ -46,12 +46,18 @@ def said_once(
 
 
 def _referred(part: str, *, text: str, refer: str) -> str:
-    """The part with the text replaced, wherever it begins and however much of it stands there."""
+    """The part with the text replaced, wherever it stands whole or cut.
+
+    What only begins alike is another error.
+    """
     start = part.find(text[:_START])
     if start < 0:
         return part
     rest = part[start:]
     same = next((n for n, (a, b) in enumerate(zip(rest, text, strict=False)) if a != b), None)
+    if same is not None and rest[same] != "…":
+        told = start + _START
+        return part[:told] + _referred(part[told:], text=text, refer=refer)
     end = start + (same if same is not None else min(len(rest), len(text)))
     after = part[end:].removeprefix("…")
     return f"{part[:start]}{refer}{_referred(after, text=text, refer=refer)}"

@@ -77,6 +77,7 @@ def _fitting(parts: tuple[Part, ...], limit: int) -> Iterator[Part]:
             # A part begins and ends within the sentence: what parts it from the next one stays.
             before = " " if number and part[:1].isspace() else ""
             after = " " if number + 1 < len(parts) and part[-1:].isspace() else ""
-            line = f"{before}{plain(part, left)}{after}"
+            room = left - len(before + after)
+            line = f"{before}{plain(part, room)}{after}" if room > 0 else ""
             yield line
-            left -= len(line)
+            left -= max(len(line), 1)

@@ -76,7 +76,16 @@ def _declared(
     except InvalidInputError:
         return None
     name = target.rpartition("/")[2]
-    return [data for data in said if _name(data) == name] or said
+    return [_exact(data) for data in ([d for d in said if _name(d) == name] or said)]
+
+
+def _exact(value: Any) -> Any:
+    """The value so that it equals nothing of another type: a variable may be 1, 1.0 or true."""
+    if isinstance(value, Mapping):
+        return {(type(key), key): _exact(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_exact(each) for each in value]
+    return type(value), value
 
 
 def _name(document: Any) -> Any:

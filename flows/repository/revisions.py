@@ -135,8 +135,17 @@ class Revisions:
         return None
 
     def is_refused(self, sha: str) -> bool:
-        """Whether what a commit says is not valid; where that can't be read, it is not known."""
-        return bool(self._parse(sha).problems)
+        """Whether what a commit says is not valid; no where that can't be read now.
+
+        Raises:
+            CloneDamagedError: the clone is damaged.
+        """
+        try:
+            return bool(self._parse(sha).problems)
+        except CloneDamagedError:
+            raise
+        except TemporaryError:
+            return False
 
     def _valid(self, sha: str) -> bool:
         try:

@@ -166,7 +166,13 @@ def test_a_fault_that_a_later_run_wrote_of_is_newer_than_the_report(
     assert "newer: " not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"finishedAt": 3}', '{"finishedAt": "2026-11-22"}'])
+NO_MOMENTS = ["9999-12-31T23:59:59.999999+00:00", "9999-12-31T23:30:00-10:00", "2026-11-22"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", *(json.dumps({"finishedAt": each, "runId": "a-run"}) for each in NO_MOMENTS)],
+)
 def test_a_report_that_is_none_says_nothing(
     world: LoopWorld, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
