@@ -150,7 +150,7 @@ class SdkEngine:
 
     def version(self, timeout: float) -> Json:
         """`GET /version`, which has no API version in its path."""
-        what = "ask for the version"
+        what = "ask the engine for its version"
         deadline = Deadline(timeout)
         if self._reader is not None:
             found = self._reader.get("/version", what=what, timeout=deadline.require(what))

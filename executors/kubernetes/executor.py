@@ -181,7 +181,7 @@ class KubernetesExecutor:
             ProtectedObjectError: every change there would be refused.
         """
         protection.refuse_blind(self._context.identity, "check")
-        what = "ask for the version"
+        what = "ask the API server for its version"
         found = self._cluster.request("GET", "/version", what=what, deadline=Deadline(timeout))
         if "gitVersion" not in found:
             raise not_an_api_server(what, self._cluster.address)

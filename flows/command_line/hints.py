@@ -8,6 +8,7 @@ folder of this machine; it is completed only where a terminal shows it. Neighbou
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -58,8 +59,12 @@ class _Called:
 
 
 def remember(config: Path | None, state: str | None) -> None:
-    """Take note of what the person has given; None: nothing, so that hints stay short."""
-    _Called.config = "" if config is None or _is_shipped(config) else str(config)
+    """Take note of what the person has given; None: nothing, so that hints stay short.
+
+    What UICI_CONFIG says need not be said: whoever types the hint has it, too.
+    """
+    found = "" if config is None or str(config) == os.environ.get("UICI_CONFIG") else str(config)
+    _Called.config = "" if config is None or _is_shipped(config) else found
     # Who has typed a password knows it; a log that keeps what is printed need not.
     _Called.state = _PASSWORD.sub("//…@", state or "")
 

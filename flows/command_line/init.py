@@ -57,13 +57,15 @@ spec:
 class Around:
     """What there is on the machine. An empty text: nothing answers there.
 
-    `no_engine`: where an engine was looked for and why none answers, when none does.
+    `no_engine`: where an engine was looked for and why none answers, when none does. `named`: the
+    engine that the person means, by DOCKER_HOST, whether it answers or not.
     """
 
     docker: str
     prometheus: str
     alertmanager: str
     no_engine: str = ""
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +92,21 @@ def look_around(
     environ: Callable[[str], str | None] = os.environ.get,
     answers: Callable[[str], bool] | None = None,
 ) -> Around:
-    """What answers on this machine, at the usual places."""
+    """What answers on this machine, at the usual places; of an engine that is named, only there.
+
+    Another one's containers would be taken for those that the person means.
+    """
     ready = answers or _answers
     rootless = f"unix:///run/user/{os.getuid()}/docker.sock"
     named = environ("DOCKER_HOST") or ""
-    hosts = [host for host in (named, "unix:///var/run/docker.sock", rootless) if host]
+    hosts = [named] if named else ["unix:///var/run/docker.sock", rootless]
     docker = _first(hosts, ready)
     return Around(
         docker=docker,
         prometheus=_first(["http://127.0.0.1:9090"], ready),
         alertmanager=_first(["http://127.0.0.1:9093"], ready),
         no_engine="" if docker else "; ".join(f"{host}: {_why_silent(host)}" for host in hosts),
+        named=named,
     )
 
 
@@ -124,7 +130,7 @@ def _first(addresses: Iterable[str], ready: Callable[[str], bool]) -> str:
 def _answers(address: str) -> bool:
     """Whether a server is there: an engine at its socket, others by their readiness page."""
     socket = address.removeprefix("unix://")
-    if address.startswith("unix://") and not Path(socket).is_socket():
+    if address.startswith("unix://") and not _is_socket(Path(socket)):
         return False
     if address.startswith(("tcp://", "ssh://")):
         return True  # named by the person: the import says what is wrong with it
@@ -133,7 +139,14 @@ def _answers(address: str) -> bool:
     try:
         with httpx.Client(transport=transport, timeout=2) as client:
             return client.get(url).is_success
-    except httpx.HTTPError:
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return path.is_socket()
+    except OSError:  # it lies where this user may not look
         return False
 
 
@@ -165,10 +178,10 @@ def init(folder: Path, *, mode: Mode, around: Around) -> Made:
         files, left_out = _state(loaded, scratch / "seed", around)
         bare_remote(scratch / "desired-state.git", scratch / "seed", branch="main")
         shutil.rmtree(scratch / "seed")
+        _clone(scratch, folder)
         if folder.exists():
             folder.rmdir()
         scratch.rename(folder)
-        _clone(folder)
     except OSError as exc:
         raise PermanentError(f"{exc.filename or folder}: {exc.strerror or exc}") from exc
     finally:
@@ -200,8 +213,10 @@ def _configuration(config: Path, folder: Path, mode: Mode, around: Around) -> No
 
     def environments(data: Any) -> None:
         local = data["environments"]["local-docker"]
-        if around.docker:
-            local["connection"]["host"] = around.docker
+        if host := around.docker or around.named:
+            local["connection"]["host"] = host
+            socket = host.removeprefix("unix://")
+            local["detect"] = [{"file": socket}] if socket != host else []
         for name, address in (
             ("prometheus", around.prometheus),
             ("alertmanager", around.alertmanager),
@@ -252,14 +267,19 @@ def _running(config: UniversalConfig) -> Imported:
         raise
 
 
-def _clone(folder: Path) -> None:
-    """A person's clone, with the person's own Git settings."""
-    words = ["clone", "--quiet", str(folder / "desired-state.git"), str(folder / "desired-state")]
+def _clone(scratch: Path, folder: Path) -> None:
+    """A person's clone, with the person's own Git settings, of what will stand in `folder`."""
+    bare, clone = (str(scratch / name) for name in ("desired-state.git", "desired-state"))
+    _git("clone", "--quiet", bare, clone)
+    _git("-C", clone, "remote", "set-url", "origin", str(folder / "desired-state.git"))
+
+
+def _git(*words: str) -> None:
     done = subprocess.run(  # noqa: S603 - an argument list of our own, no shell
         [find_program("git"), *words], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        raise PermanentError(f"git clone failed: {done.stderr.strip()}")
+        raise PermanentError(f"git {words[0]} failed: {done.stderr.strip()}")
 
 
 def _found(made: Made) -> str:
@@ -276,9 +296,14 @@ def _without_engine(around: Around, shown: Path) -> Iterable[str]:
     yield ""
     yield "No Docker Engine could be asked what runs here, so nothing of it is in desired state:"
     yield f"  {around.no_engine or 'none was found'}"
-    yield "Start one (systemctl start docker; without systemd: dockerd, as root), or name another"
-    yield "by DOCKER_HOST; then uici init in another folder. Or go on with this one: where the"
-    yield f"engine is elsewhere, set connection.host in {shown}/config/environments.yml; then"
+    if around.named:
+        yield "DOCKER_HOST names it, so no other was asked. Correct or unset DOCKER_HOST, then uici"
+        yield "init in another folder. Or go on with this one when it answers, or with another in"
+        yield f"connection.host of {shown}/config/environments.yml:"
+    else:
+        yield "Start one (systemctl start docker; without systemd: dockerd, as root), or name one"
+        yield "by DOCKER_HOST; then uici init in another folder. Or go on with this one: where the"
+        yield f"engine is elsewhere, set connection.host in {shown}/config/environments.yml; then"
     config, clone = (shlex.quote(f"{shown}/{name}") for name in ("config", "desired-state"))
     yield f"  uici import docker --config {config} -o {clone}"
     yield f"  git -C {clone} add . && git -C {clone} commit -m 'What runs' && git -C {clone} push"
@@ -311,6 +336,7 @@ def sentences(made: Made, shown: Path, mode: Mode) -> Sequence[str]:
         f"  uici doctor --config {config}",
         f"  uici plan --config {config}      # changes nothing",
         f"  uici serve --config {config}     # the schedule, with the Prefect UI",
+        f"Or for this shell: export UICI_CONFIG={shlex.quote(str(made.config))}, without --config.",
     ]
     if mode is Mode.OBSERVE:
         lines += ["It only looks until guard.policy.mode in platform.yml says propose or enforce."]

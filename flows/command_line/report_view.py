@@ -55,7 +55,9 @@ def listed_runs(git: GitState, *, day: str = "", target: str = "") -> list[Store
     if not runs:
         asked = " ".join(filter(None, [day and f"on {day}", target and f"about {target}"]))
         raise NotFoundError(
-            f"no report {asked or 'yet'}: uici status shows what is known of each target"
+            f"no report {asked or 'yet'}: a run keeps one when it plans, acts or tells people,"
+            " which it never does in the mode observe; uici status and uici plan show how all"
+            " stands"
         )
     return runs
 
@@ -86,7 +88,7 @@ def show(runs: Sequence[StoredRun]) -> None:
         )
         table.add_row(escape(run.path.removeprefix(f"{REPORT_FOLDER}/")), words, escape(run.title))
     console.print(table)
-    quiet = "a run that met nothing new writes no report"
+    quiet = "a run that met nothing new keeps no report"
     complain(here(f"{quiet}: uici status and uici plan show what differs"))
 
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "": (
         ("uici init ops", "begin: a configuration for what runs here"),
-        ("uici doctor --config ops/config", "does all that it needs answer?"),
-        ("uici plan --config ops/config", "what differs? changes nothing"),
-        ("uici serve --config ops/config", "the loop, every minute"),
+        ("export UICI_CONFIG=$PWD/ops/config", "what all others are about, without --config"),
+        ("uici doctor", "does all that it needs answer?"),
+        ("uici plan", "what differs? changes nothing"),
+        ("uici serve", "the loop, every minute"),
         ("uici status", "woken at night: which target is sick?"),
         ("uici explain web", "why, what was tried, what waits for you"),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,9 +58,11 @@ def docker(
     """
     from flows.command_line.import_docker import import_docker  # noqa: PLC0415 - see flows.cli
 
-    loaded = load(config, stateless=True, quiet=True)
+    loaded = load(config, stateless=True)
     _import(
-        lambda wanted: import_docker(loaded, wanted, _identity(loaded), names=names or ()),
+        lambda wanted: import_docker(
+            loaded, _noting_the_host(loaded, wanted), _identity(loaded), names=names or ()
+        ),
         loaded,
         of_type="docker",
         environment=environment,
@@ -120,7 +123,7 @@ def kubernetes(
         import_kubernetes,
     )
 
-    loaded = load(config, stateless=True, quiet=True)
+    loaded = load(config, stateless=True)
     _import(
         lambda wanted: import_kubernetes(loaded, wanted, _identity(loaded), names=names or ()),
         loaded,
@@ -130,6 +133,18 @@ def kubernetes(
         force=force,
         as_json=as_json,
     )
+
+
+def _noting_the_host(config: UniversalConfig, environment: str) -> str:
+    """The environment; `docker` would ask another engine than it names."""
+    asked = config.environments.environments[environment].connection.get("host", "")
+    named = os.environ.get("DOCKER_HOST", "")
+    if named and named != asked:
+        complain(
+            f"note: {environment} is {asked}, by environments.yml; DOCKER_HOST ({named}) is not"
+            " looked at"
+        )
+    return environment
 
 
 def _import(

@@ -72,7 +72,10 @@ def _tell_shipped(shipped: Path) -> None:
     from flows.command_line.terminal import complain  # noqa: PLC0415 - see flows.cli
 
     here = "config" if Path("config", "platform.yml").is_file() else "DIR"
-    complain(f"note: without --config {here} this is about the shipped configuration, {shipped}")
+    complain(
+        f"note: without --config {here} (or UICI_CONFIG) this is about the shipped configuration,"
+        f" {shipped}"
+    )
 
 
 def _refuse_folder(config: Path) -> None:

@@ -13,7 +13,13 @@ OK, ERROR, DRIFT, INTERRUPTED = 0, 1, 2, 130
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="DIR", help="Configuration folder (default: the shipped)."),
+    typer.Option(
+        "--config",
+        metavar="DIR",
+        envvar="UICI_CONFIG",
+        show_envvar=False,
+        help="Configuration folder (default: UICI_CONFIG, else the shipped).",
+    ),
 ]
 StateOption = Annotated[
     str | None,

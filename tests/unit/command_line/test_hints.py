@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.command_line import validation
 from flows.command_line.commands.opening import load
 from flows.command_line.hints import (
     WITH_STATE,
@@ -142,12 +144,43 @@ def test_the_shipped_configuration_is_named_but_in_its_own_checkout(
     monkeypatch.chdir(tmp_path)
     load(None, stateless=True)
     told = capsys.readouterr().err
-    assert told.startswith("note: without --config DIR this is about the shipped configuration, ")
+    assert told.startswith(
+        "note: without --config DIR (or UICI_CONFIG) this is about the shipped configuration, "
+    )
     assert f"{DEFAULT_DIRECTORY}\n" in told
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "platform.yml").touch()
     load(None, stateless=True)
-    assert "without --config config this" in capsys.readouterr().err
+    assert "without --config config (or UICI_CONFIG) this" in capsys.readouterr().err
     load(write_config(tmp_path / "own"), stateless=True)
     load(None, stateless=True, quiet=True)
     assert capsys.readouterr().err == ""
+
+
+def test_a_variable_names_the_configuration_and_an_option_goes_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, other = (write_config(tmp_path / name) for name in ("own", "other"))
+    monkeypatch.setenv("UICI_CONFIG", str(own))
+    asked: list[Path | None] = []
+
+    def validate(_: Path | None, config: Path | None) -> tuple[tuple[()], int, tuple[()]]:
+        asked.append(config)
+        return (), 0, ()
+
+    monkeypatch.setattr(validation, "validate", validate)
+    for words in (["validate"], ["validate", "--config", str(other)]):
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert asked == [own, other]
+
+
+def test_what_the_variable_names_is_not_said_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = write_config(tmp_path / "own")
+    remember(own, None)
+    assert here("uici plan") == f"uici plan --config {own}"
+    monkeypatch.setenv("UICI_CONFIG", str(own))
+    remember(own, None)
+    assert here("uici plan") == "uici plan"
+    remember(None, None)

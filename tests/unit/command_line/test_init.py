@@ -21,6 +21,10 @@ from tests.fakes.loop import git
 NOTHING = Around("", "", "")
 
 
+def _unset(_: str) -> None:
+    """No variable is set."""
+
+
 def test_the_folder_is_valid_and_plans_at_once(tmp_path: Path) -> None:
     made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
     assert validate(made.clone, made.config).problems == ()
@@ -91,23 +95,46 @@ def test_what_answers_is_found_in_the_order_of_preference() -> None:
         asked.append(address)
         return address.endswith((":9093", "/var/run/docker.sock"))
 
-    around = look_around({"DOCKER_HOST": "unix:///elsewhere.sock"}.get, answers)
+    around = look_around(_unset, answers)
     assert around == Around("unix:///var/run/docker.sock", "", "http://127.0.0.1:9093")
     assert around.no_engine == ""
-    assert asked[:2] == ["unix:///elsewhere.sock", "unix:///var/run/docker.sock"]
+    assert asked[0] == "unix:///var/run/docker.sock"
+
+
+def test_no_other_engine_takes_the_place_of_the_one_that_is_named(tmp_path: Path) -> None:
+    """Another one's containers would be desired state of what the person did not mean."""
+    named = f"unix://{tmp_path}/no.sock"
+    around = look_around({"DOCKER_HOST": named}.get, lambda address: "docker.sock" in address)
+    assert (around.docker, around.named) == ("", named)
+    made = init(tmp_path / "new", mode=Mode.OBSERVE, around=around)
+    told = "\n".join(sentences(made, Path("new"), Mode.OBSERVE))
+    assert "DOCKER_HOST names it, so no other was asked" in told
+    place = UniversalConfigLoader(made.config).load().environments.environments["local-docker"]
+    assert place.connection["host"] == named
+    assert [rule.file for rule in place.detect] == [f"{tmp_path}/no.sock"]
+
+
+def test_of_an_engine_elsewhere_nothing_is_to_be_found_here(tmp_path: Path) -> None:
+    around = replace(NOTHING, named="tcp://engine.example:2376")
+    made = init(tmp_path / "new", mode=Mode.OBSERVE, around=around)
+    place = UniversalConfigLoader(made.config).load().environments.environments["local-docker"]
+    assert place.connection["host"] == "tcp://engine.example:2376"
+    assert place.detect == ()
 
 
 def test_the_next_steps_name_the_folder(tmp_path: Path) -> None:
     made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
     told = "\n".join(sentences(made, Path("new"), Mode.OBSERVE))
     assert "uici plan --config new/config" in told
+    assert f"export UICI_CONFIG={tmp_path}/new/config" in told
     assert "none answers, see below" in told
     assert "It only looks until" in told
 
 
 def test_no_engine_is_told_otherwise_than_an_engine_on_which_nothing_runs(tmp_path: Path) -> None:
-    around = look_around({"DOCKER_HOST": f"unix://{tmp_path}/no.sock"}.get, lambda _: False)
-    assert f"unix://{tmp_path}/no.sock: no such socket" in around.no_engine
+    around = look_around(_unset, lambda _: False)
+    assert "unix:///var/run/docker.sock: " in around.no_engine
+    around = replace(around, no_engine=f"unix://{tmp_path}/no.sock: no such socket")
     made = init(tmp_path / "my ops", mode=Mode.OBSERVE, around=around)
     told = "\n".join(sentences(made, Path("my ops"), Mode.OBSERVE))
     assert "an example: NO ENGINE could be asked what runs" in told
@@ -135,3 +162,24 @@ def test_a_folder_that_no_hint_can_name_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="take another name"):
         init(tmp_path / "my\nops", mode=Mode.OBSERVE, around=NOTHING)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clone_that_fails_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"COUNT": "1", "KEY_0": "protocol.file.allow", "VALUE_0": "never"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    with pytest.raises(PermanentError, match="git clone failed"):
+        init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["unix:///proc/1/root/no.sock", "http://a\x01b", "unix://\x00"])
+def test_an_engine_that_can_not_be_asked_does_not_answer(host: str) -> None:
+    def is_named(name: str) -> str | None:
+        return host if name == "DOCKER_HOST" else None
+
+    around = look_around(is_named)
+    assert (around.docker, around.named) == ("", host)
+    assert around.no_engine
