@@ -1,6 +1,6 @@
 """UICI's own log: text on a terminal, JSON lines elsewhere, on stderr.
 
-What of it a terminal gets from a command, `flows.command_line.session` decides.
+What of it a command writes, `flows.command_line.session` decides.
 One place decides how a line looks and what is cut out of it. Lines of other libraries
 (Prefect, httpx) come out in the same form, from warning level on. While a flow runs,
 `mirrored_to` sends UICI's lines to a second place too: the run's log in Prefect.

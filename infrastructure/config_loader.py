@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
@@ -53,6 +53,10 @@ _FILES: Mapping[str, type[Document]] = {
     "command_translations.yml": CommandTranslations,
     "runbooks.yml": Runbooks,
 }
+# What each of them says it is.
+CONFIGURATION_KINDS: frozenset[str] = frozenset(
+    get_args(model.model_fields["kind"].annotation)[0] for model in _FILES.values()
+)
 _MAX_BYTES = 8 * 1024 * 1024  # keeps a wrong file out of memory; nobody writes this much
 # Fields of config_models that their models keep out of repr, by their names in YAML.
 _CONFIDENTIAL = frozenset({"apiKey", "password", "bearerToken", "headers", "connection"})

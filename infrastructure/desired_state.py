@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from infrastructure.approval_file import is_approval_file
-from infrastructure.config_loader import UniversalConfig
+from infrastructure.config_loader import CONFIGURATION_KINDS, UniversalConfig
 from infrastructure.errors import InvalidInputError, Problem
 from infrastructure.identity import AgentIdentity
 from infrastructure.model_problems import Discretion, suggestion, validate
@@ -41,6 +41,9 @@ from infrastructure.state_rules import (
 from infrastructure.yaml_source import Location, YamlDocument, parse_yaml
 
 _KIND = "Service"
+_CONFIGURATION_REMEDY = (
+    "name the folder of Service files alone; --config DIR checks the configuration"
+)
 _SUFFIXES = (".yml", ".yaml")
 _IGNORED_FOLDER = "schemas"
 
@@ -198,7 +201,8 @@ class DesiredStateParser:
         services: list[DeclaredService] = []
         problems: list[Problem] = []
         for document in documents:
-            problems += _told_for(document, self._secrets.problems(document))
+            if _kind(document) not in CONFIGURATION_KINDS:  # whose secrets have a form of their own
+                problems += _told_for(document, self._secrets.problems(document))
             try:
                 declared = DeclaredService(self._validated(document), document)
                 services.append(declared)
@@ -289,6 +293,9 @@ def _kind_problem(document: YamlDocument) -> Problem:
     if "kind" not in data:
         return document.problem((), "the document has no kind", remedy)
     kind = data["kind"]
+    if kind in CONFIGURATION_KINDS:
+        words = f"kind {kind} is a file of UICI's configuration, not desired state"
+        return document.problem(("kind",), words, _CONFIGURATION_REMEDY)
     close = suggestion(kind, [_KIND, _SOURCE_KIND]) if isinstance(kind, str) else ""
     return document.problem(
         ("kind",),

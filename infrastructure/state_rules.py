@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,7 @@ _COMPARED = ("image", "command", "replicas", "env", "resources", "ports", "nativ
 _NATIVE_NAMES = frozenset({"name", "containername", "hostname", "labels", "displayname"})
 _ANY_ADDRESS = frozenset({None, "0.0.0.0"})  # noqa: S104 — compared with, never listened on
 _REMEMBERED_TEXTS = 16_384
+_SCHEMES = ("env", "file", "prefect")
 _REFERENCE_REMEDY = 'write {secret: "env:NAME"}, file:/path or prefect:block-name instead'
 
 
@@ -156,6 +158,12 @@ def _misfit_problems(declared: DeclaredService, rules: StateRules) -> Iterator[P
 # ── secrets ─────────────────────────────────────────────────────────────────────
 
 
+def _is_mistyped(value: Mapping[str, Any], location: Location) -> bool:
+    """Whether a variable's value is meant as a reference: its own rule says how to write it."""
+    scheme, colon, _ = str(value.get("secret", "")).partition(":")
+    return "env" in location and bool(colon and get_close_matches(scheme, _SCHEMES, n=1))
+
+
 class SecretRules:
     """Finds secrets that are written as values, in documents of any shape.
 
@@ -190,7 +198,7 @@ class SecretRules:
     ) -> None:
         """Values with the nearest `key` above them; references to secrets are left out."""
         if isinstance(value, dict):
-            if len(value) == 1 and is_reference(value):
+            if len(value) == 1 and (is_reference(value) or _is_mistyped(value, location)):
                 return
             for name, item in value.items():
                 of_item = key_of(value, name)
@@ -304,7 +312,8 @@ def _dependency_problems(first: Mapping[str, DeclaredService]) -> Iterator[Probl
         for number, name in enumerate(each.service.spec.depends_on):
             if target_id(metadata.environment, name) not in first:
                 message = f"{metadata.name} depends on {name}, which {metadata.environment} lacks"
-                remedy = suggestion(name, names[metadata.environment])
+                others = [n for n in names[metadata.environment] if n != metadata.name]
+                remedy = suggestion(name, others)
                 remedy = remedy if remedy.startswith("did") else "declare it, or correct the name"
                 yield each.problem(("spec", "dependsOn", number), message, remedy)
 

@@ -156,6 +156,7 @@ def _imported(
     reader: _Reader, environment: str, identity: AgentIdentity, names: Sequence[str]
 ) -> Imported:
     left_out: list[str] = []
+    told: set[str] = set()
     groups: dict[str, list[Listed]] = defaultdict(list)
     for entry, state in reader.containers():
         name, reason = _named(entry, state, identity)
@@ -163,9 +164,11 @@ def _imported(
             continue
         if reason:
             left_out.append(f"{entry.name}: {reason}")
+            told |= {entry.name, name or ""}
         elif name is not None:
             groups[name].append(entry)
-    left_out += [f"{name}: nothing of this name runs" for name in names if name not in groups]
+    absent = [name for name in names if name not in groups and name not in told]
+    left_out += [f"{name}: nothing of this name runs" for name in absent]
     defaults = reader.defaults() if groups else EngineDefaults("", "", "")
     drafts: list[tuple[Draft, str]] = []
     for name, entries in sorted(groups.items()):

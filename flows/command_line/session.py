@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,7 +26,7 @@ def open_session(config: UniversalConfig, *, verbose: bool = False) -> Iterator[
 
     Args:
         config: what the command works with.
-        verbose: whether a terminal gets the log's ordinary lines, too.
+        verbose: whether the log's ordinary lines are written, too.
 
     Raises:
         UiciError: the runtime can't be opened.
@@ -39,10 +38,10 @@ def open_session(config: UniversalConfig, *, verbose: bool = False) -> Iterator[
 
 
 def _for_people(settings: LogSettings) -> LogSettings:
-    """At a terminal a command tells its own story: of the log, warnings and worse are enough.
+    """A command tells its own story: of the log, warnings and worse are enough.
 
     Who has set another form or level than the usual ones wants to see that.
     """
-    if not sys.stderr.isatty() or (settings.format, settings.level) != ("auto", "info"):
+    if (settings.format, settings.level) != ("auto", "info"):
         return settings
     return settings.model_copy(update={"level": "warning"})

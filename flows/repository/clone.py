@@ -29,14 +29,14 @@ from flows.repository.contract import (
     Renewal,
     Tips,
 )
-from flows.repository.creation import embedded_remote, new_bare
+from flows.repository.creation import clone_path, embedded_remote, new_bare
 from flows.repository.environment import access_variables
 from flows.repository.fast_import import authored, check_path
 from flows.repository.locks import wait_for
 from flows.repository.plumbing import Move, Plumbing
 from flows.repository.process import GitProcess
 from flows.repository.proposal_branches import ProposalBranches
-from flows.repository.remote import reason_line, redact_url, remote_slug, resolve_remote
+from flows.repository.remote import reason_line, redact_url, resolve_remote
 from flows.repository.reports_branch import ReportsBranch, push_answer
 from flows.repository.runner import Done
 from flows.repository.salvage import Salvage, forget_old, set_aside
@@ -130,7 +130,7 @@ class GitRepository:
                 embedded_remote(data, seed, settings, partial(_seeding, settings, folder))
             )
             address = resolve_remote(remote)
-            clone = data / "repositories" / f"{remote_slug(address)}.git"
+            clone = clone_path(data, address)
             if not clone.exists():
                 with new_bare(clone, settings.branch):
                     pass

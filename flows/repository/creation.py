@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flows.repository.fast_import import Edit, authored
 from flows.repository.plumbing import Plumbing
+from flows.repository.remote import remote_slug
 from infrastructure.config_models import GitSettings
 from infrastructure.errors import PermanentError
 
@@ -46,6 +47,16 @@ def _name(scratch: Path, directory: Path) -> None:
     except OSError:
         if not (directory / "HEAD").is_file():
             raise
+
+
+def clone_path(data: Path, address: str) -> Path:
+    """Where the agent's own clone of a remote lies.
+
+    Args:
+        data: the agent's data directory.
+        address: as `resolve_remote` gives it.
+    """
+    return data / "repositories" / f"{remote_slug(address)}.git"
 
 
 def embedded_path(data: Path) -> Path:

@@ -17,6 +17,7 @@ from flows.command_line.commands.options import (
     ConfigOption,
     EnvironmentOption,
     JsonOption,
+    OneTarget,
     StateOption,
     TargetOption,
     VerboseOption,
@@ -74,7 +75,7 @@ def run_operation(
             help="A universal operation: see uici operations.", autocompletion=operations
         ),
     ],
-    target: Annotated[str, typer.Argument(help="environment/name, or a name that is unique.")],
+    target: OneTarget,
     *,
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", metavar="K=V", help="Repeatable.")

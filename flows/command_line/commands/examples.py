@@ -24,7 +24,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "validate": (
         ("uici validate desired-state", "a folder of Service files"),
-        ("uici validate . --config ops/config", "for your own configuration"),
+        ("uici validate ops/desired-state --config ops/config", "by your own configuration"),
         ("uici validate . --annotate github", "in a pull request's check"),
     ),
     "plan": (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.command_line.commands.completing import modes
 from flows.command_line.commands.opening import load
 from flows.command_line.commands.options import (
     ERROR,
@@ -25,7 +26,10 @@ def initialize(
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     *,
     mode: Annotated[
-        str, typer.Option(help="What it may do at first: observe, propose or enforce.")
+        str,
+        typer.Option(
+            help="What it may do at first: observe, propose or enforce.", autocompletion=modes
+        ),
     ] = "observe",
 ) -> None:
     """Write configuration and state repository for this machine.

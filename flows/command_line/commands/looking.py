@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.command_line.commands.completing import targets
 from flows.command_line.commands.opening import load, new_run_id, opened, requested
 from flows.command_line.commands.options import (
     DRIFT,
@@ -16,6 +17,7 @@ from flows.command_line.commands.options import (
     ConfigOption,
     EnvironmentOption,
     JsonOption,
+    OneTarget,
     StateOption,
     TargetOption,
     WatchOption,
@@ -109,7 +111,7 @@ def status(
 
 
 def explain(
-    target: Annotated[str, typer.Argument(help="environment/name, or a name that is unique.")],
+    target: OneTarget,
     *,
     config: ConfigOption = None,
     state: StateOption = None,
@@ -139,7 +141,14 @@ def report(
         str, typer.Option("--day", metavar="YYYY-MM-DD", help="List those of a day, UTC.")
     ] = "",
     target: Annotated[
-        str, typer.Option("--target", "-t", metavar="NAME", help="List those about a target.")
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="NAME",
+            help="List those about a target.",
+            autocompletion=targets,
+        ),
     ] = "",
     publish: Annotated[
         bool, typer.Option("--publish", help="Write the reports branch's pages now.")

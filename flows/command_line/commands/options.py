@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flows.command_line.commands.completing import environments
+from flows.command_line.commands.completing import environments, targets
+from flows.command_line.commands.parsing import seconds
 
 OK, ERROR, DRIFT, INTERRUPTED = 0, 1, 2, 130
 
@@ -37,15 +38,31 @@ EnvironmentOption = Annotated[
 ]
 TargetOption = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", metavar="NAME", help="Only this service; repeatable."),
+    typer.Option(
+        "--target",
+        "-t",
+        metavar="NAME",
+        help="Only this service; repeatable.",
+        autocompletion=targets,
+    ),
+]
+OneTarget = Annotated[
+    str,
+    typer.Argument(help="environment/name, or a name that is unique.", autocompletion=targets),
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; logs on stderr.")
 ]
 VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="On a terminal, the log's lines too.")
+    bool, typer.Option("--verbose", "-v", help="The log's ordinary lines, too.")
 ]
 WatchOption = Annotated[
     float | None,
-    typer.Option("--watch", "-w", metavar="SECONDS", min=0.5, help="Again every so often."),
+    typer.Option(
+        "--watch",
+        "-w",
+        metavar="SECONDS",
+        parser=seconds,
+        help="Again every so often: 5, 30s, 1m.",
+    ),
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flows.command_line.commands.examples import EXAMPLES
@@ -14,6 +15,7 @@ from flows.command_line.commands.opening import load
 
 # Wider lines have what they do below them.
 _EXAMPLE_WIDTH = 46
+_SHORTEST, _LONGEST = 0.5, 86400.0  # seconds
 
 
 class Commands(TyperGroup):
@@ -61,6 +63,28 @@ class OfTargets(Taught):
             wanted = " ".join(f"-t {word}" for word in ctx.args)
             raise PermanentError(f"{self.name} takes no {' '.join(ctx.args)}: write {wanted}")
         return rest
+
+
+def seconds(text: str) -> float:
+    """How often to look again: a number of seconds, or a duration as the configuration has them.
+
+    Raises:
+        typer.BadParameter: it is neither, or too short.
+    """
+    from infrastructure.quantities import parse_duration  # noqa: PLC0415 - see flows.cli
+
+    try:
+        found = float(text)
+    except ValueError:
+        try:
+            found = parse_duration(text).total_seconds()
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text} is no time: say how often, such as --watch 5 or --watch 1m"
+            ) from None
+    if not _SHORTEST <= found <= _LONGEST:  # no number is neither
+        raise typer.BadParameter(f"{text} is not within half a second and a day")
+    return found
 
 
 def _teach(command: str, formatter: Any) -> None:

@@ -534,7 +534,8 @@ class Terminal(io.StringIO):
         ((), {"level": "debug"}, True),
     ],
 )
-def test_at_a_terminal_the_log_is_for_who_asks(
+@pytest.mark.parametrize("watched", [True, False])
+def test_the_log_is_for_who_asks(
     monkeypatch: pytest.MonkeyPatch,
     state: Path,
     tmp_path: Path,
@@ -542,19 +543,21 @@ def test_at_a_terminal_the_log_is_for_who_asks(
     words: tuple[str, ...],
     log: dict[str, str],
     lines: bool,
+    watched: bool,
 ) -> None:
     platform = {"git": {"remote": str(state)}, **({"log": log} if log else {})}
     config = write_config(tmp_path / "config", platform=platform, environments=NO_ENGINE)
-    terminal = Terminal()
+    terminal = Terminal() if watched else io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(sys, "argv", ["uici", "reconcile", "--config", str(config), *words])
     with pytest.raises(SystemExit):
         main()
     assert ("run_finished" in terminal.getvalue()) is lines
-    assert "writing the report" in terminal.getvalue()  # what is under way is seen
+    # What is under way is seen, where somebody looks.
+    assert ("writing the report" in terminal.getvalue()) is watched
 
 
-def test_in_a_pipe_the_log_is_as_it_was(uici: Run, config: str) -> None:
-    answer = uici("reconcile", "--config", config)
+def test_in_a_pipe_the_log_that_was_asked_for_is_json(uici: Run, config: str) -> None:
+    answer = uici("reconcile", "--config", config, "--verbose")
     events = [json.loads(line)["event"] for line in answer.err.splitlines()]
     assert "run_finished" in events

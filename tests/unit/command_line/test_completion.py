@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.loop import write_config
+from tests.fakes.loop import loop_world, service_yaml, write_config
 
 SCRIPT = Path(sys.executable).with_name("uici")
 
@@ -43,3 +43,18 @@ def test_names_come_from_the_configuration_that_the_line_names(tmp_path: Path) -
     config = write_config(tmp_path / "config", platform={"git": {"remote": str(tmp_path)}})
     assert offered(f"uici plan --config {config} -e l") == ["local-docker"]
     assert offered(f"uici plan --config {tmp_path}/none -e l") == []
+
+
+def test_targets_are_those_that_a_run_has_told_of(tmp_path: Path) -> None:
+    with loop_world(tmp_path) as world:
+        world.commit(shop=service_yaml("shop"), till=service_yaml("till"))
+        config = tmp_path / "config"
+        assert offered(f"uici explain --config {config} sh") == []
+        world.run()
+        assert offered(f"uici explain --config {config} sh") == ["shop"]
+        assert offered(f"uici plan --config {config} -t ") == ["shop", "till"]
+        assert offered(f"uici explain --config {config} local") == [
+            "local-docker/shop",
+            "local-docker/till",
+        ]
+    assert offered("uici init x --mode p") == ["propose"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import typer
 
+from flows.command_line.commands.parsing import seconds
 from flows.command_line.watch import Show, watch
 from infrastructure.errors import PermanentError, TemporaryError
 
@@ -56,3 +58,16 @@ def test_ctrl_c_ends_it_between_two_looks() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         watch(_Looks("one", "two"), every=1, sleep=interrupted)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("5", 5), ("0.5", 0.5), ("5s", 5), ("1m30s", 90), ("500ms", 0.5)]
+)
+def test_how_often_is_a_number_or_a_duration(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["--config", "five", "", "0.1", "-5", "nan", "inf", "2d"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"no time: say how often|not within"):
+        seconds(text)

@@ -104,6 +104,32 @@ def test_a_service_keeps_its_environment_as_written(parser: DesiredStateParser) 
     }
 
 
+def test_a_mistyped_dependency_is_taken_for_another_service_never_for_its_own(
+    parser: DesiredStateParser,
+) -> None:
+    (alone,) = parse(parser, service("api", "dependsOn: [apj]"))[1]
+    assert "declare it" in alone.remedy
+    (beside,) = parse(parser, service("api", "dependsOn: [apis]"), service("apis1", ""))[1]
+    assert beside.remedy == "did you mean apis1?"
+
+
+def test_a_mistyped_reference_is_no_secret_and_no_value_is_taken_for_one(
+    parser: DesiredStateParser,
+) -> None:
+    (typo,) = parse(parser, service("x", 'env: {PASSWORD: {secret: "envs:FOO"}}'))[1]
+    assert "must refer to a secret as" in typo.message
+    assert "FOO" not in str(typo)
+    told = [str(p) for p in parse(parser, service("x", 'env: {PASSWORD: {secret: "hunter22"}}'))[1]]
+    assert any("looks like a secret" in each for each in told)
+    assert not any("hunter22" in each for each in told)
+
+
+def test_the_configuration_s_own_references_are_no_secrets(parser: DesiredStateParser) -> None:
+    shipped = (ROOT / "infrastructure/config/platform.yml").read_bytes()
+    (problem,) = parser.parse({"config/platform.yml": shipped})[1]
+    assert problem.message == "kind Platform is a file of UICI's configuration, not desired state"
+
+
 class Mistake(NamedTuple):
     """`old` becomes `new` in PLAIN; `‸` stands where the mistake has to be told."""
 
@@ -164,7 +190,13 @@ MISTAKES = [
     Mistake("kind: Service", "kind: ‸Deployment", "unknown kind Deployment", "holds kind Service"),
     Mistake("kind: Service\n", "", "the document has no kind", "holds kind Service"),
     Mistake("uici/v1", "‸uici/v2", "must be one of uici/v1"),
-    Mistake("  env", "  dependsOn: [‸shpo]\n  env", "depends on shpo", "did you mean shop?"),
+    Mistake("  env", "  dependsOn: [‸shpo]\n  env", "depends on shpo", "declare it"),
+    Mistake("kind: Service", "kind: ‸Platform", "a file of UICI's configuration", "--config DIR"),
+    Mistake(
+        "LEVEL: info",
+        'KEY: {secret: ‸"envs:FOO"}',
+        "must refer to a secret as env:NAME, file:/path or prefect:block-name",
+    ),
     Mistake("  env", "  dependsOn: [‸database]\n  env", "local-docker lacks", "declare it"),
     Mistake("  env", "  dependsOn: [‸shop]\n  env", "in a circle: shop → shop", "remove one"),
     Mistake(
