@@ -25,7 +25,12 @@ _ENDED = frozenset({InstanceState.STOPPED, InstanceState.RESTARTING})
 # An engine may stamp a process's first line before it stamps its start.
 _STARTING = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ?")
+# An engine's stamp stands before the mark of the instance, a service's own behind it.
+_MOMENT = re.compile(
+    r"(?:\[(?P<first>[^\]\s]+)\] )?"
+    r"(?P<at>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))(?: |$)"
+    r"(?:\[(?P<second>[^\]\s]+)\] )?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +42,19 @@ class TargetLog:
         digest: what was said since all was well; all of it where that is not known.
         well: when all was well.
         earlier: last words from before that; only where nothing since tells anything.
-        failed: whether they are of what ended by a fault of its own. The words of what was
-            ended from outside are told, and are no sign of a cause.
+        confessed: those of them that are of what ended by a fault of its own. The words of what
+            was ended from outside are told, and are no sign of a cause.
     """
 
     target: str
     digest: Digest
     well: datetime | None = None
     earlier: Digest = _NOTHING
-    failed: bool = False
+    confessed: Digest = _NOTHING
 
     def matchable(self, limit: int) -> tuple[Group, ...]:
         """Lines that error patterns are looked for in, the most telling first."""
-        earlier = self.earlier.telling(limit) if self.failed else ()
-        return (*earlier, *self.digest.telling(limit))[:limit]
+        return (*self.confessed.telling(limit), *self.digest.telling(limit))[:limit]
 
     def telling(self, limit: int) -> tuple[tuple[int, Group], ...]:
         """What is told, the most telling first, each with its place in time."""
@@ -117,9 +121,9 @@ class LogWindow:
         if any(group.level >= Level.WARNING for group in window.groups):
             return TargetLog(target, window, self._well)
         last = before[-_LAST_LINES:]
-        failed = all(one.failed_by_itself and not one.oom_killed for _, one in last)
+        own = [line for line, one in last if one.failed_by_itself and not one.oom_killed]
         earlier = digest("\n".join(line for line, _ in last))
-        return TargetLog(target, window, self._well, earlier, failed)
+        return TargetLog(target, window, self._well, earlier, digest("\n".join(own)))
 
     def _said(
         self, lines: Sequence[str]
@@ -128,17 +132,16 @@ class LogWindow:
         at, instance = None, None
         for line in lines:
             found = _MOMENT.match(line)
-            stamped = _moment(found[1]) if found is not None else None
+            stamped = _moment(found["at"]) if found is not None else None
             if found is not None and stamped is not None:
-                at, instance = stamped, self._speaker(line[found.end() :])
+                at, instance = stamped, self._speaker(found["first"] or found["second"])
             yield line, instance, at
 
-    def _speaker(self, said: str) -> ObservedInstance | None:
+    def _speaker(self, name: str | None) -> ObservedInstance | None:
         """Executors mark lines with their instance where there are several."""
         if self._alone:
             return next(iter(self._ended.values()))
-        name, mark, _ = said.removeprefix("[").partition("] ")
-        return self._ended.get(name) if mark else None
+        return self._ended.get(name) if name is not None else None
 
 
 def _moment(text: str) -> datetime | None:

@@ -28,9 +28,20 @@ class Answer:
 def read_all(
     calls: Sequence[OperationCall], run_read: RunRead, *, concurrency: int
 ) -> tuple[Answer, ...]:
-    """One answer for each call, in their order; at most `concurrency` at the same time."""
+    """One answer for each call, in their order; at most `concurrency` at the same time.
+
+    What was not given of a time (not every log has times) is asked for without it.
+    """
 
     def one(call: OperationCall) -> Answer:
+        answer = once(call)
+        if not answer.error or "since" not in call.parameters:
+            return answer
+        rest = {name: value for name, value in call.parameters.items() if name != "since"}
+        again = once(OperationCall(call.operation, call.target, rest))
+        return answer if again.error else again
+
+    def once(call: OperationCall) -> Answer:
         try:
             outcome = run_read(call)
         except UiciError as exc:  # not on offer in this configuration, or refused

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any
 
 from flows.reporting.incident_result import IncidentResult
@@ -23,10 +24,12 @@ IDS = frozenset(
         *("desired", "revision", "base", "approval", "by"),
     }
 )
-# A condition's reason is such a word; a person's is a sentence.
+# The fields by which a condition is known; its reason is a word of an enumeration.
+_CONDITION = frozenset({"type", "status", "reason"})
+_PROBE = "\u2042"  # a value that is nobody's secret
 _REASON = re.compile(r"[A-Z][A-Za-z]*")
 _RESULTS = frozenset(IncidentResult)
-_ID = re.compile(r"[A-Za-z0-9/][\w.:/@+-]*")
+_ID = re.compile(r"[A-Za-z0-9/][\w.:/+-]*(?:@sha\d+:\w+)?")  # and no address of a person
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
 
 RedactData = Callable[[Any], Any]
@@ -35,18 +38,25 @@ RedactData = Callable[[Any], Any]
 def own_data(redact: RedactData, ids: Collection[str] = IDS) -> RedactData:
     """A redaction that leaves alone what stands in fields of ids and looks like one."""
 
+    @cache
+    def hides(key: Any) -> bool:
+        return bool(redact({key: _PROBE})[key] != _PROBE)
+
     def cut(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: member(key, item) for key, item in value.items()}
+            words = _CONDITION if value.keys() >= _CONDITION else frozenset()
+            return {key: member(key, item, words) for key, item in value.items()}
         return [cut(item) for item in value] if isinstance(value, list | tuple) else redact(value)
 
-    def member(key: Any, value: Any) -> Any:
+    def member(key: Any, value: Any, words: Collection[str]) -> Any:
+        if hides(key):  # whatever it is
+            return redact({key: value})[key]
         if (key in ids and _are_ids(value)) or isinstance(value, int | float):
             return value  # of numbers, a secret's can stand in parameters alone
-        if isinstance(value, str) and _is_word(key, value):
+        if isinstance(value, str) and (_is_word(key, value) or _is_reason(key, value, words)):
             return value
         if key == "parameters" or not isinstance(value, Mapping | list | tuple):
-            return redact({key: value})[key]  # a value under a secret's key is cut by that
+            return redact({key: value})[key]
         return cut(value)
 
     return cut
@@ -57,7 +67,10 @@ def _are_ids(value: Any) -> bool:
     return all(isinstance(each, str) and _ID.fullmatch(each) for each in many)
 
 
+def _is_reason(key: Any, value: str, words: Collection[str]) -> bool:
+    """Whether it is a condition's: that of anything else is people's words."""
+    return key == "reason" and key in words and bool(_REASON.fullmatch(value))
+
+
 def _is_word(key: Any, value: str) -> bool:
-    if key == "reason":
-        return bool(_REASON.fullmatch(value))
     return bool(_MOMENT.fullmatch(value)) or (key == "result" and value in _RESULTS)

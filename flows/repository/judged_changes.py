@@ -16,6 +16,9 @@ from flows.repository.contract import DesiredChange, Repository
 from infrastructure.errors import InvalidInputError
 from infrastructure.yaml_source import parse_yaml
 
+_Said = tuple[str, list[Any] | None]  # a commit, and what it says of the target
+_NOTHING: _Said = ("", None)
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedChanges:
@@ -47,20 +50,25 @@ def judge_changes(
     Raises:
         TemporaryError: the clone can't be read now; `CloneDamagedError`: it is damaged.
     """
-    idle: set[str] = set()
-    open_: set[str] = set()
-    changed = False
     said = ((c.sha, _declared(repository, c.sha, path, target, max_bytes)) for c in changes)
-    for (sha, now), (before, then) in pairwise(said):
-        if now is not None and now == then:
-            idle.add(sha)
+    idle: set[str] = set()
+    group: list[_Said] = []  # the one in force, then those that were refused before it
+    for one in said:
+        if not group or refused(one[0]):
+            group.append(one)
+        elif group[0][1] is not None and group[0][1] == one[1]:
+            idle |= {sha for sha, _ in group}  # one took back what the others had brought
+            group = [one]
         else:
-            changed = True
-        if changed and not refused(before):
+            group.append(one)
             break
-        if changed:
-            open_.add(before)
-    return JudgedChanges(frozenset(idle), frozenset(open_))
+    else:
+        group.append(_NOTHING)
+    waited = group[1:-1]
+    idle |= {
+        sha for (sha, now), (_, then) in pairwise(group[1:]) if now is not None and now == then
+    }
+    return JudgedChanges(frozenset(idle), frozenset(sha for sha, _ in waited))
 
 
 def _declared(

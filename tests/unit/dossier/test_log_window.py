@@ -126,3 +126,31 @@ def test_a_well_moment_of_days_ago_is_told_with_its_day() -> None:
 def test_a_moment_that_does_not_exist_is_a_line_like_others(stamp: str) -> None:
     evidence, _ = told(f"{at(STARTED, 'ready')}\n{stamp} {FATAL}")
     assert FATAL in evidence.logs[SHOP.target]
+
+
+@pytest.mark.parametrize("oom", [True, False])
+def test_the_reason_of_one_counts_although_another_was_ended_from_outside(oom: bool) -> None:
+    killed = instance(
+        "shop-2",
+        state=InstanceState.STOPPED,
+        exit_code=137,
+        oom_killed=oom,
+        started_at=STARTED,
+        finished_at=NOW,
+    )
+    other = at(STARTED, "[shop-2] ERROR disk full: no space left")
+    log = f"{at(STARTED, f'[shop-1] {FATAL}')}\n{other}"
+    evidence, _ = told(log, ENDED, killed)
+    assert "connection-refused" in names(evidence)
+    assert "disk-full" not in names(evidence)
+    assert "disk full" in evidence.logs[SHOP.target]
+
+
+def test_a_mark_may_stand_before_the_time() -> None:
+    """Where the engine stamps no lines, and the service does."""
+    runs = instance("shop-2", started_at=STARTED)
+    old = f"{STARTED:%Y-%m-%dT%H:%M:%S}Z"
+    log = f"[shop-2] {old} ERROR no space left on device\n[shop-1] {old} {FATAL}"
+    evidence, _ = told(log, ENDED, runs)
+    assert names(evidence) == ["connection-refused"]
+    assert "no space" not in evidence.logs[SHOP.target]

@@ -89,7 +89,7 @@ def test_a_variable_that_uici_set_and_git_no_longer_names_is_left_out() -> None:
     wanted = service("web", env={"KEPT": "2"}, native={"Env": ["NATIVE=2", "MINE=1"]})
     body = replacement_body(old, IMAGE, wanted, {"KEPT": "2"})
     assert set(body["Env"]) == {"KEPT=2", "MINE=1", "NATIVE=2"}
-    assert body["Labels"]["uici.env"] == "KEPT"
+    assert body["Labels"]["uici.env"] == "* KEPT"
 
 
 def test_the_last_variable_goes_too() -> None:

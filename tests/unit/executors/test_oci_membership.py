@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executors.env_note import managed_in
 from executors.oci.answers import Resource
 from executors.oci.membership import (
     REPLACES_TAG,
@@ -85,6 +86,6 @@ def test_noted_names_fit_into_tags_and_are_read_back(names: list[str]) -> None:
     tags = env_tags(env)
     assert len(tags) <= 6
     assert all(0 < len(value) <= 256 for value in tags.values())
-    assert set(noted_env(tags)) <= set(names)
-    if sum(len(name) + 1 for name in names) <= 256:
-        assert set(noted_env(tags)) == set(names)
+    assert managed_in(noted_env(tags)) <= set(names)
+    if sum(len(name) + 1 for name in names) <= 254:
+        assert managed_in(noted_env(tags)) == set(names)

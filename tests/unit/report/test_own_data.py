@@ -49,10 +49,17 @@ def test_a_status_is_read_back_whatever_word_is_a_secret(value: str) -> None:
         {"result": "recreate: did not help: hunter22"},
         {"told": ["hunter22"]},
         {"apiToken": "a value that is no secret that was resolved"},
+        {"apiToken": ["a value", "another"]},
+        {"apiToken": {"deep": {"er": "a value"}}},
+        {"apiToken": 12345678},
+        {"verdict": {"reason": "Swordfish"}},
+        {"reason": "Swordfish"},
+        {"by": "ann@example.com"},
     ],
 )
 def test_words_for_people_are_redacted(data: dict[str, Any]) -> None:
-    redactor = Redactor((), ["hunter22"], key_patterns=["(?i)token"])
+    known = ["hunter22", "Swordfish", "ann@example.com"]
+    redactor = Redactor((), known, key_patterns=["(?i)token"])
     cut = json.dumps(own_data(redactor.data)(data))
-    assert "hunter22" not in cut
+    assert not any(secret in cut for secret in (*known, "a value", "12345678"))
     assert "[redacted]" in cut
