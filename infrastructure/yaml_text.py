@@ -6,11 +6,14 @@ the reader and editors go by, it is a number. The end of a run's id may look so.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 from infrastructure.yaml_source import plain_scalar
+
+_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -18,8 +21,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    quoted = bool(value) and plain_scalar(value) is not value
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="'" if quoted else None)
+    style = "'" if value and plain_scalar(value) is not value else None
+    if _BREAKS.search(value):  # a reader may take them for ends of lines: escaped they are none
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _text)

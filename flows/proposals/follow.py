@@ -1,7 +1,8 @@
 """An open proposal follows the branch that it is for: where it would conflict, it is made anew.
 
 It is for a declaration that has not changed, so its value stands; what has changed is the text
-around it, a comment on the same line or the file's place. Used by `flows.proposals.settle`.
+around it, a comment on the same line or the file's place. One that was found and not made by this
+agent (`ProposalNote.new` is empty) is left as it is. Used by `flows.proposals.settle`.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Following:
             over=tip,
         )
         if error:
-            told = f"the remote refused its branch on the newest {self._store.base}"
+            # Asked again when one of the two has changed: what refuses it does so each time.
+            self._remembered.followed[note.branch] = (tip, base)
+            told = f"the remote refused its branch on the newest {self._store.base}: {error}"
             work.tell(Result.FAILED, note.target, note.branch, told)
             return
         work.keep(note.model_copy(update={"commit": commit}))

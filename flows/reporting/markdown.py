@@ -19,7 +19,7 @@ from flows.reporting.course import course_lines
 from flows.reporting.dossier import folded_lines, top_lines
 from flows.reporting.ending import besides_refused, ending
 from flows.reporting.next_steps import next_lines
-from flows.reporting.once import TOP, Top, summary_of, top_of, without_plan
+from flows.reporting.once import LEFT, TOP, Top, summary_of, top_of, without_plan
 from flows.reporting.outputs import answer_lines
 from flows.reporting.run_summary import quiet_name
 from flows.reporting.sentences import (
@@ -180,7 +180,7 @@ def _first_lines(report: IncidentReport, status: TargetStatus | None, put: Put) 
         label = next((n for n in _LEFT if left.lower().startswith(n.lower())), "Left alone")
         why = left[len(label) :] if left.lower().startswith(label.lower()) else left
         why = why.lstrip(",;: ")
-        yield from (f"**{label}:** {name}: {put(why + _until(report, status), 500)}", "")
+        yield from (f"**{label}:** {name}: {put(why + _until(report, status), LEFT)}", "")
     for other, how in not_well(report).items():
         first = f"{name}, which it needs, was repaired first; the next run looks at it"
         yield from (f"**Not well yet:** {put(other)}: {put(how, 300)}; {first}", "")

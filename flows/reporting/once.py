@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flows.plan import PlannerKind
-from flows.reporting.sentences import planner_reason, waits
+from flows.reporting.sentences import planner_reason, remains, waits
 from flows.reporting.text import Redact, plain
 from flows.reporting.values import IncidentReport, IncidentResult
 
@@ -18,6 +18,8 @@ ABOVE = "as said above"
 
 # Characters of what waits for a person, or of a summary, on top of a page.
 TOP = 700
+# Of how a fault stands that waits for nobody.
+LEFT = 500
 
 _FEW = 40  # characters: so much may be said twice
 _REASON = 120
@@ -47,13 +49,15 @@ class Top:
 
 def top_of(report: IncidentReport, redact: Redact) -> Top:
     """As `flows.reporting.markdown` puts it."""
-    texts = (waits(report), summary_of(report))
-    return Top(" ".join(plain(redact(text), TOP) for text in texts if text), redact)
+    todo = waits(report)
+    texts = ((todo, TOP), ("" if todo else remains(report), LEFT), (summary_of(report), TOP))
+    return Top(" ".join(plain(redact(text), most) for text, most in texts if text), redact)
 
 
 def summary_of(report: IncidentReport) -> str:
     """The summary, where the first lines do not say it; empty: they do."""
-    return "" if report.result in _TOLD else report.summary
+    told = report.result in _TOLD or (not waits(report) and report.summary in remains(report))
+    return "" if told else report.summary
 
 
 def without_plan(report: IncidentReport, top: Top) -> tuple[str, tuple[str, ...]]:

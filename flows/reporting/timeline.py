@@ -61,7 +61,10 @@ def _in_order(rows: list[TimelineRow]) -> list[TimelineRow]:
 
 
 def _faults(incident: IncidentReport) -> Iterator[TimelineRow]:
-    """When the fault began, as the engine, its events and the alerts tell it, each once."""
+    """When the fault began, as the engine, its events and the alerts tell it, each once, by time.
+
+    What somebody did stands before what came of it.
+    """
     dated = sorted(
         ((d.since, d) for d in root_drifts(incident) if d.since is not None),
         key=lambda pair: pair[0],
@@ -69,11 +72,12 @@ def _faults(incident: IncidentReport) -> Iterator[TimelineRow]:
     told: dict[tuple[datetime, str], None] = dict.fromkeys(
         (since, _beginning(drift)) for since, drift in dated
     )
-    for since, words in list(told)[:_STARTS]:
-        yield TimelineRow(since, words)
+    rows = [TimelineRow(since, words) for since, words in list(told)[:_STARTS]]
     if (deed := incident.evidence.ended_by) is not None:
         ours = ", not by UICI" if deed.not_ours else ""
-        yield TimelineRow(deed.at, plain(deed.words, _WORDS) + ours)
+        later = sum(1 for row in rows if row.at is not None and row.at < deed.at)
+        rows.insert(later, TimelineRow(deed.at, plain(deed.words, _WORDS) + ours))
+    yield from rows
 
 
 def _beginning(drift: Drift) -> str:
@@ -150,10 +154,19 @@ def _operation(
     name = outcome.call.operation
     ended = outcome.status.value.replace("_", " ")
     if name == TELL:
-        sent = outcome.status is OutcomeStatus.SUCCEEDED
-        told = f"people told ({TELL} {ended})" if sent else f"people could not be told: {ended}"
-        words = f"nobody was alerted ({not_sent})" if not_sent else told
-        yield TimelineRow(outcome.finished_at, words)
+        yield TimelineRow(outcome.finished_at, _told(outcome, not_sent))
         return
     yield TimelineRow(outcome.started_at, f"{name} begun{' to take back' if taken_back else ''}")
     yield TimelineRow(outcome.finished_at, f"{name} {ended}")
+
+
+def _told(outcome: OperationOutcome, not_sent: str) -> str:
+    match outcome.status:
+        case OutcomeStatus.SUCCEEDED if not_sent:
+            return f"nobody was alerted ({not_sent})"
+        case OutcomeStatus.SUCCEEDED:
+            return f"people told ({TELL} succeeded)"
+        case OutcomeStatus.UNKNOWN:
+            return f"people may have been told ({TELL}: its outcome is not known)"
+        case other:
+            return f"people could not be told: {other.value.replace('_', ' ')}"

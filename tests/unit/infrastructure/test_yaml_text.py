@@ -36,6 +36,8 @@ def read_back(data: Any) -> Any:
         "true",
         "no",
         ".inf",
+        "a\x85b",
+        "\u2028",
         "",
     ],
 )

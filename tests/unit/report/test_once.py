@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from flows.execute import Execution
 from flows.plan import PlannerKind
 from flows.report import IncidentReport, IncidentResult, render_markdown
@@ -125,3 +127,13 @@ def test_that_no_model_is_configured_is_said_only_where_it_is_all_there_is() -> 
     assert planner_reason(replace(made, planner_reason=NO_LLM)) == "no LLM configured"
     page = render_markdown(run_report("r", incidents=[incident_report(made=made)]))
     assert "Plan: runbook start-stopped (fits Stopped)\n" in page
+
+
+@pytest.mark.parametrize(
+    "result", [IncidentResult.WAITING, IncidentResult.NOTHING_TO_DO, IncidentResult.HELD]
+)
+def test_why_nothing_is_done_is_told_once_below_the_title(result: IncidentResult) -> None:
+    why = "the engine of local-docker is paused by its operators until tomorrow noon, UTC"
+    told = incident_report(result, acted=False, summary=why)
+    page = render_markdown(run_report("r", incidents=[told]))
+    assert page.partition("\n")[2].count(why) == 1

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from flows.execute import Execution
+from flows.plan import EngineDeed
 from flows.reporting.timeline import timeline
 from flows.reporting.values import IncidentResult, RunReport, Stage
 from infrastructure.drift_kinds import DriftKind
@@ -80,3 +83,41 @@ def test_whom_it_was_told() -> None:
         "nobody was alerted (no Alertmanager)",
         "a person is needed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "not_sent", "expected"),
+    [
+        (
+            OutcomeStatus.UNKNOWN,
+            "",
+            "people may have been told (escalate_to_human: its outcome is not known)",
+        ),
+        (OutcomeStatus.FAILED, "no Alertmanager", "people could not be told: failed"),
+        (OutcomeStatus.TIMED_OUT, "", "people could not be told: timed out"),
+    ],
+)
+def test_that_it_was_told_is_said_only_where_it_is_known(
+    status: OutcomeStatus, not_sent: str, expected: str
+) -> None:
+    acted = incident_report(IncidentResult.FAILED)
+    execution = Execution(
+        acted.incident.fingerprint, (outcome(step("escalate_to_human"), status=status),)
+    )
+    told = replace(acted, execution=execution, not_sent=not_sent, verification=None)
+    assert expected in words(replace(run(), incidents=(told,)))
+
+
+def test_what_somebody_did_stands_before_what_came_of_it() -> None:
+    """Also where the run kept no times of its stages, which stay behind the row before them."""
+    acted = incident_report(of=incident(drift()))
+    began = drift().since
+    assert began is not None
+    deed = EngineDeed(
+        "stopped through the Docker API", began - timedelta(seconds=1), not_ours=False
+    )
+    acted = replace(acted, evidence=replace(acted.evidence, ended_by=deed))
+    told = words(replace(run(), stage_seconds={}, incidents=(acted,)))
+    assert told[0] == "stopped through the Docker API"
+    assert told[1].startswith("fault began: ")
+    assert told[2].startswith("seen by the run")
