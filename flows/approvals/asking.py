@@ -52,6 +52,7 @@ class Asker:
     """What every request of a run has in common.
 
     `content`: digest over what desired state says (`flows.approvals.store`), read when asked.
+    `undo`: operation and target → what takes it back where no other operation does.
     """
 
     catalogue: Catalogue
@@ -60,6 +61,7 @@ class Asker:
     desired_revision: str
     content: Callable[[], str]
     expire_after: timedelta
+    undo: Callable[[str, str], str]
 
     def ask(
         self,
@@ -103,6 +105,7 @@ class Asker:
 
     def _step(self, step: PlanStep, verdict: str) -> AskedStep:
         operation = self.catalogue.get(step.operation)
+        inverse = operation.inverse
         return AskedStep(
             operation=step.operation,
             target=step.target,
@@ -110,7 +113,7 @@ class Asker:
             why=self._text(step.why),
             expected_effect=self._text(step.expected_effect),
             risk=operation.risk,
-            undo=operation.inverse.operation if operation.inverse else "",
+            undo=inverse.operation if inverse else self.undo(step.operation, step.target),
             verdict=self._text(verdict),
         )
 

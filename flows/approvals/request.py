@@ -42,8 +42,8 @@ class RequestState(StrEnum):
 class AskedStep(Document):
     """One step of the plan, with what a person has to know about it.
 
-    `risk`: the operation's; `undo`: the operation that undoes it, empty: none does.
-    `verdict`: why it does not run alone.
+    `risk`: the operation's; `undo`: the operation that undoes it, or what else does; empty: that
+    is not told. `verdict`: why it does not run alone.
     """
 
     operation: str

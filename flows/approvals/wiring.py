@@ -19,6 +19,7 @@ from flows.approvals.decision import Use, Way, use_path
 from flows.approvals.desk import Desk
 from flows.approvals.ledger import Ledger
 from flows.approvals.standing import Merged
+from flows.approvals.undo_words import undo_words
 from flows.approvals.view import Approvals
 from flows.repository.contract import CommitResult, DesiredState, Durability
 from infrastructure.errors import UiciError
@@ -93,6 +94,7 @@ def asker_of(world: World) -> Asker:
         desired_revision=world.desired.revision,
         content=lambda: world.approvals.content,
         expire_after=world.config.platform.approvals.expire_after,
+        undo=lambda operation, target: undo_words(operation, target, world.config),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,6 @@ from flows.command_line.hints import in_others_words
 from flows.command_line.pause import whoami
 from flows.command_line.sentence import Command, Sentence, sentence
 from flows.command_line.terminal import say
-from flows.command_line.undo_words import with_undo_words
 from flows.repository.contract import DesiredState
 from flows.runtime import Runtime
 from infrastructure.errors import InvalidInputError, Problem
@@ -61,13 +60,6 @@ def listing(runtime: Runtime, request: str = "") -> tuple[Shown, ...]:
     """What waits and what has ended lately, or one request."""
     desk = desk_of(runtime)
     return (desk.one(request),) if request else desk.all()
-
-
-def for_people(runtime: Runtime, shown: Iterable[Shown]) -> tuple[Shown, ...]:
-    """The same with what takes each step back, as its executor promises it. Not for JSON."""
-    return tuple(
-        replace(each, request=with_undo_words(each.request, runtime.config)) for each in shown
-    )
 
 
 def require_id(request: str, command: str) -> None:

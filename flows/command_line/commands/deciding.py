@@ -51,7 +51,7 @@ def approve(
             else:
                 runtime = session.runtime
                 approvals.show(
-                    approvals.for_people(runtime, shown),
+                    shown,
                     runtime.clock.now(),
                     approvals.branches_of(runtime),
                 )

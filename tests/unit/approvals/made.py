@@ -51,6 +51,7 @@ def request(wanted: Plan | None = None, **changes: Any) -> ApprovalRequest:
         desired_revision="main@sha1:" + "d" * 40,
         content=lambda: content,
         expire_after=changes.pop("expire_after", HOURS),
+        undo=lambda operation, target: f"nothing, of {operation} on {target}",
     )
     verdicts = [Verdict(s, Verdicts.NEEDS_APPROVAL, "risk", "too risky") for s in made.steps]
     asked = asker.ask(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from flows.approvals.request import ApprovalRequest, AskedStep
 from infrastructure.config_loader import UniversalConfig
 from infrastructure.config_models import TranslationStep
 
@@ -24,20 +23,16 @@ _PUT_BACK: Mapping[tuple[str, str], str] = {
 }
 
 
-def with_undo_words(request: ApprovalRequest, config: UniversalConfig) -> ApprovalRequest:
-    """The request for people's eyes: each step says what takes it back, or that nothing does."""
-    steps = tuple(
-        step if step.undo else step.model_copy(update={"undo": _words(step, config)})
-        for step in request.plan.steps
-    )
-    return request.model_copy(update={"plan": request.plan.model_copy(update={"steps": steps})})
+def undo_words(operation: str, target: str, config: UniversalConfig) -> str:
+    """What takes back an operation that no other undoes.
 
-
-def _words(step: AskedStep, config: UniversalConfig) -> str:
-    place = config.environments.environments.get(step.target.partition("/")[0])
-    if place is None:  # it was configured when the step was asked for
-        return _NONE
-    translated = config.translations.translations.get(place.executor, {}).get(step.operation, ())
+    Args:
+        operation: what is to be done.
+        target: inventory id.
+        config: where each is done, and how.
+    """
+    place = config.environments.environments[target.partition("/")[0]]
+    translated = config.translations.translations.get(place.executor, {}).get(operation, ())
     calls = _calls(translated)
     return next((w for call in calls if (w := _PUT_BACK.get((place.executor, call)))), _NONE)
 
