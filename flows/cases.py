@@ -297,7 +297,8 @@ def _left_alone(
     gate = attempts_gate(service, policy, guard.attempts.get(incident.root), guard.now)
     if last is not None and told and (gate or not world.approvals.calls(incident, last)):
         how = _how_told(world, incident, last)
-        reason = f"{how} at {last.at.isoformat(timespec='seconds')}, unchanged since"
+        what = f": {known}" if (known := (last.summary or last.diagnosis).rstrip(".")) else ""
+        reason = f"{how} at {last.at.isoformat(timespec='seconds')}, unchanged since{what}"
         return LeftAlone(incident, IncidentResult(last.result), reason)
     if policy.max_attempts == 0:
         return LeftAlone(incident, IncidentResult.HELD, "no attempts are allowed")

@@ -103,10 +103,18 @@ class LlmUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Hindered:
+    """Why a target can't do now what would mend it, in one line; and what is held to be wrong."""
+
+    reason: str
+    cause: RootCause
+
+
+@dataclass(frozen=True, slots=True)
 class Declined:
     """A planner has no plan: why, in one line, and what its asking has cost.
 
-    `hindered`: why the target can't do now what it would have planned, as a sentence.
+    `hindered`: it knows what to do, and the target can't do that now.
     """
 
     planner: PlannerKind
@@ -114,7 +122,7 @@ class Declined:
     usage: LlmUsage | None = None
     phases: tuple[PhaseRecord, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
-    hindered: str = ""
+    hindered: Hindered | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ hold is desired state. Next stage: report.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from flows.compare import CompareInput, compare
-from flows.comparison.drift import Drift, Incident
+from flows.comparison.drift import Drift, HealthStatus, Incident, TargetState
 from flows.comparison.lifecycle_drifts import how_it_ended
 from flows.observe import EnvironmentObservation, Observation
 from infrastructure.config_models import VerifySettings
@@ -62,12 +62,16 @@ class VerificationResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The verdict about one incident, with the last state of each check."""
+    """The verdict about one incident, with the last state of each check.
+
+    `left`: how the root stands where it has not recovered, if that could be told.
+    """
 
     fingerprint: str
     result: VerificationResult
     checks: tuple[Check, ...]
     seconds: float
+    left: TargetState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ def verify(
     until = min(deadline, started + given.settings.deadline)
     stable_since: datetime | None = None
     while True:
-        checks = tuple(assess(given, look(), now=now()))
+        seen = look()
+        checks = tuple(assess(given, seen, now=now()))
         well = all(check.state in (CheckState.PASSED, CheckState.PENDING) for check in checks)
         at = now()
         if not well:
@@ -121,7 +126,8 @@ def verify(
         if at >= until:
             failed = any(check.state is CheckState.FAILED for check in checks)
             result = VerificationResult.NOT_RECOVERED if failed else VerificationResult.UNKNOWN
-            return _result(given, result, checks, at - started)
+            found = _result(given, result, checks, at - started)
+            return replace(found, left=_left(given, seen, at)) if failed else found
         looked(checks)
         sleep(given.settings.interval.total_seconds())
 
@@ -130,6 +136,13 @@ def _result(
     given: VerifyInput, result: VerificationResult, checks: tuple[Check, ...], took: timedelta
 ) -> Verification:
     return Verification(given.incident.fingerprint, result, checks, took.total_seconds())
+
+
+def _left(given: VerifyInput, seen: Observation, at: datetime) -> TargetState | None:
+    """How the root stands now; None: that can't be told, or not yet."""
+    state = compare(given.compare, seen, now=at).states.get(given.incident.root)
+    unclear = (HealthStatus.UNKNOWN, HealthStatus.PROGRESSING)
+    return state if state is not None and state.health not in unclear else None
 
 
 def _settle(given: VerifyInput) -> timedelta:

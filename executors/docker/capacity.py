@@ -76,7 +76,10 @@ def planned_names(job: Job) -> tuple[str, ...]:
     """The names that `create` or `scale` would give; self-exclusion looks at them first."""
     replicas = _replicas(job) if job.call.primitive == "scale" else job.service.spec.replicas
     count = max(0, replicas - len(job.members.instances))
-    return names_for(job.service.metadata.name, replicas=replicas, count=count, taken=job.names)
+    name = job.service.metadata.name
+    # The engine refuses a name of one letter: then it is a numbered one.
+    taken = job.names if len(name) > 1 else {name, *job.names}
+    return names_for(name, replicas=replicas, count=count, taken=taken)
 
 
 def desired_env(job: Job, extra: Mapping[str, Any] | None = None) -> dict[str, str]:

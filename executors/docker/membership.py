@@ -23,7 +23,6 @@ DIGEST_LABEL = "uici.spec-digest"
 # Names of the variables that desired state declared, with blanks between, secret ones marked
 # (docs/adr/0009, `executors.env_note`).
 ENV_LABEL = "uici.env"
-_SHORTEST_NAME = 2  # characters; the engine refuses a container of a shorter name
 # A replaced container keeps this mark until its successor runs; see `replace_container`.
 OLD_MARK = ".uici-old-"
 # A successor that runs beside it has this one until it takes its place; see `blue_green`.
@@ -221,10 +220,9 @@ def replica_index(name: str) -> int:
 def names_for(name: str, *, replicas: int, count: int, taken: Collection[str]) -> tuple[str, ...]:
     """Names of the next `count` instances: `web` alone, or the lowest free `web-1`, `web-2` …
 
-    A lone name that is taken, or too short for the engine, falls back to a numbered one.
+    A lone name that is taken falls back to a numbered one.
     """
-    usable = len(name) >= _SHORTEST_NAME and name not in taken
-    found = [name] if replicas == 1 and count == 1 and usable else []
+    found = [name] if replicas == 1 and count == 1 and name not in taken else []
     index = 0
     while len(found) < count:
         index += 1

@@ -91,6 +91,9 @@ def as_data(shown: Iterable[Shown]) -> dict[str, Any]:
     }
 
 
+_NONE_WAITS = "no plan waits for a person's word; what else needs a person: uici status"
+
+
 def show(shown: Sequence[Shown], now: datetime, branches: Branches | None = None) -> None:
     """For people: all about what waits, a line about what has ended.
 
@@ -101,7 +104,7 @@ def show(shown: Sequence[Shown], now: datetime, branches: Branches | None = None
     """
     waiting = [each for each in shown if each.stands.standing in _OPEN]
     ended = [each for each in shown if each.stands.standing not in _OPEN]
-    lines: list[str] = [] if waiting else ["nothing waits for a person"]
+    lines: list[str] = [] if waiting else [_NONE_WAITS]
     for each in waiting:
         lines += [*_whole(each, now, branches), ""]
     lines += [_line(each) for each in ended[:_ENDED_SHOWN]]

@@ -222,10 +222,11 @@ class _Teller:
         if case.incident.root != self._facts.target:
             yield f"it suffers from {case.incident.root}, which is repaired first"
         if (mode := mode_denial(case)) is not None:
-            yield f"nothing: {mode.reason}; else it {_planned(case)}"
+            yield f"nothing: {mode.reason}; else it {_planned(case, self._facts.target)}"
         else:
-            yield f"{when}, {_planned(case)}"
-        yield from (_verdict_words(verdict) for verdict in case.verdicts if verdict != mode)
+            yield f"{when}, {_planned(case, self._facts.target)}"
+        others = (v for v in case.verdicts if v != mode)
+        yield from (_verdict_words(verdict, self._facts.target) for verdict in others)
 
     def limits(self) -> Iterator[str]:
         """How far UICI may go here."""
@@ -257,18 +258,20 @@ def _past_words(past: PastIncident) -> str:
     return f"{kinds}{steps} ({past.planner}{by}): {past.result}{took}"
 
 
-def _planned(case: Case) -> str:
-    plan = case.plan
+def _planned(case: Case, target: str) -> str:
+    plan, root = case.plan, case.incident.root
+    of = f"for {root} " if root != target else ""
     if plan.planner is PlannerKind.NONE:
-        return f"has no plan ({planner_reason(plan)}): {plan.diagnosis}"
-    return f"plans by {planner(plan)} ({planner_reason(plan)}): {plan.diagnosis}"
+        return f"has no plan {of}({planner_reason(plan)}): {plan.diagnosis}"
+    return f"plans {of}by {planner(plan)} ({planner_reason(plan)}): {plan.diagnosis}"
 
 
-def _verdict_words(verdict: Verdict) -> str:
+def _verdict_words(verdict: Verdict, target: str) -> str:
     step = verdict.step
+    on = f" on {step.target}" if step.target != target else ""
     # What people would be told stands in the lines before.
     given = ((k, v) for k, v in step.parameters.items() if (step.operation, k) != _TOLD)
-    doing = " ".join([step.operation, *(f"{name}={value}" for name, value in given)])
+    doing = " ".join([step.operation, *(f"{name}={value}" for name, value in given)]) + on
     match verdict.decision:
         case Decision.ALLOWED:
             return f"does {doing}: {verdict.reason}"

@@ -30,8 +30,9 @@ def waiting(facts: Facts) -> Iterator[Sentence]:
             yield approve.short(each, facts.now)
     if problems := facts.seen.desired.problems:
         more = f" (+{len(problems) - 1} more)" if len(problems) > 1 else ""
-        told = f"{problems[0]}{more}"
-        yield sentence(f"the newest commit of Git is refused, mend it: {told}")
+        refused = facts.seen.desired.refused_revision is not None
+        what = "the newest commit of Git is refused, mend it: " if refused else ""
+        yield sentence(f"{what}{problems[0]}{more}")
     yield from _needed(facts)
     for note in reported.proposals.values():
         if note.target == facts.target and note.state is ProposalState.OPEN:
@@ -72,6 +73,8 @@ def _known(facts: Facts) -> str:
 def _ways(facts: Facts) -> Sentence:
     """What a person can do: by a commit, by hand, by a command that has not failed already."""
     operation, in_git = _operation(facts), _in_git(facts)
+    if facts.case is not None and any(each.hindered for each in facts.case.plan.declined):
+        return sentence(f"see to that, or {in_git}")
     command = Command(f"run {operation} {facts.target}")
     if operation not in _in_vain(facts):
         return sentence(f"{in_git}, or mend it by hand or by ", command)

@@ -55,9 +55,8 @@ def listed_runs(git: GitState, *, day: str = "", target: str = "") -> list[Store
     if not runs:
         asked = " ".join(filter(None, [day and f"on {day}", target and f"about {target}"]))
         raise NotFoundError(
-            f"no report {asked or 'yet'}: a run keeps one when it plans, acts or tells people,"
-            " which it never does in the mode observe; uici status and uici plan show how all"
-            " stands"
+            f"no report {asked or 'yet'}: a run keeps one when it plans, acts or tells people"
+            " (in the mode observe it never does); uici status and uici plan show how all stands"
         )
     return runs
 

@@ -56,6 +56,8 @@ def validate(path: Path | None, config: Path | None) -> Validated:
     read = parser.read(tree.placed(files), tree)
     damaged = (pause.problem() for pause in read.pauses if pause.damaged)
     problems = (*unread, *(tree.shown(problem) for problem in (*read.problems, *damaged)))
+    if not read.services and not problems and not read.pauses:
+        problems = (Problem(str(folder), 0, 0, "no Service is declared here", _EMPTY_REMEDY),)
     remarks = (*_unpriced(loaded), *links, *(tree.shown(remark) for remark in read.remarks))
     return Validated((*_engine_problems(loaded), *problems), len(read.services), remarks)
 
@@ -73,6 +75,8 @@ def _unpriced(config: UniversalConfig) -> tuple[Problem, ...]:
     return tuple(found)
 
 
+_SIGN = "platform.yml"  # each configuration folder has one
+_EMPTY_REMEDY = "an empty desired state is refused: nothing would be kept alive"
 _PRICE_REMEDY = "add it to llm.prices in platform.yml; of one that costs nothing, with 0"
 
 
@@ -138,6 +142,12 @@ def require_folder(config: Path | None) -> None:
     if config is not None and not config.is_dir():
         what = "it is no folder" if config.exists() else "there is no such folder"
         remedy = "name a configuration folder, or leave --config out for the shipped one"
+        if str(config) == os.environ.get("UICI_CONFIG"):
+            remedy = "UICI_CONFIG names it: correct or unset it"
+        raise InvalidInputError([Problem(str(config), 0, 0, what, remedy)])
+    within = config / "config" if config is not None else Path()
+    if config is not None and not (config / _SIGN).exists() and (within / _SIGN).exists():
+        what, remedy = "it holds a configuration folder, and is none", f"name {within}"
         raise InvalidInputError([Problem(str(config), 0, 0, what, remedy)])
 
 

@@ -93,7 +93,8 @@ def _env(
         pointer = f"/env/{key}"
         if isinstance(wanted, SecretRef):
             value = secrets.get(wanted.secret)
-            if value is not None and env.get(key) != value:
+            # That it is not there at all is seen without knowing what it should be.
+            if key not in env or (value is not None and env[key] != value):
                 yield pointer, _HIDDEN, f"{_HIDDEN}, another value" if key in env else "not set"
         elif env.get(key) != wanted:
             told = key not in env or key in plain

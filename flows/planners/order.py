@@ -17,6 +17,7 @@ from flows.llm.planner import NoLlm
 from flows.plan import (
     Declined,
     Evidence,
+    Hindered,
     Phase,
     PhaseRecord,
     Plan,
@@ -64,9 +65,14 @@ def plan_incident(
             phases = _with_triage(result.phases, decision)
             return replace(result, planner_reason=reason, phases=phases, declined=tuple(passed))
         passed.append(result)
-    hindered = next((each.hindered for each in passed if each.hindered), "")
+    hindered = next((each.hindered for each in passed if each.hindered), None)
     plan = _escalation(incident, _reasons(passed), tried.of(incident.root), hindered)
-    return replace(plan, phases=_with_triage((), decision), declined=tuple(passed))
+    return replace(
+        plan,
+        phases=_with_triage((), decision),
+        declined=tuple(passed),
+        cause=hindered.cause if hindered is not None else None,
+    )
 
 
 def _asked(
@@ -108,7 +114,7 @@ _NO_LLM = "no LLM configured"
 
 
 def _escalation(
-    incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan], hindered: str
+    incident: Incident, passed: Sequence[str], tried: Sequence[TriedPlan], hindered: Hindered | None
 ) -> Plan:
     kinds = ", ".join(sorted({drift.kind.value for drift in incident.drifts})) or "an incident"
     if tried:
@@ -121,9 +127,10 @@ def _escalation(
         summary = f"{incident.root}: {kinds}; {known}; {reason}"
         reason = _joined([reason, *passed])
     elif hindered:
-        told_of = (each for each in passed if hindered.partition(": ")[2] not in each)
-        reason, known = _joined(told_of) or "no planner has another plan", f"{hindered}."
-        summary = f"{incident.root}: {kinds}; {hindered}"
+        said = hindered.reason.partition(": ")[2]
+        told_of = (each for each in passed if said not in each and not each.startswith(_NO_LLM))
+        reason, known = _joined(told_of) or "no planner has another plan", f"{hindered.reason}."
+        summary = f"{incident.root}: {kinds}; {hindered.reason}"
     else:
         reason = _joined(passed) or "no planner is configured"
         known = "No planner knows what to do about this incident."

@@ -17,6 +17,7 @@ from flows.plan import (
     Declined,
     Evidence,
     GitChange,
+    Hindered,
     News,
     PatternMatch,
     Phase,
@@ -120,7 +121,7 @@ class RunbookPlanner:
         only_secrets = _only_secrets(service, drifts)
         tried = self._tried.about(incident, evidence)
         skipped: list[str] = []
-        hindered: list[str] = []
+        hindered: list[Hindered] = []
         for runbook in self._runbooks:
             if not condition_holds(
                 runbook.when, drifts, found, probed=probed, only_secrets=only_secrets
@@ -137,18 +138,13 @@ class RunbookPlanner:
             except PermanentError as exc:
                 # Another could fit less well: a mistake of this one is a person's to mend.
                 return Declined(self.kind, f"runbook {runbook.name} can't be used: {exc}")
+            cause = _cause(runbook, incident, service, telling, evidence.git_change)
             if (refusal := self._refused(steps)) is not None:
-                operation, why = refusal
-                skipped.append(
-                    f"{runbook.name} skipped: {service.target} can't do {operation}: {why}"
-                )
-                hindered.append(f"{operation} can't be done now: {why}")
+                name, why = refusal
+                skipped.append(f"{runbook.name} skipped: {service.target} can't do {name}: {why}")
+                hindered.append(Hindered(f"{name} can't be done now: {why}", cause))
                 continue
-            known = _Known(
-                _cause(runbook, incident, service, telling, evidence.git_change),
-                _diagnosis(runbook, telling, evidence),
-                matches,
-            )
+            known = _Known(cause, _diagnosis(runbook, telling, evidence), matches)
             plan = self._by(runbook, incident, steps, drifts, known=known, skipped=skipped)
             if (past := tried.same(incident.root, plan)) is None:
                 return plan
@@ -156,7 +152,7 @@ class RunbookPlanner:
         kinds = ", ".join(_kinds(drifts))
         none = f"no runbook fits {kinds} on {incident.root}"
         reason = "; ".join((none, *skipped))
-        return Declined(self.kind, reason, hindered=next(iter(hindered), ""))
+        return Declined(self.kind, reason, hindered=next(iter(hindered), None))
 
     def _refused(self, steps: Sequence[PlanStep]) -> tuple[str, str] | None:
         """The operation that the target can't do, and why."""

@@ -148,6 +148,9 @@ def next_status(
     elif _concludes_nothing(state, previous, report):
         assert previous is not None  # noqa: S101  # _concludes_nothing has looked
         return previous
+    elif report is not None and report.verification is not None:
+        # What was seen before the repair may be better than what it has left.
+        state = report.verification.left or state
     last = _last_incident(state, previous, report, run)
     attempts = _attempts(state, previous, report, run.now)
     claims = tuple(_claims(state, attempts, last))

@@ -6,6 +6,7 @@ Neighbours: `flows.reporting.sentences` (one incident), `flows.reporting.markdow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from flows.comparison.drift import Drift, HealthStatus
@@ -13,8 +14,13 @@ from flows.reporting.proposal_note import ProposalNote
 from flows.reporting.sentences import NEEDED, names, not_well, remains, worst_first
 from flows.reporting.text import short_name
 from flows.reporting.values import RunReport
+from infrastructure.drift_kinds import DriftKind
 
 NOTHING_WAITS = "nothing waits for a person"
+_BROKEN = frozenset(
+    {DriftKind.MISSING, DriftKind.STOPPED, DriftKind.UNHEALTHY, DriftKind.CRASH_LOOPING}
+)
+_NAME = re.compile(r"[\w.-]+")
 _REFUSED = "the desired state was refused"
 
 
@@ -25,8 +31,10 @@ def proposal_words(note: ProposalNote) -> str:
 
 
 def ending(report: RunReport) -> str:
-    """How a run leaves the world: the worst that is left, in one phrase."""
-    return next(_left(report), NOTHING_WAITS)
+    """How a run leaves the world: the worst that is left, and what is down beside, in a phrase."""
+    worst = next(_left(report), NOTHING_WAITS)
+    down = [name for name in _down(report) if name not in _NAME.findall(worst)]
+    return f"{worst}; down as well: {names(down)}" if down else worst
 
 
 def besides_refused(report: RunReport) -> str:
@@ -68,6 +76,14 @@ def _unsettled(report: RunReport) -> Iterator[str]:
     )
     if pending:
         yield f"within grace: {names(list(pending))}"
+
+
+def _down(report: RunReport) -> Iterator[str]:
+    """What does not work and is in no incident of the run, unless somebody wants it so."""
+    states = report.comparison.states
+    for found in differing(report).values():
+        broken = dict.fromkeys(d.target for d in found if d.kind in _BROKEN)
+        yield from (short_name(t) for t in broken if states[t].held is None)
 
 
 def differing(report: RunReport) -> Mapping[str, Sequence[Drift]]:

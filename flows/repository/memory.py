@@ -206,8 +206,8 @@ def find_report(listing: Listing, repository: Repository, run: str) -> StoredRep
     stems = report_stems(listing)
     if not stems:
         raise NotFoundError(
-            "no report yet: a run keeps one when it plans, acts or tells people, which it never"
-            " does in the mode observe; uici status and uici plan show how all stands"
+            "no report yet: a run keeps one when it plans, acts or tells people (in the mode"
+            " observe it never does); uici status and uici plan show how all stands"
         )
     wanted = _matching(stems, run) if run else stems[-1:]
     if not wanted:

@@ -64,6 +64,7 @@ class Revisions:
         self._settings = settings
         self._parsed: OrderedDict[str, _Parsed] = OrderedDict()
         self._hopeless = ""  # an invalid tip before which nothing valid was found
+        self._between: tuple[str, str | None] = ("", None)  # an invalid tip, the good one before it
         self._asked: DesiredChange | None = None  # the refused commit
         self._guard = threading.Lock()
 
@@ -121,7 +122,7 @@ class Revisions:
             and not self._repository.untrusted(known)
             and not self._parse(known).problems
         ):
-            return known
+            return self._newer(known, tip) or known
         if not tips.renewed or tip == self._hopeless:
             return None
         for sha in self._repository.history(tip, _LOOKED_BACK + 1)[1:]:
@@ -133,6 +134,23 @@ class Revisions:
         self._hopeless = tip
         _log.error("no_valid_desired_state", refused=tip, commits_tried=_LOOKED_BACK)
         return None
+
+    def _newer(self, known: str, tip: str) -> str | None:
+        """The newest valid commit between one in force and an invalid tip; None: there is none.
+
+        It came and went between two looks. Looked for once a tip.
+        """
+        if self._between[0] != tip:
+            found = None
+            before = self._repository.history(tip, _LOOKED_BACK + 1)[1:]
+            if known in before:  # else the branch was rewritten, or too much has come since
+                candidates = before[: before.index(known)]
+                found = next((sha for sha in candidates if self._valid(sha)), None)
+            self._between = (tip, found)
+        newer = self._between[1]
+        if newer is not None:
+            self._repository.remember_good(self._settings.branch, newer)
+        return newer
 
     def is_refused(self, sha: str) -> bool:
         """Whether what a commit says is not valid; no where that can't be read now.

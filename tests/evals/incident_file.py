@@ -236,6 +236,7 @@ class IncidentFile(Document):
     """One file of `incidents/`. `story` says what really happened, for people.
 
     `synced` is the spec that a service was last in sync with; of others no run has told yet.
+    `secrets`: environment variables where UICI runs, for references such as `env:NAME`.
     """
 
     story: str = Field(min_length=20)
@@ -252,6 +253,7 @@ class IncidentFile(Document):
     events: dict[Name, tuple[EventFile, ...]] = Field(default_factory=dict)
     commits: tuple[CommitFile, ...] = ()
     synced: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    secrets: dict[str, str] = Field(default_factory=dict)
     injection: Injection | None = None
     expect: Expectation
 

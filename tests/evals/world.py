@@ -122,10 +122,15 @@ def _rewrite(path: Path, changes: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """What all incidents of an evaluation share."""
+    """What all incidents of an evaluation share; they are played one after the other.
+
+    `environ` is what `secrets`, which the executors ask, reads.
+    """
 
     config: UniversalConfig
     executors: Mapping[str, Executor]
+    environ: dict[str, str]
+    secrets: SecretResolver
 
 
 @contextlib.contextmanager
@@ -137,11 +142,13 @@ def open_session(root: Path, model: Model | None = None) -> Iterator[Session]:
         model: what plans before the runbooks.
     """
     config = write_config(root / "config", model)
-    opened = open_executors(config, agent_identity(config), SecretResolver())
+    environ: dict[str, str] = {}
+    secrets = SecretResolver(environ)
+    opened = open_executors(config, agent_identity(config), secrets)
     with contextlib.ExitStack() as stack:
         for executor in opened.values():
             stack.callback(executor.close)
-        yield Session(config, opened)
+        yield Session(config, opened, environ, secrets)
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,10 @@ def eval_world(session: Session, incident: Incident, root: Path) -> Iterator[Eva
     config = replace(session.config, platform=platform)
     identity = agent_identity(config)
     redactor = config.redactor()
-    secrets = SecretResolver(on_resolved=redactor.learn)
+    session.environ.clear()
+    session.environ.update(file.secrets)
+    session.secrets.forget()
+    secrets = SecretResolver(file.secrets, on_resolved=redactor.learn)
     services = {
         target_id(file.environment, name): declared(file, name, spec)
         for name, spec in file.services.items()

@@ -31,9 +31,9 @@ def test_a_machine_that_is_gone_is_told_to_a_person_and_nothing_is_tried(tmp_pat
         (told,) = report.incidents
         assert told.result is IncidentResult.ESCALATED
         assert told.plan.planner is PlannerKind.NONE
-        reason = f"{service.target} can't do create: not for a ComputeInstance"
-        assert f"create-missing skipped: {reason}" in told.plan.planner_reason
-        assert "UICI makes no machines" in told.plan.planner_reason
+        reason = "create can't be done now: not for a ComputeInstance: UICI makes no machines"
+        assert told.plan.diagnosis.startswith(reason)
+        assert f"{service.target}: Missing; {reason}" in told.summary
         assert places.cloud.service.seen
         assert places.cloud.service.count("^(POST|PUT|DELETE)") == 0
         assert places.loop.run().incidents == ()  # told once

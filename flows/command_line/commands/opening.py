@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,9 +53,11 @@ def load(
     )
 
     remember(config, state)
-    if config is None and not quiet and not _in_checkout(DEFAULT_DIRECTORY):
+    # Scripts in the checkout know; a person in it may have come from the tutorial.
+    told = sys.stderr.isatty() or not _in_checkout(DEFAULT_DIRECTORY)
+    if config is None and told and not quiet:
         _tell_shipped(DEFAULT_DIRECTORY)
-    if config is not None and not config.is_dir():
+    if config is not None and not (config / "platform.yml").is_file():
         _refuse_folder(config)
     loader = UniversalConfigLoader(
         config or DEFAULT_DIRECTORY, state=state, branch=branch, stateless=stateless
@@ -74,7 +77,7 @@ def _tell_shipped(shipped: Path) -> None:
     here = "config" if Path("config", "platform.yml").is_file() else "DIR"
     complain(
         f"note: without --config {here} (or UICI_CONFIG) this is about the shipped configuration,"
-        f" {shipped}"
+        f" the demo's: {shipped}"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flows.command_line import manual
+from flows.command_line import pause as switch
 from flows.command_line.explain import as_data, explain, headline, show
 from flows.command_line.explain_facts import Facts
 from flows.command_line.hints import remember
@@ -356,3 +357,32 @@ def test_grace_says_until_when(tmp_path: Path) -> None:
         until = at_a_glance(first + timedelta(minutes=10), world.runtime.clock.now())
         (line,) = [line for line in told(world).now if line.startswith("Missing: ")]
         assert f"(within its grace until {until} (9 min left): not acted upon yet)" in line
+
+
+def test_a_pause_is_no_refused_commit(world: LoopWorld) -> None:
+    switch.pause(switch.Asked("a release", None, ()), world.runtime)
+    found = told(world)
+    assert any("a release" in line and "uici resume ends it" in line for line in found.waiting)
+    assert not any("refused" in line for line in found.waiting)
+
+
+def test_a_dependent_is_told_whose_plan_it_is(world: LoopWorld) -> None:
+    world.engine.kill("shop")
+    world.engine.kill("till")
+    found = told(world, "till")
+    assert any("plans for local-docker/shop by" in line for line in found.next)
+    assert any(line.startswith("does start on local-docker/shop: ") for line in found.next)
+    assert not any(" on local-docker/shop" in line for line in told(world, "shop").next)
+
+
+def test_what_lacks_its_secret_is_no_case_for_the_command_that_can_not_work(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    world.commit(shop=service_yaml("shop", env={"KEY": {"secret": "env:NOT_THERE"}}))
+    found = told(world)
+    assert any("KEY can't be compared" in line for line in found.now)
+    (line,) = found.waiting
+    assert "set the environment variable NOT_THERE where UICI runs" in line
+    assert "see to that, or " in line
+    assert "uici run" not in line

@@ -145,7 +145,7 @@ def test_the_shipped_configuration_is_named_but_in_its_own_checkout(
     load(None, stateless=True)
     told = capsys.readouterr().err
     assert told.startswith(
-        "note: without --config DIR (or UICI_CONFIG) this is about the shipped configuration, "
+        "note: without --config DIR (or UICI_CONFIG) this is about the shipped configuration, the "
     )
     assert f"{DEFAULT_DIRECTORY}\n" in told
     (tmp_path / "config").mkdir()

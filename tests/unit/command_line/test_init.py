@@ -183,3 +183,22 @@ def test_an_engine_that_can_not_be_asked_does_not_answer(host: str) -> None:
     around = look_around(is_named)
     assert (around.docker, around.named) == ("", host)
     assert around.no_engine
+
+
+def test_an_empty_desired_state_is_not_valid(tmp_path: Path) -> None:
+    (tmp_path / "web.yml").write_text("# nothing yet\n")
+    (problem,) = validate(tmp_path, None).problems
+    assert "no Service is declared here" in problem.message
+    (tmp_path / "uici.yml").write_text("apiVersion: uici/v1\nkind: Pause\nreason: a release\n")
+    assert validate(tmp_path, None).problems == ()
+
+
+def test_the_folder_that_holds_the_configuration_is_told_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = init(tmp_path / "new", mode=Mode.OBSERVE, around=NOTHING)
+    (problem,) = validate(None, made.folder).problems
+    assert problem.remedy == f"name {made.config}"
+    monkeypatch.setenv("UICI_CONFIG", str(tmp_path / "none"))
+    (problem,) = validate(None, tmp_path / "none").problems
+    assert problem.remedy == "UICI_CONFIG names it: correct or unset it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -34,7 +33,7 @@ class Interrupts(NullListener):
 
     def _press(self, moment: str) -> None:
         if moment == self._moment:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     def drifts_found(self, comparison: object) -> None:  # noqa: ARG002 - the protocol's
         self._press("look")
@@ -85,7 +84,7 @@ def test_the_exit_code_tells_of_it_where_nothing_was_left_to_do(
 @pytest.mark.usefixtures("opened")
 def test_a_read_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_read(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # to this thread, at once
 
     monkeypatch.setattr(manual, "run", slow_read)
     with pytest.raises(KeyboardInterrupt):
@@ -102,7 +101,7 @@ def test_before_anything_was_done_there_is_nothing_to_report(world: LoopWorld) -
 def test_the_first_one_only_asks_and_afterwards_it_is_as_before() -> None:
     before = signal.getsignal(signal.SIGINT)
     with stopping() as end:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert end.asked.is_set()
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -113,8 +112,8 @@ from concurrent.futures import ThreadPoolExecutor
 from flows.command_line.stopping import stopping
 with stopping(), ThreadPoolExecutor() as pool:
     pool.submit(time.sleep, 60)
-    os.kill(os.getpid(), signal.SIGINT)
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 """
 
 
@@ -131,11 +130,11 @@ import os, signal, sys
 from flows.command_line.stopping import stopping
 class Slow:
     def write(self, text):
-        os.kill(os.getpid(), signal.SIGINT)  # in the middle of a line
+        signal.raise_signal(signal.SIGINT)  # in the middle of a line
         raise RuntimeError("reentrant call")
 with stopping():
     real, sys.stderr = sys.stderr, Slow()
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
     sys.stderr = real
     print("goes on")
 """

@@ -139,8 +139,8 @@ def test_a_restarting_instance_is_stopped_until_it_has_looped_often_enough() -> 
         ({"memory": 0}, "/resources/memory", "256Mi", "unlimited"),
         ({"cpu": Decimal(1)}, "/resources/cpu", "0.5", "1"),
         ({"ports": ()}, "/ports", "127.0.0.1:18000:8000", "none"),
-        ({"env": {"LOG_LEVEL": "debug"}}, "/env/LOG_LEVEL", "info", "debug"),
-        ({"env": {}}, "/env/LOG_LEVEL", "info", "not set"),
+        ({"env": {"LOG_LEVEL": "debug", "API_KEY": "•"}}, "/env/LOG_LEVEL", "info", "debug"),
+        ({"env": {"API_KEY": "•"}}, "/env/LOG_LEVEL", "info", "not set"),
         (
             {"native_config": {"HostConfig": {"RestartPolicy": {"Name": "no"}}}},
             "/native/HostConfig/RestartPolicy/Name",
@@ -206,6 +206,12 @@ def test_what_was_set_after_git_was_carried_out_is_shown(secret: set[str], shown
 def test_a_secret_that_cannot_be_resolved_is_not_compared() -> None:
     wanted = service(env={"API_KEY": {"secret": "env:KEY"}})
     assert judged(wanted, instance_of(wanted, env={"API_KEY": "x"})).drifts == ()
+
+
+def test_that_it_is_not_there_at_all_is_seen_whatever_it_should_be() -> None:
+    wanted = service(env={"API_KEY": {"secret": "env:KEY"}})
+    (found,) = judged(wanted, instance_of(wanted, env={})).drifts
+    assert (found.field, found.desired, found.observed) == ("/env/API_KEY", "(secret)", "not set")
 
 
 def test_ignored_differences_are_seen_by_nobody() -> None:

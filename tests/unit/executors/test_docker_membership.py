@@ -137,7 +137,6 @@ def test_names_of_new_instances() -> None:
     assert names_for("web", replicas=1, count=1, taken={"web"}) == ("web-1",)
     assert names_for("web", replicas=3, count=2, taken={"web-1"}) == ("web-2", "web-3")
     assert names_for("web", replicas=3, count=0, taken=()) == ()
-    assert names_for("k", replicas=1, count=1, taken=()) == ("k-1",)
 
 
 @given(

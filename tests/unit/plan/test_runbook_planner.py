@@ -178,7 +178,9 @@ def test_the_plan_says_what_it_rests_on() -> None:
         meaning,
     )
     assert plan.diagnosis.endswith(meaning)
-    assert plan.planner_reason == ("runbook apply-resources fits AlertFiring, ConfigDrift, Stopped")
+    why = "runbook apply-resources-and-start fits AlertFiring, ConfigDrift, Stopped"
+    assert plan.planner_reason == why
+    assert [step.operation for step in plan.steps] == ["set_resources", "start"]
 
 
 def test_a_runbook_that_can_not_be_done_is_skipped_and_the_plan_says_so() -> None:
@@ -484,6 +486,7 @@ def test_what_the_target_can_not_do_now_is_the_reason_that_people_read() -> None
     assert plan.diagnosis == f"{why}."
     assert plan.steps[0].parameters["summary"] == f"local/shop: Missing; {why}"
     assert plan.planner_reason == "no planner has another plan"  # not the same once more
+    assert plan.cause == RootCause(CauseKind.REMOVED, SHOP.target)
 
 
 @pytest.mark.parametrize(
