@@ -81,7 +81,15 @@ def test_the_exit_code_tells_of_it_where_nothing_was_left_to_do(
     assert "create → recovered" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("opened")
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As a shell starts a command in the foreground; in the background SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("opened", "interruptible")
 def test_a_read_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_read(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)  # to this thread, at once
