@@ -19,6 +19,7 @@ from flows.escalation import ESCALATE, telling
 from flows.execute import Execution, changing, execute
 from flows.guard import PASSING_RULES, Decision, Verdict
 from flows.listener import Listener
+from flows.parting_words import with_last_words
 from flows.plan import PlannerKind
 from flows.report import IncidentReport, IncidentResult
 from flows.reporting.sentences import error_words, told_people
@@ -210,7 +211,7 @@ def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
         settings=world.config.platform.verify,
         compare=replace(world.comparing, selected=(root,)),
     )
-    return verify(
+    found = verify(
         given,
         look=lambda: world.look_again([root]),
         now=world.clock.now,
@@ -219,6 +220,11 @@ def _verify(case: Case, execution: Execution, acting: Acting) -> Verification:
         deadline=world.deadline if _may_recover(execution) else world.clock.now(),
         looked=lambda checks: acting.listener.looked(case.incident, checks),
     )
+
+    def read(call: OperationCall) -> OperationOutcome:
+        return world.guarded.read(call, deadline=world.deadline)
+
+    return with_last_words(found, read, world.redactor.text)
 
 
 def _with_dependents(case: Case, verification: Verification, acting: Acting) -> Verification:

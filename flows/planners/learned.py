@@ -197,7 +197,7 @@ def _planned(
         fingerprint=incident.fingerprint,
         planner=PlannerKind.LEARNED,
         planner_reason=f"{said}; no model was asked",
-        diagnosis=f"As before: {', '.join(s.operation for s in steps)} has helped.",
+        diagnosis=f"In such incidents {', '.join(s.operation for s in steps)} has helped before.",
         confidence=1.0,
         evidence=(said,),
         steps=steps,

@@ -19,6 +19,7 @@ AT_ONCE: dict[str, Any] = {
     "verify": {"deadline": "1s", "interval": "100ms", "stableFor": "0s"},
     "guard": {"policy": {"backoff": {"initial": "1h", "max": "1h"}}},
 }
+STAMP, SECRET = "2026-11-23T12:00:00.123456789Z", "sk-abcdefghijklmnopqrstuvwx"
 SHOP, TILL = "local-docker/shop", "local-docker/till"
 
 
@@ -39,12 +40,17 @@ def test_what_ran_before_its_repair_and_ends_after_it_is_not_called_healthy(
 
     def ends(task: Any) -> PrimitiveResult:
         done: PrimitiveResult = recreate(task)
-        world.engine.named("shop").end(78)
+        shop = world.engine.named("shop")
+        shop.logs = f"{STAMP} ready\n{STAMP} FATAL: API_KEY is not set: {SECRET}\n\n"
+        shop.end(78)
         return done
 
     monkeypatch.setattr(world.engine, "_recreate", ends)
     world.commit("another image", shop=service_yaml("shop", image="shop:9"))
-    world.run()
+    report = world.run()
+    said = "stopped, exit code 78; its last words: FATAL: API_KEY is not set: [redacted]"
+    assert said in report.incidents[0].summary
+    assert SECRET not in world.file(f"status/{SHOP}.json")
     status = world.remembered().statuses[SHOP]
     assert status.health == "Degraded"
     assert status.attempts is not None
