@@ -201,7 +201,7 @@ class DesiredStateParser:
         services: list[DeclaredService] = []
         problems: list[Problem] = []
         for document in documents:
-            if _kind(document) not in CONFIGURATION_KINDS:  # whose secrets have a form of their own
+            if not _is_configuration(_kind(document)):  # whose secrets have a form of their own
                 problems += _told_for(document, self._secrets.problems(document))
             try:
                 declared = DeclaredService(self._validated(document), document)
@@ -274,6 +274,10 @@ def _kind(document: YamlDocument) -> Any:
     return document.data.get("kind") if isinstance(document.data, dict) else None
 
 
+def _is_configuration(kind: Any) -> bool:
+    return isinstance(kind, str) and kind in CONFIGURATION_KINDS
+
+
 def _told_for(document: YamlDocument, problems: Iterable[Problem]) -> Iterable[Problem]:
     """In a file of another format no reference can stand: the Source gives it."""
     if not isinstance(document, SourcedDocument):
@@ -293,7 +297,7 @@ def _kind_problem(document: YamlDocument) -> Problem:
     if "kind" not in data:
         return document.problem((), "the document has no kind", remedy)
     kind = data["kind"]
-    if kind in CONFIGURATION_KINDS:
+    if _is_configuration(kind):
         words = f"kind {kind} is a file of UICI's configuration, not desired state"
         return document.problem(("kind",), words, _CONFIGURATION_REMEDY)
     close = suggestion(kind, [_KIND, _SOURCE_KIND]) if isinstance(kind, str) else ""

@@ -192,7 +192,7 @@ _EXAMPLES: Mapping[str, str] = {
 def _incident(world: World, step: PlanStep, drifts: Sequence[Any]) -> Incident:
     own = tuple(drift for drift in drifts if drift.target == step.target)
     return Incident(
-        fingerprint=fingerprint(own, world.services),
+        fingerprint=fingerprint(own, world.services, world.comparing.lacking),
         environment=world.services[step.target].metadata.environment,
         root=step.target,
         targets=(step.target,),

@@ -40,7 +40,11 @@ def own_data(redact: RedactData, ids: Collection[str] = IDS) -> RedactData:
 
     @cache
     def hides(key: Any) -> bool:
-        return bool(redact({key: _PROBE})[key] != _PROBE)
+        return bool(under(key, _PROBE) != _PROBE)
+
+    def under(key: Any, value: Any) -> Any:
+        """The value as redacted below its key, which may hold a secret itself and is kept."""
+        return next(iter(redact({key: value}).values()))
 
     def cut(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -50,13 +54,13 @@ def own_data(redact: RedactData, ids: Collection[str] = IDS) -> RedactData:
 
     def member(key: Any, value: Any, words: Collection[str]) -> Any:
         if hides(key):  # whatever it is
-            return redact({key: value})[key]
+            return under(key, value)
         if (key in ids and _are_ids(value)) or isinstance(value, int | float):
             return value  # of numbers, a secret's can stand in parameters alone
         if isinstance(value, str) and (_is_word(key, value) or _is_reason(key, value, words)):
             return value
         if key == "parameters" or not isinstance(value, Mapping | list | tuple):
-            return redact({key: value})[key]
+            return under(key, value)
         return cut(value)
 
     return cut

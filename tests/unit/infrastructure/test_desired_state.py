@@ -130,6 +130,14 @@ def test_the_configuration_s_own_references_are_no_secrets(parser: DesiredStateP
     assert problem.message == "kind Platform is a file of UICI's configuration, not desired state"
 
 
+@pytest.mark.parametrize("kind", ["[Service]", "{a: b}", "[]", "1", "null"])
+def test_a_kind_that_is_no_text_is_a_mistake_like_others(
+    parser: DesiredStateParser, kind: str
+) -> None:
+    (problem,) = parser.parse({"a.yml": f"kind: {kind}\n".encode()})[1]
+    assert "kind" in problem.message
+
+
 class Mistake(NamedTuple):
     """`old` becomes `new` in PLAIN; `‸` stands where the mistake has to be told."""
 

@@ -63,3 +63,19 @@ def test_words_for_people_are_redacted(data: dict[str, Any]) -> None:
     cut = json.dumps(own_data(redactor.data)(data))
     assert not any(secret in cut for secret in (*known, "a value", "12345678"))
     assert "[redacted]" in cut
+
+
+@pytest.mark.parametrize("secret", ["postgres", "conditions", "revision", "targets", "message"])
+def test_a_secret_that_stands_in_a_key_breaks_nothing(secret: str) -> None:
+    data = {
+        "targets": {"local-docker/postgres": {"message": f"it says {secret}"}},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Stopped"}],
+        "revision": "abc",
+        "message": "hello",
+        "parameters": {"revision": secret},
+    }
+    cut = own_data(Redactor((), [secret]).data)(data)
+    assert cut.keys() == data.keys()
+    assert cut["targets"]["local-docker/postgres"] == {"message": "it says [redacted]"}
+    assert cut["conditions"] == data["conditions"]
+    assert secret not in json.dumps([*cut["parameters"].values()])
